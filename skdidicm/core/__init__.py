@@ -1,0 +1,32 @@
+"""Discrete diffusion over labels as array-API functions: NumPy, torch, JAX and others."""
+
+from skdidicm.core.losses import (
+    bayes_cross_entropy,
+    check_objective,
+    denoising_loss,
+    log_score,
+    score_entropy,
+)
+from skdidicm.core.process import Process, UniformProcess
+from skdidicm.core.rate_process import RateProcess
+from skdidicm.core.samplers import sample_labels, sample_probabilities, time_steps
+from skdidicm.core.schedules import SCHEDULES, Cosine, Geometric, LogLinear, Schedule
+
+__all__ = [
+    "SCHEDULES",
+    "Cosine",
+    "Geometric",
+    "LogLinear",
+    "Process",
+    "RateProcess",
+    "Schedule",
+    "UniformProcess",
+    "bayes_cross_entropy",
+    "check_objective",
+    "denoising_loss",
+    "log_score",
+    "sample_labels",
+    "sample_probabilities",
+    "score_entropy",
+    "time_steps",
+]

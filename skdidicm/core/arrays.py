@@ -1,0 +1,97 @@
+"""Array-API helpers that the rest of the core is written with."""
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_array_api_obj
+from array_api_compat import device as device_of
+
+Array = Any
+"""An array of any library that follows the array-API standard."""
+
+
+def namespace(*arrays: Array) -> Any:
+    """Return the array namespace of the arguments; plain Python numbers count as NumPy.
+
+    Examples
+    --------
+    >>> namespace(0.5).__name__
+    'array_api_compat.numpy'
+    """
+    found = [x for x in arrays if is_array_api_obj(x)]
+    return array_namespace(*found) if found else array_namespace(np.empty(0))
+
+
+def like(value: Array, other: Array) -> Array:
+    """Return `value` as an array with the dtype and on the device of `other`."""
+    xp = namespace(other)
+    if is_array_api_obj(value) and namespace(value) is xp:
+        return xp.astype(value, other.dtype, copy=False)
+    return xp.asarray(value, dtype=other.dtype, device=device_of(other))
+
+
+def column(value: Array, other: Array) -> Array:
+    """Return a number or an array (...) as a (..., 1) array that broadcasts against `other`."""
+    value = like(value, other)
+    return value[..., None] if value.ndim else value
+
+
+def one_hot(label: Array, n_classes: int, dtype: Any) -> Array:
+    """Return the (..., k) indicator array of integer labels (...).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> one_hot(np.array([2, 0]), 3, np.float64)
+    array([[0., 0., 1.],
+           [1., 0., 0.]])
+    """
+    xp = namespace(label)
+    classes = xp.arange(n_classes, dtype=label.dtype, device=device_of(label))
+    return xp.astype(label[..., None] == classes, dtype)
+
+
+def take_label(x: Array, label: Array) -> Array:
+    """Return x[..., label] of a (..., k) array as a (..., 1) array."""
+    xp = namespace(x)
+    return xp.take_along_axis(x, xp.astype(label, xp.int64)[..., None], axis=-1)
+
+
+def log_softmax(x: Array) -> Array:
+    """Return the logarithm of the softmax over the last axis, without overflow."""
+    xp = namespace(x)
+    shifted = x - xp.max(x, axis=-1, keepdims=True)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+
+
+def softmax(x: Array) -> Array:
+    """Return the softmax over the last axis, without overflow."""
+    xp = namespace(x)
+    e = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
+    return e / xp.sum(e, axis=-1, keepdims=True)
+
+
+def normalize(weights: Array) -> Array:
+    """Clip weights (..., k) at zero and scale every row to sum to one."""
+    xp = namespace(weights)
+    weights = xp.clip(weights, min=0.0)
+    return weights / xp.sum(weights, axis=-1, keepdims=True)
+
+
+def draw(weights: Array, uniform: Array) -> Array:
+    """Draw a label (...) from unnormalised weights (..., k) by the inverse distribution function.
+
+    Negative weights count as zero. `uniform` lies in [0, 1) and is a number or an array (...),
+    so that one number gives every row the same noise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> draw(np.array([[1.0, 1.0, 2.0], [0.0, 3.0, -1.0]]), 0.6)
+    array([2, 1])
+    """
+    xp = namespace(weights)
+    cumulative = xp.cumulative_sum(xp.clip(weights, min=0.0), axis=-1)
+    threshold = column(uniform, weights) * cumulative[..., -1:]
+    label = xp.sum(xp.astype(cumulative <= threshold, xp.int64), axis=-1)
+    return xp.clip(label, max=weights.shape[-1] - 1)

@@ -1,0 +1,136 @@
+"""What a network's output means, and how far it is from the truth.
+
+`output` is what the network returns for (image, noisy label, sigma), an array (..., k). The
+parameterization tells how log scores are read from it:
+
+* "score": the output is log s itself, its entry at the noisy label set to zero;
+* "posterior": the output is the logits of q_0, from which (2) and (3) give the scores.
+"""
+
+from skdidicm.core.arrays import (
+    Array,
+    log_softmax,
+    namespace,
+    one_hot,
+    softmax,
+    take_label,
+)
+from skdidicm.core.process import Process
+
+PARAMETERIZATIONS = ("score", "posterior")
+OBJECTIVES = ("score_entropy", "cross_entropy")
+
+_TINY = 1e-30  # below it a float32 ratio adds nothing to a sum, and its logarithm only overflows
+
+
+def log_score(
+    output: Array, label: Array, sigma: Array, *, process: Process, parameterization: str = "score"
+) -> Array:
+    """Return log s(i) ~ log q_t(i) / q_t(label), (..., k), exactly 0 at `label`; equation (4).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdidicm.core import UniformProcess
+    >>> log_score(np.array([[0.3, 2.0]]), np.array([0]), 1.0, process=UniformProcess(2))
+    array([[0., 2.]])
+    """
+    xp = namespace(output)
+    if parameterization == "score":
+        return output * (1 - one_hot(label, output.shape[-1], output.dtype))
+    log_q_t = xp.log(xp.clip(process.diffuse(softmax(output), sigma), min=_TINY))
+    return log_q_t - take_label(log_q_t, label)
+
+
+def score_entropy(log_score: Array, ratio: Array) -> Array:
+    """Return the score entropy without the time weight dsigma/dt; equation (5).
+
+    Parameters
+    ----------
+    log_score : array (..., k)
+        Logarithm of the estimated concrete score, 0 at the noisy label.
+    ratio : array (..., k)
+        True concrete score q_t(i) / q_t(label) >= 0, 1 at the noisy label.
+
+    Returns
+    -------
+    array (...)
+        Mean over the K classes, >= 0, and 0 where the two agree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> score_entropy(np.log([[1.0, 3.0]]), np.array([[1.0, 3.0]]))
+    array([0.])
+    """
+    xp = namespace(log_score)
+    # r (e^u - 1 - u) with u = log(s / r) equals s - r log s + r (log r - 1) and does not cancel.
+    positive = ratio > _TINY
+    safe = xp.where(positive, ratio, 1.0)
+    u = log_score - xp.log(safe)
+    terms = xp.where(positive, safe * (xp.expm1(u) - u), xp.exp(log_score))
+    return xp.sum(terms, axis=-1) / log_score.shape[-1]
+
+
+def bayes_cross_entropy(
+    output: Array, label: Array, sigma: Array, q_0: Array, process: Process
+) -> Array:
+    """Return the cross-entropy of the posterior given image and noisy label; equation (11).
+
+    Parameters
+    ----------
+    output : array (..., k)
+        Logits of q_0 given the image alone.
+    label : int array (...)
+        Noisy label c_t.
+    sigma : float or array (...)
+        Total noise at which it was drawn.
+    q_0 : array (..., k)
+        Clean class probabilities, one-hot or soft.
+    process : Process
+        Gives P(c_t = label | c_0), which turns the logits into those of P(c_0 | image, c_t).
+
+    Returns
+    -------
+    array (...)
+        In nats, >= 0.
+    """
+    xp = namespace(output)
+    likelihood = process.likelihood(label, sigma, output.dtype)
+    logits = output + xp.log(xp.clip(likelihood, min=_TINY))
+    return -xp.sum(q_0 * log_softmax(logits), axis=-1)
+
+
+def denoising_loss(
+    output: Array,
+    label: Array,
+    sigma: Array,
+    q_0: Array,
+    *,
+    process: Process,
+    parameterization: str = "score",
+    objective: str = "score_entropy",
+) -> Array:
+    """Return the training loss of every row without its weight, (...).
+
+    `objective` is "score_entropy", equation (5), or "cross_entropy", equation (11), which asks
+    for the posterior parameterization.
+    """
+    if objective == "cross_entropy":
+        return bayes_cross_entropy(output, label, sigma, q_0, process)
+    scores = log_score(output, label, sigma, process=process, parameterization=parameterization)
+    return score_entropy(scores, process.ratio(process.diffuse(q_0, sigma), label))
+
+
+def check_objective(parameterization: str, objective: str) -> None:
+    """Raise ValueError unless the two names exist and go together."""
+    if parameterization not in PARAMETERIZATIONS:
+        raise ValueError(
+            f"parameterization is {parameterization!r}; expected one of {PARAMETERIZATIONS}."
+        )
+    if objective not in OBJECTIVES:
+        raise ValueError(f"objective is {objective!r}; expected one of {OBJECTIVES}.")
+    if objective == "cross_entropy" and parameterization != "posterior":
+        raise ValueError(
+            "objective='cross_entropy' needs class logits; set parameterization='posterior' with it."
+        )
