@@ -132,5 +132,5 @@ def check_objective(parameterization: str, objective: str) -> None:
         raise ValueError(f"objective is {objective!r}; expected one of {OBJECTIVES}.")
     if objective == "cross_entropy" and parameterization != "posterior":
         raise ValueError(
-            "objective='cross_entropy' needs class logits; set parameterization='posterior' with it."
+            "objective='cross_entropy' needs class logits; set parameterization='posterior' too."
         )

@@ -1,4 +1,4 @@
-"""The forward process and its reverse for any generator: confusable classes, hierarchies, chains."""
+"""The forward process and its reverse for any generator: confusable classes, hierarchies."""
 
 from typing import Any
 
@@ -83,7 +83,7 @@ class RateProcess:
         return ratio(q_t, label)
 
     def limit(self) -> NDArray[np.float64]:
-        """Return the law (k,) that the uniform law tends to: the stationary one where it is unique."""
+        """Return the law (k,) that the uniform law tends to; the stationary one if unique."""
         right = scipy.linalg.null_space(self.rate_matrix)
         left = scipy.linalg.null_space(self.rate_matrix.T)
         uniform = np.full(self.n_classes, 1.0 / self.n_classes)

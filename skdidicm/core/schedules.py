@@ -30,7 +30,7 @@ class Schedule(Protocol):
 def _check_eps(eps: float) -> None:
     if not 0 < eps < 1:
         raise ValueError(
-            f"eps is {eps}; it is the survival left at t = 1 and must lie between 0 and 1, say 1e-3."
+            f"eps is {eps}; the survival left at t = 1 must lie between 0 and 1, say 1e-3."
         )
 
 

@@ -1,0 +1,68 @@
+"""Find a backend by its name through the entry-point group `skdidicm.backends`."""
+
+from importlib import metadata, util
+
+from skdidicm.backend import BuildNetwork
+
+GROUP = "skdidicm.backends"
+
+PREFERENCE = ("torch", "keras")
+"""What backend="auto" tries first; other backends follow in alphabetical order."""
+
+INSTALL = {name: f'pip install "skdidicm[{name}]"' for name in PREFERENCE}
+
+_FRAMEWORK = {"torch": "torch", "keras": "keras"}
+
+
+def registered_backends() -> dict[str, metadata.EntryPoint]:
+    """Return every registered backend, whether or not its framework is installed."""
+    found = {point.name: point for point in metadata.entry_points(group=GROUP)}
+    first = [name for name in PREFERENCE if name in found]
+    return {name: found[name] for name in first + sorted(found.keys() - set(first))}
+
+
+def installed_backends() -> list[str]:
+    """Return the backends whose framework can be imported, in order of preference."""
+    return [name for name in registered_backends() if _framework_found(name)]
+
+
+def get_backend(name: str = "auto") -> BuildNetwork:
+    """Return the `build_network` function of a backend.
+
+    Parameters
+    ----------
+    name : str, default="auto"
+        A registered name, or "auto" for the first one that is installed.
+
+    Raises
+    ------
+    ImportError
+        If the backend's framework is not installed; the message holds the pip command.
+    ValueError
+        If no such backend is registered.
+    """
+    installed = installed_backends()
+    if name == "auto":
+        if not installed:
+            raise ImportError(
+                "No backend of skdidicm is installed; a network needs a framework to train it. "
+                f"Install one, for instance with: {INSTALL['torch']}"
+            )
+        name = installed[0]
+    backends = registered_backends()
+    if name not in backends:
+        raise ValueError(
+            f"backend {name!r} is not known; installed are {installed or 'none'}. Choose one of "
+            "them, or install the package that provides it."
+        )
+    if name not in installed:
+        raise ImportError(
+            f"backend {name!r} needs a framework that is not installed; installed are "
+            f"{installed or 'none'}. Install it with: {INSTALL.get(name, 'pip')}"
+        )
+    build: BuildNetwork = backends[name].load()
+    return build
+
+
+def _framework_found(name: str) -> bool:
+    return name not in _FRAMEWORK or util.find_spec(_FRAMEWORK[name]) is not None
