@@ -6,7 +6,7 @@ loops, samplers, saving) is written once, in `skdidicm`, and speaks to a network
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     sigma: NDArray[np.floating]
     """Total noise, (n, m)."""
     weight: NDArray[np.floating]
-    """Weight of each draw in the loss, (n, m); a batch's loss is sum(weight * loss) / (n m)."""
+    """Weight of each draw, (n, m): the loss of the batch is sum(weight * loss)."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,11 @@ class ScoreNetwork(Protocol):
         """Return host values as an array of the library and device that the samplers shall use."""
         ...
 
-    def train_step(self, batch: Batch, learning_rate: float, /) -> float:
-        """Update the weights once and return the loss of the batch before the update."""
+    def train_step(self, batch: Batch, learning_rate: float, /) -> SupportsFloat:
+        """Update the weights once and return the loss of the batch before the update.
+
+        What is returned may still be on a device: the caller reads it at the end of an epoch.
+        """
         ...
 
     def state(self) -> dict[str, NDArray[Any]]:

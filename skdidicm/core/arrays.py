@@ -30,6 +30,11 @@ def like(value: Array, other: Array) -> Array:
     return xp.asarray(value, dtype=other.dtype, device=device_of(other))
 
 
+def index_dtype(xp: Any) -> Any:
+    """Return the integer dtype that a library indexes with: int64, but int32 in JAX by default."""
+    return xp.__array_namespace_info__().default_dtypes()["indexing"]
+
+
 def column(value: Array, other: Array) -> Array:
     """Return a number or an array (...) as a (..., 1) array that broadcasts against `other`."""
     value = like(value, other)
@@ -54,7 +59,7 @@ def one_hot(label: Array, n_classes: int, dtype: Any) -> Array:
 def take_label(x: Array, label: Array) -> Array:
     """Return x[..., label] of a (..., k) array as a (..., 1) array."""
     xp = namespace(x)
-    return xp.take_along_axis(x, xp.astype(label, xp.int64)[..., None], axis=-1)
+    return xp.take_along_axis(x, xp.astype(label, index_dtype(xp))[..., None], axis=-1)
 
 
 def log_softmax(x: Array) -> Array:
@@ -72,9 +77,20 @@ def softmax(x: Array) -> Array:
 
 
 def normalize(weights: Array) -> Array:
-    """Clip weights (..., k) at zero and scale every row to sum to one."""
+    """Clip weights (..., k) at zero and scale every row to sum to one.
+
+    A row without a positive weight knows nothing and becomes uniform.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> normalize(np.array([[3.0, -2.0, 1.0, 0.0], [0.0, -1.0, 0.0, 0.0]]))
+    array([[0.75, 0.  , 0.25, 0.  ],
+           [0.25, 0.25, 0.25, 0.25]])
+    """
     xp = namespace(weights)
     weights = xp.clip(weights, min=0.0)
+    weights = xp.where(xp.any(weights > 0, axis=-1, keepdims=True), weights, 1.0)
     return weights / xp.sum(weights, axis=-1, keepdims=True)
 
 
@@ -93,5 +109,6 @@ def draw(weights: Array, uniform: Array) -> Array:
     xp = namespace(weights)
     cumulative = xp.cumulative_sum(xp.clip(weights, min=0.0), axis=-1)
     threshold = column(uniform, weights) * cumulative[..., -1:]
-    label = xp.sum(xp.astype(cumulative <= threshold, xp.int64), axis=-1)
-    return xp.clip(label, max=weights.shape[-1] - 1)
+    # The second condition holds a threshold that was rounded up to the total off empty classes.
+    passed = (cumulative <= threshold) & (cumulative < cumulative[..., -1:])
+    return xp.sum(xp.astype(passed, index_dtype(xp)), axis=-1)

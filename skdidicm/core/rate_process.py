@@ -200,6 +200,7 @@ def _decompose(rates: NDArray[np.float64]) -> dict[str, NDArray[Any]] | None:
         basis, inverse = scale[:, None] * vectors, vectors.T / scale[None, :]
     else:
         modes, basis = scipy.linalg.eig(rates)
+        modes = modes if np.iscomplexobj(basis) else modes.real
         if np.linalg.cond(basis) > _MAX_CONDITION:
             return None
         inverse = np.linalg.inv(basis)

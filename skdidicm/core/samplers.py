@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from array_api_compat import device as device_of
 
-from skdidicm.core.arrays import Array, draw, like, namespace, normalize, one_hot, softmax
+from skdidicm.core.arrays import Array, draw, index_dtype, like, namespace, normalize, one_hot, softmax
 from skdidicm.core.process import Process
 from skdidicm.core.schedules import Schedule
 
@@ -144,6 +144,7 @@ def sample_labels(
     n_chains: int,
     solver: str = "euler",
     uniforms: Array | np.random.Generator | None = None,
+    p_init: Array | None = None,
     grid: str = "tiled",
     return_path: bool = False,
 ) -> Array:
@@ -164,6 +165,8 @@ def sample_labels(
         Numbers in [0, 1): those of the first entry draw the labels at t = 1, the others one step
         each. The shorter shape gives every row the same noise. A generator draws that shape.
         The array's library and device are those of the result; default `default_rng(0)`.
+    p_init : array (k,), optional
+        Law that the labels at t = 1 are drawn from; default `process.limit()`.
     return_path : bool, default=False
         Also return the shares before and after every step.
 
@@ -179,22 +182,27 @@ def sample_labels(
     xp = namespace(uniforms)
     plan = time_steps(schedule, steps, grid)
     width = max(1, _CHUNK // (n * process.n_classes))
+    law = like(process.limit() if p_init is None else p_init, uniforms)
     total: Array = 0
     for start in range(0, n_chains, width):
-        part = uniforms[:, :, start : start + width]
-        total = total + _run_chains(log_score_fn, part, process, plan, solver)
+        part = uniforms[:, :, start : min(start + width, n_chains)]
+        total = total + _run_chains(log_score_fn, part, law, process, plan, solver)
     shares = total / n_chains
     return xp.permute_dims(shares, (1, 0, 2)) if return_path else shares[-1, :, :]
 
 
 def _run_chains(
-    log_score_fn: LogScore, uniforms: Array, process: Process, plan: list[Step], solver: str
+    log_score_fn: LogScore,
+    uniforms: Array,
+    law: Array,
+    process: Process,
+    plan: list[Step],
+    solver: str,
 ) -> Array:
     """Return how many chains of each row are in each class before and after every step."""
     xp = namespace(uniforms)
     shape = uniforms.shape[1:]
-    limit = like(process.limit(), uniforms)
-    label = draw(limit[None, :], xp.reshape(uniforms[0, :, :], (-1,)))
+    label = draw(law[None, :], xp.reshape(uniforms[0, :, :], (-1,)))
 
     def count(label: Array) -> Array:
         own = one_hot(label, process.n_classes, uniforms.dtype)
@@ -219,7 +227,8 @@ def _advance(process: Process, solver: str, p: Array, q: Array, step: Step) -> A
 def _law(log_score_fn: LogScore, label: Array, sigma: float, dtype: object) -> Array:
     """Return q_t as the network sees it: (3) says that it is the softmax of the log scores."""
     xp = namespace(label)
-    noise = xp.full(label.shape, sigma, dtype=dtype, device=device_of(label))
+    # A broadcast scalar tells a network by its strides that one embedding of sigma serves all rows.
+    noise = xp.broadcast_to(xp.asarray(sigma, dtype=dtype, device=device_of(label)), label.shape)
     scores = xp.astype(log_score_fn(label, noise), dtype, copy=False)
     # A floor keeps p / q finite where the network rules a class out altogether.
     return xp.clip(softmax(scores), min=float(xp.finfo(dtype).smallest_normal) ** 0.5)
@@ -227,7 +236,7 @@ def _law(log_score_fn: LogScore, label: Array, sigma: float, dtype: object) -> A
 
 def _class_order(rng: np.random.Generator, p: Array) -> Array:
     xp = namespace(p)
-    return xp.asarray(rng.permutation(p.shape[1]), dtype=xp.int64, device=device_of(p))
+    return xp.asarray(rng.permutation(p.shape[1]), dtype=index_dtype(xp), device=device_of(p))
 
 
 def _choose_label(

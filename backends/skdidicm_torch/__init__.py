@@ -1,0 +1,8 @@
+"""The PyTorch backend of skdidicm."""
+
+from skdidicm_torch.backend import TorchNetwork
+from skdidicm_torch.networks import NETWORKS, create_network
+
+__all__ = ["NETWORKS", "TorchNetwork", "build_network", "create_network"]
+
+build_network = TorchNetwork

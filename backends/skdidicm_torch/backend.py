@@ -1,0 +1,166 @@
+"""A score network on torch: the contract of `skdidicm.backend` with torch inside."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from skdidicm.backend import Batch, NetworkConfig
+from skdidicm.core import check_objective, denoising_loss, log_score
+from skdidicm_torch.conditioning import ConditionedNetwork
+from skdidicm_torch.device import resolve_device, resolve_precision
+from skdidicm_torch.networks import create_network
+
+
+class TorchNetwork:
+    """A `ScoreNetwork` on torch, with AdamW.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+        What to build; `config.network` is "auto", a name of `skdidicm_torch.NETWORKS`, or a torch
+        module that maps images to features.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        check_objective(config.parameterization, config.objective)
+        self.config = config
+        self.device = resolve_device(config.device)
+        self.precision = resolve_precision(
+            config.precision, self.device, table=len(config.input_shape) == 1
+        )
+        self.dtype = torch.float64 if self.precision == "float64" else torch.float32
+        self.module = _build_module(config).to(self.device, self.dtype)
+        if len(config.input_shape) > 1:
+            self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._mean = self.start(np.asarray(config.mean))
+        self._inverse_scale = 1 / self.start(np.asarray(config.scale))
+        self.optimizer = _optimizer(self.module, config.weight_decay, self.device)
+        self._loss = torch.compile(self._batch_loss) if config.compile else self._batch_loss
+
+    def start(self, values: NDArray[np.floating], /) -> Tensor:
+        """Return host values as a tensor of the network's device and type."""
+        return torch.as_tensor(values, dtype=self.dtype, device=self.device)
+
+    def encode(self, x: NDArray[Any], /) -> tuple[Tensor, ...]:
+        """Return the features of host rows (n, *input_shape)."""
+        self.module.eval()
+        with torch.inference_mode(), self._autocast():
+            return self.module.encode(self._prepare(x))
+
+    def log_score(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor, /) -> Tensor:
+        """Return log scores (n, k) for labels and noise (n,), or (n, m, k) for (n, m)."""
+        with torch.inference_mode():
+            with self._autocast():
+                output = self.module.decode(features, label, sigma)
+            return log_score(
+                output.to(self.dtype),
+                label,
+                sigma,
+                process=self.config.process,
+                parameterization=self.config.parameterization,
+            )
+
+    def train_step(self, batch: Batch, learning_rate: float, /) -> Tensor:
+        """Update the weights once and return the loss before the update, still on the device."""
+        self.module.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad(set_to_none=True)
+        label = torch.as_tensor(batch.label, device=self.device).long()
+        x = self._prepare(batch.x)
+        loss = self._loss(x, self.start(batch.target), label, *map(self.start, batch[3:]))
+        loss.backward()
+        if self.config.max_grad_norm:
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
+        self.optimizer.step()
+        return loss.detach()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return copies of weights and buffers by name."""
+        return {k: v.detach().cpu().numpy().copy() for k, v in self.module.state_dict().items()}
+
+    def load_state(self, state: Mapping[str, NDArray[Any]], /) -> None:
+        """Take over weights and buffers; names and shapes must match."""
+        self.module.load_state_dict({k: torch.as_tensor(v) for k, v in state.items()})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"config": self.config, "state": self.state()}
+
+    def __setstate__(self, pickled: dict[str, Any]) -> None:
+        config = pickled["config"]
+        try:
+            resolve_device(config.device)
+        except ValueError:  # pickled on a machine with a device that this one lacks
+            config = replace(config, device="auto")
+        self.__init__(config)  # type: ignore[misc]
+        self.load_state(pickled["state"])
+
+    def _batch_loss(
+        self, x: Tensor, target: Tensor, label: Tensor, sigma: Tensor, weight: Tensor
+    ) -> Tensor:
+        with self._autocast():
+            output = self.module.decode(self.module.encode(x), label, sigma)
+        loss = denoising_loss(
+            output.to(self.dtype),
+            label,
+            sigma,
+            target[:, None, :].expand(output.shape),
+            process=self.config.process,
+            parameterization=self.config.parameterization,
+            objective=self.config.objective,
+        )
+        return (weight * loss).sum()
+
+    def _prepare(self, x: NDArray[Any]) -> Tensor:
+        """Return standardised rows: (n, d), or images (n, c, h, w)."""
+        rows = torch.as_tensor(np.ascontiguousarray(x)).to(self.device).to(self.dtype)
+        if rows.ndim == 3:
+            rows = rows[..., None]
+        rows = (rows - self._mean) * self._inverse_scale
+        return rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
+        )
+
+
+def _build_module(config: NetworkConfig) -> ConditionedNetwork:
+    """Return the module with weights drawn from the seed; torch's own generator is left alone."""
+    shape = config.input_shape
+    table = len(shape) == 1
+    network = config.network
+    if isinstance(network, str) and network == "auto":
+        small = table or max(shape[:2]) < 64
+        network = ("mlp" if table else "didirn-tiny") if small else "didirn18"
+    if table != (network == "mlp") and isinstance(network, str):
+        fitting = "network='mlp'" if table else "an image network such as 'didirn-tiny'"
+        raise ValueError(
+            f"network is {network!r}, but a row of X has shape {shape}; use {fitting}."
+        )
+    channels = shape[-1] if len(shape) != 2 else 1
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return create_network(
+            network,
+            config.n_classes,
+            channels,
+            config.conditioning,
+            image_size=None if table else (shape[0], shape[1]),
+        )
+
+
+def _optimizer(module: nn.Module, weight_decay: float, device: torch.device) -> torch.optim.AdamW:
+    """Return AdamW that decays matrices and filters, but neither biases nor norms."""
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=1e-3, fused=device.type in {"cuda", "cpu"})

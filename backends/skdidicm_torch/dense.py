@@ -1,0 +1,149 @@
+"""Networks for tables, and conditional heads on backbones of the user's own."""
+
+import copy
+from collections.abc import Callable
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from skdidicm_torch.conditioning import EMBEDDING, ConditionalHead, ConditionedNetwork
+
+
+class DenseBlock(nn.Module):
+    """A residual block of two linear layers; conditional as the blocks of DiDiRN are."""
+
+    def __init__(self, width: int, *, conditional: bool) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width)
+        )
+        if conditional:
+            self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(EMBEDDING, width))
+            self.out_layers = nn.Sequential(nn.LayerNorm(width), nn.SiLU())
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the output of the layers and the skip, both (n, width)."""
+        return self.layers(x), x
+
+    def join(self, h: Tensor, skip: Tensor, e: Tensor | None = None) -> Tensor:
+        """Return the block's output for conditions that broadcast against h."""
+        if e is not None:
+            h = self.out_layers(h + self.emb_layers(e))
+        return h + skip
+
+
+class MLP(ConditionedNetwork):
+    """A residual multi-layer perceptron for tables.
+
+    Parameters
+    ----------
+    n_classes, n_features : int
+        Number of classes K and of columns d.
+    width, depth : int
+        Hidden units and residual blocks.
+    conditioning : {"blocks", "last", "head"}
+        Where the condition enters.
+    """
+
+    def __init__(
+        self,
+        n_classes: int,
+        n_features: int,
+        *,
+        width: int = 64,
+        depth: int = 2,
+        conditioning: str = "blocks",
+    ) -> None:
+        super().__init__(n_classes)
+        self.conditioning = conditioning
+        self.stem = nn.Linear(n_features, width)
+        self.blocks = nn.ModuleList(
+            DenseBlock(
+                width,
+                conditional=conditioning == "blocks" or (conditioning == "last" and i == depth - 1),
+            )
+            for i in range(depth)
+        )
+        if conditioning == "head":
+            self.head = ConditionalHead(width, n_classes)
+        else:
+            self.fc = nn.Linear(width, n_classes)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return all that depends on neither label nor noise, for rows (n, d)."""
+        x = self.stem(x)
+        first = 0 if self.conditioning == "blocks" else len(self.blocks) - 1
+        for block in self.blocks[:first]:
+            x = block.join(*block.split(x))
+        features: tuple[Tensor, ...] = self.blocks[first].split(x)
+        if self.conditioning == "head":
+            return self.head.encode(self.blocks[first].join(*features))
+        return features
+
+    def decode_draws(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor) -> Tensor:
+        """Return outputs (n, m, k) for labels and noise (n, m)."""
+        e = self.condition(label, sigma)
+        if self.conditioning == "head":
+            return self.head.decode(features, e)
+        h, skip = (f[:, None] for f in features)
+        first = 0 if self.conditioning == "blocks" else len(self.blocks) - 1
+        x = self.blocks[first].join(h, skip, e)
+        for block in self.blocks[first + 1 :]:
+            x = block.join(*block.split(x), e)
+        output: Tensor = self.fc(x)
+        return output
+
+
+class BackboneNetwork(ConditionedNetwork):
+    """A conditional head on a backbone that maps inputs to feature vectors or maps.
+
+    Parameters
+    ----------
+    backbone : nn.Module or callable
+        Maps (n, c, h, w) to (n, d) or (n, d, h', w'); it is copied, and maps are averaged.
+    n_classes : int
+        Number of classes K.
+    example : Tensor (1, ...)
+        An input to find d with.
+    """
+
+    def __init__(
+        self, backbone: Callable[[Tensor], Tensor], n_classes: int, example: Tensor
+    ) -> None:
+        super().__init__(n_classes)
+        self.backbone = copy.deepcopy(backbone)
+        self.eval()
+        with torch.no_grad():
+            n_features = self.pool(example).shape[1]
+        self.head = ConditionalHead(n_features, n_classes)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode; a backbone with all weights frozen keeps its statistics frozen too."""
+        super().train(mode)
+        if isinstance(self.backbone, nn.Module):
+            frozen = not any(p.requires_grad for p in self.backbone.parameters())
+            self.backbone.train(mode and not frozen)
+        return self
+
+    def pool(self, x: Tensor) -> Tensor:
+        """Return the backbone's features as vectors (n, d)."""
+        features = self.backbone(x)
+        if not isinstance(features, Tensor) or features.ndim not in (2, 4):
+            raise ValueError(
+                f"the backbone returned {_describe(features)}; expected a tensor (n, d) of "
+                "features or (n, d, h, w) of feature maps. With timm, build it with num_classes=0."
+            )
+        return features if features.ndim == 2 else features.mean(dim=(2, 3))
+
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the head's features for inputs (n, c, h, w)."""
+        return self.head.encode(self.pool(x))
+
+    def decode_draws(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor) -> Tensor:
+        """Return outputs (n, m, k) for labels and noise (n, m)."""
+        return self.head.decode(features, self.condition(label, sigma))
+
+
+def _describe(value: object) -> str:
+    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

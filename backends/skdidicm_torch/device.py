@@ -1,0 +1,56 @@
+"""Where and in which number format a network runs."""
+
+import multiprocessing
+
+import torch
+
+PRECISIONS = ("auto", "float32", "float64", "bfloat16")
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the torch device for a name; "auto" is the first of CUDA, MPS and CPU that works.
+
+    Worker processes of joblib and multiprocessing are spread over the CUDA devices.
+
+    Raises
+    ------
+    ValueError
+        If the name means nothing to torch, or such a device is not there.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", _worker_number() % torch.cuda.device_count())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device is {device!r}, which torch cannot use here ({reason}); expected 'auto', "
+            "'cpu', 'cuda', 'cuda:1', 'mps' or another device of this machine."
+        ) from error
+    return torch.device(device)
+
+
+def resolve_precision(precision: str, device: torch.device, *, table: bool) -> str:
+    """Return "float32", "float64" or "bfloat16" (autocast over float32 weights).
+
+    "auto" is float64 for tables on a CPU, where networks are small and exact sums are worth more
+    than speed, bfloat16 for images on a GPU that computes in it, and float32 otherwise.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; expected one of {PRECISIONS}.")
+    if precision != "auto":
+        return precision
+    if table:
+        return "float64" if device.type == "cpu" else "float32"
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if fast else "float32"
+
+
+def _worker_number() -> int:
+    """Return 0 in a main process and the worker's running number, from 0, in a worker."""
+    if multiprocessing.parent_process() is None:
+        return 0
+    identity = multiprocessing.current_process()._identity  # type: ignore[attr-defined]
+    return int(identity[-1]) - 1 if identity else 0

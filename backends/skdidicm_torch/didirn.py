@@ -1,0 +1,206 @@
+"""DiDiRN: a ResNet whose blocks see the noisy label and the noise level.
+
+Names and shapes of all tensors are those of the official checkpoints when `conditioning="blocks"`.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from skdidicm_torch.conditioning import EMBEDDING, ConditionalHead, ConditionedNetwork
+
+
+def _convolution(c_in: int, c_out: int, size: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, size, stride, padding=size // 2, bias=False)
+
+
+class Block(nn.Module):
+    """A residual block: convolutions, then (if conditional) condition, GroupNorm and SiLU.
+
+    `split` runs the convolutions, which do not see the condition; `join` does the rest.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        width: int,
+        stride: int,
+        *,
+        bottleneck: bool,
+        conditional: bool,
+        groups: int,
+    ) -> None:
+        super().__init__()
+        c_out = 4 * width if bottleneck else width
+        self.bottleneck = bottleneck
+        self.conditional = conditional
+        if bottleneck:
+            self.conv1, self.bn1 = _convolution(c_in, width, 1), nn.BatchNorm2d(width)
+            self.conv2, self.bn2 = _convolution(width, width, 3, stride), nn.BatchNorm2d(width)
+            self.conv3, self.bn3 = _convolution(width, c_out, 1), nn.BatchNorm2d(c_out)
+        else:
+            self.conv1, self.bn1 = _convolution(c_in, width, 3, stride), nn.BatchNorm2d(width)
+            self.conv2, self.bn2 = _convolution(width, c_out, 3), nn.BatchNorm2d(c_out)
+        self.skip_connection: nn.Module = nn.Identity()
+        if stride != 1 or c_in != c_out:
+            self.skip_connection = nn.Sequential(
+                _convolution(c_in, c_out, 1, stride), nn.BatchNorm2d(c_out)
+            )
+        if conditional:
+            self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(EMBEDDING, c_out))
+            self.out_layers = nn.Sequential(nn.GroupNorm(min(groups, c_out), c_out), nn.SiLU())
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the output of the convolutions and the skip, both (n, c, h, w)."""
+        h = functional.relu(self.bn1(self.conv1(x)))
+        h = self.bn2(self.conv2(h))
+        if self.bottleneck:
+            h = self.bn3(self.conv3(functional.relu(h)))
+        return h, self.skip_connection(x)
+
+    def join(self, h: Tensor, skip: Tensor, e: Tensor | None = None) -> Tensor:
+        """Return the block's output (n, c, h, w) for conditions (n, 128)."""
+        if e is not None:
+            h = self.out_layers(h + self.emb_layers(e)[:, :, None, None])
+        return functional.relu(h + skip)
+
+    def forward(self, x: Tensor, e: Tensor | None = None) -> Tensor:
+        """Return the block's output for inputs (n, c, h, w) and conditions (n, 128)."""
+        return self.join(*self.split(x), e)
+
+    def pool_statistics(self, h: Tensor, skip: Tensor) -> tuple[Tensor, ...]:
+        """Return h and skip as (n, c, pixels), with mean and variance of h by channel."""
+        h, skip = h.flatten(2), skip.flatten(2)
+        variance, mean = torch.var_mean(h, dim=2, correction=0)
+        return h, skip, mean, variance
+
+    def join_pooled(self, statistics: tuple[Tensor, ...], e: Tensor) -> Tensor:
+        """Return `join` averaged over the pixels, (n, m, c), for conditions (n, m, 128).
+
+        The condition is constant over pixels, so the GroupNorm of h + e is an affine map of h that
+        the statistics of h give: m draws need no convolution and one pass over the pixels each.
+        """
+        h, skip, mean, variance = statistics
+        norm: nn.GroupNorm = self.out_layers[0]
+        shift = self.emb_layers(e)
+        grouped = (*shift.shape[:2], norm.num_groups, -1)
+        channel_mean = (mean[:, None] + shift).unflatten(2, (norm.num_groups, -1))
+        centre = channel_mean.mean(dim=3, keepdim=True)
+        spread = variance[:, None].unflatten(2, (norm.num_groups, -1))
+        total = (spread + (channel_mean - centre) ** 2).mean(dim=3, keepdim=True)
+        inverse = torch.rsqrt(total + norm.eps)
+        gain = norm.weight * inverse.expand(grouped[:3] + (channel_mean.shape[3],)).flatten(2)
+        offset = (shift.unflatten(2, (norm.num_groups, -1)) - centre).flatten(2) * gain + norm.bias
+        y = torch.addcmul(offset[..., None], h[:, None], gain[..., None])
+        return functional.relu(functional.silu(y) + skip[:, None]).mean(dim=3)
+
+
+class DiDiRN(ConditionedNetwork):
+    """A ResNet with a 3 x 3 stem, conditioned in its blocks, its last block or its head.
+
+    Parameters
+    ----------
+    n_classes, in_channels : int
+        Number of classes K and of image channels.
+    depths : sequence of int
+        Blocks per stage; stages after the first halve the resolution.
+    width : int
+        Channels of the stem and of the first stage; each stage doubles them.
+    bottleneck : bool
+        Bottleneck blocks (ResNet-50 and deeper) instead of basic ones.
+    conditioning : {"blocks", "last", "head"}
+        Where the condition enters.
+    groups : int
+        Groups of the GroupNorm in conditional blocks.
+    stem_pool : bool
+        Whether the stem ends in a 3 x 3 max pool of stride 2.
+    """
+
+    def __init__(
+        self,
+        n_classes: int,
+        in_channels: int,
+        *,
+        depths: Sequence[int],
+        width: int = 64,
+        bottleneck: bool = False,
+        conditioning: str = "blocks",
+        groups: int = 32,
+        stem_pool: bool = True,
+    ) -> None:
+        super().__init__(n_classes)
+        self.conditioning = conditioning
+        self.stem_pool = stem_pool
+        self.conv1, self.bn1 = _convolution(in_channels, width, 3), nn.BatchNorm2d(width)
+        self.n_stages = len(depths)
+        c_in, n_blocks = width, 0
+        for stage, depth in enumerate(depths):
+            blocks = []
+            for i in range(depth):
+                n_blocks += 1
+                last = n_blocks == sum(depths)
+                conditional = conditioning == "blocks" or (conditioning == "last" and last)
+                stride = 2 if stage > 0 and i == 0 else 1
+                channels = width * 2**stage
+                blocks.append(
+                    Block(
+                        c_in,
+                        channels,
+                        stride,
+                        bottleneck=bottleneck,
+                        conditional=conditional,
+                        groups=groups,
+                    )
+                )
+                c_in = 4 * channels if bottleneck else channels
+            setattr(self, f"layer{stage + 1}", nn.ModuleList(blocks))
+        if conditioning == "head":
+            self.head = ConditionalHead(c_in, n_classes)
+        else:
+            self.fc = nn.Linear(c_in, n_classes)
+        self.apply(_initialise)
+
+    @property
+    def blocks(self) -> list[Block]:
+        """All residual blocks in order."""
+        return [block for i in range(self.n_stages) for block in getattr(self, f"layer{i + 1}")]
+
+    def stem(self, x: Tensor) -> Tensor:
+        """Return the input of the first block."""
+        x = functional.relu(self.bn1(self.conv1(x)))
+        return functional.max_pool2d(x, 3, 2, padding=1) if self.stem_pool else x
+
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return all that depends on neither label nor noise, for images (n, c, h, w)."""
+        x, blocks = self.stem(x), self.blocks
+        if self.conditioning == "blocks":
+            return blocks[0].split(x)
+        for block in blocks[:-1]:
+            x = block(x)
+        h, skip = blocks[-1].split(x)
+        if self.conditioning == "last":
+            return blocks[-1].pool_statistics(h, skip)
+        return self.head.encode(blocks[-1].join(h, skip).mean(dim=(2, 3)))
+
+    def decode_draws(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor) -> Tensor:
+        """Return outputs (n, m, k) for labels and noise (n, m)."""
+        e, blocks = self.condition(label, sigma), self.blocks
+        if self.conditioning == "head":
+            return self.head.decode(features, e)
+        if self.conditioning == "last":
+            output: Tensor = self.fc(blocks[-1].join_pooled(features, e))
+            return output
+        flat = e.flatten(0, 1)
+        h, skip = (f.repeat_interleave(label.shape[1], dim=0) for f in features)
+        x = blocks[0].join(h, skip, flat)
+        for block in blocks[1:]:
+            x = block(x, flat)
+        output = self.fc(x.mean(dim=(2, 3)))
+        return output.unflatten(0, label.shape)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

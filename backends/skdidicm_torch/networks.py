@@ -1,0 +1,104 @@
+"""Build a network by its name."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skdidicm_torch.conditioning import ConditionedNetwork
+from skdidicm_torch.dense import MLP, BackboneNetwork
+from skdidicm_torch.didirn import DiDiRN
+
+CONDITIONINGS = ("blocks", "last", "head")
+
+_DIDIRN: dict[str, dict[str, Any]] = {
+    "didirn-tiny": {"depths": (1, 1, 1), "width": 16, "groups": 8},
+    "didirn18": {"depths": (2, 2, 2, 2)},
+    "didirn34": {"depths": (3, 4, 6, 3)},
+    "didirn50": {"depths": (3, 4, 6, 3), "bottleneck": True},
+    "didirn101": {"depths": (3, 4, 23, 3), "bottleneck": True},
+    "didirn152": {"depths": (3, 8, 36, 3), "bottleneck": True},
+}
+
+NETWORKS = (*_DIDIRN, "mlp")
+"""Names that `create_network` knows."""
+
+
+def create_network(
+    name: str | Callable[[Tensor], Tensor],
+    n_classes: int,
+    in_channels: int = 3,
+    conditioning: str = "blocks",
+    *,
+    image_size: tuple[int, int] | None = None,
+) -> ConditionedNetwork:
+    """Return a network of (input, noisy label, total noise) with freshly drawn weights.
+
+    Its `forward(x, label, sigma)` takes x (n, c, h, w), or (n, d) for "mlp", and returns raw
+    outputs (n, k); `encode` and `decode` are its two halves.
+
+    Parameters
+    ----------
+    name : str, or nn.Module or callable
+        One of `NETWORKS`, or a backbone that maps images to feature vectors (n, d) or maps
+        (n, d, h, w), which gets a conditional head.
+    n_classes : int
+        Number of classes K.
+    in_channels : int, default=3
+        Image channels; the number of columns for "mlp".
+    conditioning : {"blocks", "last", "head"}
+        Where label and noise enter: every block (the paper), after the convolutions of the last
+        block, or a small head on the pooled features. A backbone can have "head" only.
+    image_size : (height, width), optional
+        Lets "didirn-tiny" leave out its stem pool under 16 px, and tells a backbone what to expect
+        (224 x 224 if left out).
+
+    Raises
+    ------
+    ValueError
+        If a name is not known, or does not fit the backbone.
+
+    Examples
+    --------
+    >>> import torch
+    >>> network = create_network("didirn-tiny", n_classes=10, in_channels=1, conditioning="last")
+    >>> network(torch.zeros(2, 1, 28, 28), torch.tensor([3, 7]), torch.ones(2)).shape
+    torch.Size([2, 10])
+    """
+    if conditioning not in CONDITIONINGS:
+        raise ValueError(f"conditioning is {conditioning!r}; expected one of {CONDITIONINGS}.")
+    if not isinstance(name, str):
+        return _on_backbone(name, n_classes, in_channels, conditioning, image_size)
+    if name == "mlp":
+        return MLP(n_classes, in_channels, conditioning=conditioning)
+    if name not in _DIDIRN:
+        raise ValueError(
+            f"network is {name!r}; expected one of {NETWORKS}, or a torch module that maps images "
+            "to features."
+        )
+    small = name == "didirn-tiny" and image_size is not None and min(image_size) < 16
+    return DiDiRN(
+        n_classes, in_channels, conditioning=conditioning, stem_pool=not small, **_DIDIRN[name]
+    )
+
+
+def _on_backbone(
+    backbone: object,
+    n_classes: int,
+    in_channels: int,
+    conditioning: str,
+    image_size: tuple[int, int] | None,
+) -> BackboneNetwork:
+    if not callable(backbone):
+        raise ValueError(
+            f"network is a {type(backbone).__name__}; expected one of {NETWORKS}, or a torch "
+            "module that maps images to features."
+        )
+    if conditioning != "head":
+        raise ValueError(
+            f"conditioning is {conditioning!r}, but a backbone of your own can be conditioned in "
+            "its head only; set conditioning='head'."
+        )
+    example = torch.zeros(1, in_channels, *(image_size or (224, 224)))
+    return BackboneNetwork(backbone, n_classes, example)

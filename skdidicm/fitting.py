@@ -1,0 +1,206 @@
+"""From an estimator's settings to a trained network: preparation, validation, early stopping."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_consistent_length, check_random_state, compute_class_weight
+
+from skdidicm.backend import NetworkConfig, ScoreNetwork
+from skdidicm.core import Process, Schedule
+from skdidicm.defaults import resolve
+from skdidicm.registry import get_backend
+from skdidicm.training import HistoryRow, Rows, TrainingPlan, epochs
+from skdidicm.validation import check_weight, moments
+
+
+class Seeds(NamedTuple):
+    """Private seeds of one fit, so that no part of it draws from another's stream."""
+
+    network: int
+    training: int
+    split: int
+    sampling: int
+
+    @classmethod
+    def draw(cls, random_state: int | np.random.RandomState | None) -> "Seeds":
+        """Return new seeds; the same for the same integer."""
+        entropy = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+        return cls(*(int(s) for s in np.random.SeedSequence(entropy).generate_state(4)))
+
+
+def weighted_rows(
+    x: NDArray[Any],
+    q_0: NDArray[np.float64],
+    classes: NDArray[Any],
+    sample_weight: ArrayLike | None,
+    class_weight: dict[Any, float] | str | None,
+) -> Rows:
+    """Return the rows with a positive weight; their mean weight is one."""
+    check_consistent_length(x, q_0)
+    weight = check_weight(sample_weight, x)
+    if class_weight is not None:
+        labels = classes[q_0.argmax(axis=1)]
+        present = np.unique(labels)
+        found = compute_class_weight(class_weight, classes=present, y=labels)
+        per_class = np.ones(len(classes))
+        per_class[np.searchsorted(classes, present)] = found
+        weight = weight * (q_0 @ per_class)
+    keep = weight > 0
+    if keep.all():
+        return Rows(x, q_0, weight / weight.mean())
+    return Rows(x[keep], q_0[keep], weight[keep] / weight[keep].mean())
+
+
+def build_network(e: Any, rows: Rows, process: Process, seed: int) -> ScoreNetwork:
+    """Return the network that estimator `e` asks for, with fresh weights."""
+    mean, scale = moments(rows.x, rows.weight)
+    shape, n_classes = rows.x.shape[1:], rows.target.shape[1]
+    settings = resolve(_numbers(e), shape, len(rows.x), n_classes)
+    conditioning = e.conditioning
+    if conditioning == "auto":
+        conditioning = "last" if isinstance(e.network, str) else "head"
+    config = NetworkConfig(
+        input_shape=shape,
+        n_classes=n_classes,
+        process=process,
+        network=e.network,
+        conditioning=conditioning,
+        parameterization=e.parameterization,
+        objective=e.objective,
+        mean=mean,
+        scale=scale,
+        weight_decay=settings["weight_decay"],
+        device=e.device,
+        precision=e.precision,
+        compile=e.compile,
+        seed=seed,
+    )
+    return get_backend(e.backend)(config)
+
+
+def training_plan(
+    e: Any, rows: Rows, process: Process, schedule: Schedule, *, one_epoch: bool
+) -> TrainingPlan:
+    """Return the plan that estimator `e` asks for; `one_epoch` is that of partial_fit."""
+    settings = resolve(_numbers(e), rows.x.shape[1:], len(rows.x), rows.target.shape[1])
+    return TrainingPlan(
+        process=process,
+        schedule=schedule,
+        objective=e.objective,
+        max_epochs=1 if one_epoch else settings["max_epochs"],
+        batch_size=settings["batch_size"],
+        learning_rate=settings["learning_rate"],
+        n_draws=settings["n_draws"],
+        enumerate_labels=settings["enumerate_labels"],
+        augment=e.augment,
+        constant_rate=one_epoch,
+    )
+
+
+def _numbers(e: Any) -> dict[str, Any]:
+    names = ("max_epochs", "batch_size", "learning_rate", "weight_decay", "n_draws")
+    return {name: getattr(e, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is looked at after every epoch.
+
+    `validate` returns val_accuracy and val_nll. With a `patience`, training stops after so many
+    epochs without a better val_nll and the best weights are taken back. `on_epoch` is shown every
+    row of the history and stops training by returning True.
+    """
+
+    on_epoch: Callable[[HistoryRow], bool]
+    validate: Callable[[], HistoryRow] | None = None
+    patience: int | None = None
+    progress: bool = False
+
+
+def run(
+    network: ScoreNetwork, rows: Rows, plan: TrainingPlan, rng: np.random.Generator, watch: Watch
+) -> None:
+    """Train a network in place; `watch.on_epoch` keeps the history."""
+    best, best_epoch, best_state = math.inf, 0, network.state() if watch.patience else {}
+    with _progress(plan.max_epochs, shown=watch.progress) as advance:
+        for row in epochs(network, rows, plan, rng):
+            row |= watch.validate() if watch.validate else {}
+            stop = watch.on_epoch(row)
+            advance(row)
+            if watch.patience:
+                epoch = int(row["epoch"])
+                if row["val_nll"] < best:
+                    best, best_epoch, best_state = row["val_nll"], epoch, network.state()
+                stop |= epoch - best_epoch >= watch.patience
+            if stop:
+                break
+    if watch.patience:
+        network.load_state(best_state)
+
+
+def hold_out(rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
+    """Return training and validation rows, stratified by class where every class has two rows."""
+    from sklearn.model_selection import train_test_split
+
+    index = np.arange(len(rows.x))
+    labels = rows.target.argmax(axis=1)
+    counts = np.bincount(labels)
+    n_held = math.ceil(fraction * len(index))
+    can_stratify = counts[counts > 0].min() > 1 and n_held >= (counts > 0).sum()
+    if len(index) < 2:
+        raise ValueError(
+            "early_stopping holds out rows to validate on, but X has one row; pass X_val and y_val "
+            "or set early_stopping=False."
+        )
+    train, held = train_test_split(
+        index, test_size=n_held, random_state=seed, stratify=labels if can_stratify else None
+    )
+    return rows.take(np.sort(train)), rows.take(np.sort(held))
+
+
+def validation_scores(p: NDArray[np.float64], rows: Rows) -> HistoryRow:
+    """Return weighted accuracy and negative log-likelihood (nats) of probabilities (n, k)."""
+    share = rows.weight / rows.weight.sum()
+    log_p = np.log(np.clip(p, np.finfo(p.dtype).eps, None))
+    hit = p.argmax(axis=1) == rows.target.argmax(axis=1)
+    return {
+        "val_accuracy": float(share @ hit),
+        "val_nll": float(-(share @ (rows.target * log_p).sum(axis=1))),
+    }
+
+
+@contextmanager
+def _progress(n_epochs: int, *, shown: bool) -> Iterator[Callable[[HistoryRow], Any]]:
+    """Show a bar on stderr while epochs pass."""
+    if not shown:
+        yield lambda row: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=n_epochs)
+        yield lambda row: bar.update(task, completed=row["epoch"], description=_caption(row))
+
+
+def _caption(row: HistoryRow) -> str:
+    shown = ("loss", "val_accuracy", "val_nll")
+    return "  ".join(f"{name} {row[name]:.3f}" for name in shown if name in row)

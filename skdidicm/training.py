@@ -1,0 +1,162 @@
+"""Training: noise for one mini-batch, the learning-rate curve, and the one epoch loop."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skdidicm.backend import Batch, ScoreNetwork
+from skdidicm.core import Process, Schedule
+from skdidicm.core.arrays import draw
+
+FloatArray = NDArray[np.floating]
+HistoryRow = dict[str, float]
+
+EPS_T = 1e-3  # smallest time that is trained on; the score of an unnoised label is infinite
+_WARM_UP = 0.05  # share of the updates over which the learning rate rises
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The loss became NaN or infinite; the network was put back to its last finite weights."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training rows: inputs (n, *input_shape), class probabilities (n, k), weights (n,) > 0."""
+
+    x: NDArray[Any]
+    target: FloatArray
+    weight: FloatArray
+
+    def take(self, index: NDArray[np.integer]) -> "Rows":
+        """Return some of the rows."""
+        return Rows(self.x[index], self.target[index], self.weight[index])
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How to train: everything resolved, nothing "auto".
+
+    `n_draws` noisy labels are drawn per row and update; with `enumerate_labels` every one of the K
+    labels is taken at `n_draws` noise levels, weighted by its probability. The learning rate
+    rises and falls (`learning_rate_at`) unless it is constant.
+    """
+
+    process: Process
+    schedule: Schedule
+    objective: str
+    max_epochs: int
+    batch_size: int
+    learning_rate: float
+    n_draws: int
+    enumerate_labels: bool = False
+    augment: Callable[[NDArray[Any], np.random.Generator], NDArray[Any]] | None = None
+    constant_rate: bool = False
+
+
+def draw_times(rng: np.random.Generator, n: int, m: int, *, shared: bool) -> FloatArray:
+    """Return times (n, m) in [EPS_T, 1], stratified over the m draws and over the n rows.
+
+    With `shared` all rows are given the same m times, so that the result depends neither on the
+    order nor on the number of the rows.
+    """
+    if shared:
+        within = np.broadcast_to(rng.random(m), (n, m))
+    else:
+        cells = rng.permuted(np.tile(np.arange(n), (m, 1)), axis=1).T
+        within = (cells + rng.random((n, m))) / n
+    return EPS_T + (1 - EPS_T) * (np.arange(m) + within) / m
+
+
+def corrupt(rows: Rows, plan: TrainingPlan, rng: np.random.Generator, *, shared: bool) -> Batch:
+    """Return the mini-batch that noise makes of some rows.
+
+    Parameters
+    ----------
+    rows : Rows
+        The rows, n of them; `Batch.weight` is `rows.weight` / n, times dsigma/dt for the score
+        entropy, over the number of draws.
+    plan : TrainingPlan
+        Process, schedule and number of draws.
+    rng : numpy.random.Generator
+        The only source of randomness.
+    shared : bool
+        Whether all rows are given the same noise.
+    """
+    n, k = rows.target.shape
+    t = draw_times(rng, n, plan.n_draws, shared=shared)
+    uniform = rng.random(plan.n_draws) if shared else rng.random((n, plan.n_draws))
+    sigma = plan.schedule.total(t)
+    weight = (rows.weight / n)[:, None] / plan.n_draws
+    if plan.objective == "score_entropy":
+        weight = weight * plan.schedule.rate(t)
+    else:
+        weight = np.broadcast_to(weight, t.shape)
+    q_0 = np.broadcast_to(rows.target[:, None, :], (n, plan.n_draws, k))
+    q_t = plan.process.diffuse(q_0, sigma)
+    if plan.enumerate_labels:
+        label = np.broadcast_to(np.arange(k), q_t.shape).reshape(n, -1)
+        weight = (weight[..., None] * q_t).reshape(n, -1)
+        sigma = np.repeat(sigma, k, axis=1)
+    else:
+        label = draw(q_t, np.broadcast_to(uniform, t.shape))
+    x = rows.x if plan.augment is None else plan.augment(rows.x, rng)
+    return Batch(x, rows.target, label.astype(np.int32), sigma, weight)
+
+
+def learning_rate_at(update: int, n_updates: int, peak: float) -> float:
+    """Return the learning rate of an update: linear warm-up, then a cosine to zero.
+
+    Examples
+    --------
+    >>> [round(learning_rate_at(i, 100, 1.0), 2) for i in (0, 4, 52, 99)]
+    [0.2, 1.0, 0.5, 0.0]
+    """
+    warm_up = max(1, round(_WARM_UP * n_updates))
+    if update < warm_up:
+        return peak * (update + 1) / warm_up
+    return peak * 0.5 * (1 + math.cos(math.pi * (update - warm_up) / max(1, n_updates - warm_up)))
+
+
+def epochs(
+    network: ScoreNetwork, rows: Rows, plan: TrainingPlan, rng: np.random.Generator
+) -> Iterator[HistoryRow]:
+    """Train, and yield one row of history after every epoch; stop by not asking for more.
+
+    Raises
+    ------
+    NonFiniteLossError
+        When the loss of an epoch is not finite; the weights are those of the last epoch that was.
+    """
+    n = len(rows.x)
+    n_batches = math.ceil(n / plan.batch_size)
+    finite = network.state()
+    for epoch in range(plan.max_epochs):
+        start, rate = time.perf_counter(), plan.learning_rate
+        order = np.arange(n) if n_batches == 1 else rng.permutation(n)
+        losses = []
+        for i, index in enumerate(np.array_split(order, n_batches)):
+            batch = corrupt(rows.take(index), plan, rng, shared=n_batches == 1)
+            if not plan.constant_rate:
+                update, n_updates = epoch * n_batches + i, plan.max_epochs * n_batches
+                rate = learning_rate_at(update, n_updates, plan.learning_rate)
+            losses.append((len(index), network.train_step(batch, rate)))
+        total = sum(size * float(loss) for size, loss in losses) / n
+        if not math.isfinite(total):
+            network.load_state(finite)
+            raise NonFiniteLossError(
+                f"the loss became {total} in epoch {epoch + 1}; the weights of the epoch before "
+                "were kept. Try a smaller learning_rate, precision='float32', or scale the "
+                "features so that none is extremely large."
+            )
+        finite = network.state()
+        yield {
+            "epoch": epoch + 1,
+            "loss": total,
+            "learning_rate": rate,
+            "seconds": time.perf_counter() - start,
+        }

@@ -1,0 +1,188 @@
+"""What users hand over, checked and made ready: rows, labels, weights and settings."""
+
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from skdidicm.core import SCHEDULES, Process, RateProcess, Schedule, UniformProcess
+from skdidicm.core.samplers import LABEL_RULES, SOLVERS
+
+CONDITIONINGS = ("auto", "blocks", "last", "head")
+SAMPLERS = ("cp", "cl")
+
+
+def check_rows(estimator: Any, X: Any, *, reset: bool) -> NDArray[Any]:
+    """Return X as an array of table rows (n, d) or images (n, h, w[, c]).
+
+    Images keep their type, so that uint8 stays small; tables become floats.
+
+    Raises
+    ------
+    ValueError
+        If X has NaN, infinity, or a shape that is neither, or that was not fitted.
+    """
+    if hasattr(X, "detach"):
+        X = X.detach().cpu().numpy()
+    table = getattr(X, "ndim", 2) < 3 and np.ndim(X) < 3
+    x: NDArray[Any] = validate_data(
+        estimator,
+        X,
+        reset=reset,
+        dtype=[np.float64, np.float32] if table else "numeric",
+        allow_nd=not table,
+        ensure_2d=True,
+    )
+    if not reset and x.shape[1:] != estimator.input_shape_:
+        raise ValueError(
+            f"X has rows of shape {x.shape[1:]}, but {type(estimator).__name__} is expecting rows "
+            f"of shape {estimator.input_shape_} as in fit."
+        )
+    if reset and x.ndim > 2:
+        _check_images(x)
+    return x
+
+
+def _check_images(x: NDArray[Any]) -> None:
+    if x.ndim > 4 or min(x.shape) == 0:
+        raise ValueError(
+            f"X has shape {x.shape}; expected tables (n, d), grey images (n, height, width) or "
+            "colour images (n, height, width, channels)."
+        )
+    if x.ndim == 4 and x.shape[1] in (1, 3, 4) and min(x.shape[2:]) > 4:
+        raise ValueError(
+            f"X has shape {x.shape}, which looks like channels first; expected images with "
+            "channels last. Transpose them with X.transpose(0, 2, 3, 1)."
+        )
+
+
+def check_labels(y: Any) -> NDArray[Any]:
+    """Return y as a 1-d array of class labels."""
+    if hasattr(y, "detach"):
+        y = y.detach().cpu().numpy()
+    if y is None:
+        raise ValueError(
+            "DiDiClassifier requires y to be passed, but the target y is None; pass class labels."
+        )
+    labels = column_or_1d(y, warn=True)
+    check_classification_targets(labels)
+    return np.asarray(labels)
+
+
+def encode_labels(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the index of every label in the sorted classes.
+
+    Raises
+    ------
+    ValueError
+        If a label is not one of the classes.
+    """
+    unknown = np.setdiff1d(labels, classes)
+    if unknown.size:
+        raise ValueError(
+            f"y has labels {unknown[:5].tolist()} that are not in the classes "
+            f"{classes[:10].tolist()} given before."
+        )
+    return np.searchsorted(classes, labels)
+
+
+def check_weight(sample_weight: ArrayLike | None, x: NDArray[Any]) -> NDArray[np.float64]:
+    """Return weights (n,) >= 0 with a positive sum."""
+    weight: NDArray[np.float64] = _check_sample_weight(
+        sample_weight, x, dtype=np.float64, ensure_non_negative=True
+    )
+    if not weight.sum() > 0:
+        raise ValueError("every sample_weight is zero; at least one row needs a positive weight.")
+    return weight
+
+
+def check_soft_labels(q_0: ArrayLike) -> NDArray[np.float64]:
+    """Return class probabilities (n, k): entries >= 0, rows summing to one."""
+    q: NDArray[np.float64] = check_array(q_0, dtype=np.float64, input_name="q_0")
+    if q.min() < 0 or np.abs(q.sum(axis=1) - 1).max() > 1e-3:
+        raise ValueError(
+            "q_0 must hold class probabilities: entries >= 0 with rows that sum to 1; divide each "
+            "row by its sum."
+        )
+    return q / q.sum(axis=1, keepdims=True)
+
+
+def check_settings(estimator: Any) -> None:
+    """Raise ValueError or TypeError for a parameter that means nothing."""
+    e = estimator
+    for name, choices in (
+        ("sampler", SAMPLERS),
+        ("solver", SOLVERS),
+        ("label_rule", LABEL_RULES),
+        ("conditioning", CONDITIONINGS),
+    ):
+        check_choice(name, getattr(e, name), choices)
+    for name in ("steps", "n_chains", "n_iter_no_change"):
+        _check_number(name, getattr(e, name), numbers.Integral, 1)
+    for name in ("max_epochs", "batch_size", "n_draws"):
+        _check_number(name, getattr(e, name), numbers.Integral, 1, auto=True)
+    for name in ("learning_rate", "weight_decay"):
+        _check_number(name, getattr(e, name), numbers.Real, 0, auto=True)
+    if not 0 < e.validation_fraction < 1:
+        raise ValueError(
+            f"validation_fraction is {e.validation_fraction}; expected a share between 0 and 1."
+        )
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Raise ValueError unless the value is one of the choices."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} is {value!r}; expected one of {tuple(choices)}.")
+
+
+def _check_number(name: str, value: Any, kind: type, low: float, *, auto: bool = False) -> None:
+    if auto and isinstance(value, str) and value == "auto":
+        return
+    noun = "an integer" if kind is numbers.Integral else "a number"
+    if isinstance(value, bool) or not isinstance(value, kind) or not value >= low:  # type: ignore[operator]
+        alternative = " or 'auto'" if auto else ""
+        raise ValueError(f"{name} is {value!r}; expected {noun} >= {low}{alternative}.")
+
+
+def make_schedule(schedule: str | Schedule) -> Schedule:
+    """Return a schedule by its name, or the schedule itself."""
+    if isinstance(schedule, str):
+        check_choice("schedule", schedule, SCHEDULES)
+        return SCHEDULES[schedule]()
+    return schedule
+
+
+def make_process(rate_matrix: ArrayLike | None, n_classes: int) -> Process:
+    """Return the uniform process, or that of a rate matrix (k, k)."""
+    if rate_matrix is None:
+        return UniformProcess(n_classes)
+    process = RateProcess(rate_matrix)
+    if process.n_classes != n_classes:
+        raise ValueError(
+            f"rate_matrix is for {process.n_classes} classes, but y has {n_classes}; give one row "
+            "and one column for each class, in sorted order."
+        )
+    return process
+
+
+def moments(x: NDArray[Any], weight: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return weighted mean and scale of every column (d,), or image channel (c,)."""
+    axes = tuple(range(1, 3)) if x.ndim > 2 else ()
+    share = weight / weight.sum()
+
+    def average(power: int, centre: NDArray[Any] | float) -> Any:
+        total: Any = 0.0
+        for start in range(0, len(x), 1024):  # in parts: a float copy of uint8 images is large
+            rows = slice(start, start + 1024)
+            part = ((x[rows].astype(np.float64) - centre) ** power).mean(axis=axes)
+            total = total + np.tensordot(share[rows], part, axes=1)
+        return total
+
+    mean = average(1, 0.0)
+    scale = np.sqrt(average(2, mean))
+    return np.asarray(mean), np.where(scale > 1e-12 * (1 + np.abs(mean)), scale, 1.0)
