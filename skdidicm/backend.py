@@ -22,9 +22,9 @@ class Batch(NamedTuple):
     target: NDArray[np.floating]
     """Clean class probabilities q_0, (n, k)."""
     label: NDArray[np.int32]
-    """Noisy labels, (n, m)."""
+    """Noisy labels, (n, m), or (1, m) where all rows are given the same noise."""
     sigma: NDArray[np.floating]
-    """Total noise, (n, m)."""
+    """Total noise, of the shape of `label`."""
     weight: NDArray[np.floating]
     """Weight of each draw, (n, m): the loss of the batch is sum(weight * loss)."""
 

@@ -12,9 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdidicm import fitting
 from skdidicm import validation as check
+from skdidicm.augmentation import Augmentation
 from skdidicm.core import Schedule
 from skdidicm.prediction import SamplerPlan, in_chunks, initial_law, sample_rows
-from skdidicm.training import HistoryRow, Rows
+from skdidicm.training import HistoryRow, Rows, TrainingPlan
 
 Callback = Callable[["DiDiClassifier", HistoryRow], bool | None]
 
@@ -66,8 +67,10 @@ class DiDiClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Passes over the data and rows per update.
     learning_rate, weight_decay : float, default="auto"
         Peak rate of AdamW, which warms up and falls along a cosine, and its decay.
-    augment : callable, optional
-        Maps (rows, numpy.random.Generator) to changed rows, for every batch.
+    augment : {"auto", "shift"} or callable or None, default="auto"
+        Changes to every training batch. "shift" moves images by up to a 14th of their size;
+        "auto" is that for images and nothing for tables. A callable maps
+        (rows, numpy.random.Generator) to changed rows.
     early_stopping : bool, default=False
         Stop when the NLL of held-out rows has not improved for `n_iter_no_change` epochs, and
         take back the best weights.
@@ -136,7 +139,7 @@ class DiDiClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         batch_size: int | str = "auto",
         learning_rate: float | str = "auto",
         weight_decay: float | str = "auto",
-        augment: Callable[[NDArray[Any], np.random.Generator], NDArray[Any]] | None = None,
+        augment: Augmentation | str | None = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -276,7 +279,8 @@ class DiDiClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable class (n,) of every row."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+        best = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[best])
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return P(class | x), (n, k), with columns in the order of `classes_`."""
@@ -303,12 +307,31 @@ class DiDiClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def load(
-        cls, path: str | PathLike[str], *, backend: str | None = None, device: str = "auto"
+        cls,
+        path: str | PathLike[str],
+        *,
+        backend: str | None = None,
+        device: str = "auto",
+        network: Any = None,
     ) -> Self:
-        """Return the estimator that `save` wrote; no code of the file is run."""
+        """Return the estimator that `save` wrote; no code of the file is run.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+        backend : str, optional
+            Another backend than the one it was trained on.
+        device : str, default="auto"
+            Where to put the network.
+        network : object, optional
+            The module that was passed as `network`, if it was one of your own: its architecture
+            is not in the file.
+        """
         from skdidicm.persistence import load
 
-        return load(cls, path, backend=backend, device=device)
+        loaded: Self = load(cls, path, backend=backend, device=device, network=network)
+        return loaded
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")
@@ -325,7 +348,7 @@ class DiDiClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         one_epoch: bool = False,
     ) -> Self:
         going_on = hasattr(self, "network_") and (one_epoch or self.warm_start)
-        before = dict(vars(self))
+        before = dict(self.__dict__)
         try:
             check.check_settings(self)
             x = check.check_rows(self, X, reset=not going_on)
@@ -337,17 +360,20 @@ class DiDiClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     f"y has classes {classes.tolist()}, but with warm_start=True they must stay "
                     f"those of the first fit: {self.classes_.tolist()}."
                 )
-            rows, held = self._split(
-                rows, X_val, y_val, early=self.early_stopping and not one_epoch
+            early = self.early_stopping and not one_epoch
+            rows, held = self._split(rows, X_val, y_val, early=early)
+            plan = fitting.training_plan(
+                self, rows, self.process_, self.schedule_, one_epoch=one_epoch
             )
         except BaseException:  # whatever is wrong with the input, an earlier fit stays as it was
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
         if not one_epoch or not going_on:
-            self.history_, self.n_iter_ = [], 0
+            self.history_: list[HistoryRow] = []
+            self.n_iter_ = 0
         if len(classes) > 1:
-            self._train(rows, held, one_epoch=one_epoch)
+            self._train(rows, held, plan)
         return self
 
     def _build(self, rows: Rows, classes: NDArray[Any]) -> None:
@@ -376,9 +402,7 @@ class DiDiClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return fitting.hold_out(rows, self.validation_fraction, self._seeds.split)
         return rows, None
 
-    def _train(self, rows: Rows, held: Rows | None, *, one_epoch: bool) -> None:
-        plan = fitting.training_plan(self, rows, self.process_, self.schedule_, one_epoch=one_epoch)
-
+    def _train(self, rows: Rows, held: Rows | None, plan: TrainingPlan) -> None:
         def validate() -> HistoryRow:
             return {} if held is None else fitting.validation_scores(self._predict(held.x), held)
 
@@ -393,7 +417,8 @@ class DiDiClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _on_epoch(self, row: HistoryRow) -> bool:
         self.n_iter_ += 1
         self.history_.append(row | {"epoch": self.n_iter_})
-        return any([callback(self, row) is True for callback in self.callbacks or ()])
+        answers = [callback(self, row) for callback in self.callbacks or ()]
+        return any(answer is True for answer in answers)
 
     def _sample(self, X: Any, **changes: Any) -> NDArray[np.float64]:
         check_is_fitted(self)

@@ -105,10 +105,11 @@ def load_fashion_mnist(
     subset, train_noise, test_noise = np.random.default_rng(seed).spawn(3)
     rows = _draw_rows(len(X_train), n_train, subset)
     X_train, y_train = X_train[rows], y_train[rows]
-    if noise > 0:
-        X_train = _add_noise(X_train, noise, train_noise)
-        X_test = _add_noise(X_test, noise, test_noise)
-    return Split(X_train, y_train, X_test, y_test, FASHION_CLASSES)
+    if noise == 0:
+        return Split(X_train, y_train, X_test, y_test, FASHION_CLASSES)
+    noisy_train = _add_noise(X_train, noise, train_noise)
+    noisy_test = _add_noise(X_test, noise, test_noise)
+    return Split(noisy_train, y_train, noisy_test, y_test, FASHION_CLASSES)
 
 
 def read_idx(path: str | Path) -> NDArray[np.uint8]:

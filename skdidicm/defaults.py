@@ -60,7 +60,9 @@ def resolve(
     (63, 4, False)
     """
     kind = TABLES if len(input_shape) == 1 else IMAGES
-    settings = {k: getattr(kind, k, None) if _auto(v) else v for k, v in given.items()}
+    settings: dict[str, Any] = {
+        k: getattr(kind, k, None) if _auto(v) else v for k, v in given.items()
+    }
     if _auto(given["max_epochs"]):
         per_epoch = math.ceil(n / settings["batch_size"])
         low, high = kind.epochs

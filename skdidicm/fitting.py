@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, check_random_state, compute_class_weight
 
+from skdidicm.augmentation import resolve_augmentation
 from skdidicm.backend import NetworkConfig, ScoreNetwork
 from skdidicm.core import Process, Schedule
 from skdidicm.defaults import resolve
@@ -58,7 +59,7 @@ def weighted_rows(
 
 def build_network(e: Any, rows: Rows, process: Process, seed: int) -> ScoreNetwork:
     """Return the network that estimator `e` asks for, with fresh weights."""
-    mean, scale = moments(rows.x, rows.weight)
+    mean, scale = moments(rows.x, rows.weight.astype(np.float64))
     shape, n_classes = rows.x.shape[1:], rows.target.shape[1]
     settings = resolve(_numbers(e), shape, len(rows.x), n_classes)
     conditioning = e.conditioning
@@ -97,7 +98,7 @@ def training_plan(
         learning_rate=settings["learning_rate"],
         n_draws=settings["n_draws"],
         enumerate_labels=settings["enumerate_labels"],
-        augment=e.augment,
+        augment=resolve_augmentation(e.augment, rows.x.shape[1:]),
         constant_rate=one_epoch,
     )
 
@@ -178,7 +179,7 @@ def validation_scores(p: NDArray[np.float64], rows: Rows) -> HistoryRow:
 def _progress(n_epochs: int, *, shown: bool) -> Iterator[Callable[[HistoryRow], Any]]:
     """Show a bar on stderr while epochs pass."""
     if not shown:
-        yield lambda row: None
+        yield lambda _: None
         return
     from rich.console import Console
     from rich.progress import (

@@ -38,7 +38,7 @@ class SamplerPlan:
 def initial_law(
     process: Process, schedule: Schedule, class_prior: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the law (k,) at t = 1: that of pure noise, or what a weak schedule leaves of the prior."""
+    """Return the law (k,) at t = 1: pure noise, or the prior as far as a weak schedule lets it."""
     if float(schedule.survival(1.0)) <= _NOISE_ONLY:
         return process.limit()
     return np.asarray(process.diffuse(class_prior, schedule.total(1.0)))
@@ -77,8 +77,8 @@ def sample_rows(
         p = sample_labels(
             log_score, n, n_chains=plan.n_chains, uniforms=uniforms, p_init=plan.p_init, **settings
         )
-    p = np.asarray(to_device(p, "cpu"), dtype=np.float64)
-    return p / p.sum(axis=-1, keepdims=True)
+    law: NDArray[np.float64] = np.asarray(to_device(p, "cpu"), dtype=np.float64)
+    return np.asarray(law / law.sum(axis=-1, keepdims=True))
 
 
 def in_chunks(

@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skdidicm.augmentation import Augmentation
 from skdidicm.backend import Batch, ScoreNetwork
 from skdidicm.core import Process, Schedule
 from skdidicm.core.arrays import draw
@@ -54,21 +55,14 @@ class TrainingPlan:
     learning_rate: float
     n_draws: int
     enumerate_labels: bool = False
-    augment: Callable[[NDArray[Any], np.random.Generator], NDArray[Any]] | None = None
+    augment: Augmentation | None = None
     constant_rate: bool = False
 
 
-def draw_times(rng: np.random.Generator, n: int, m: int, *, shared: bool) -> FloatArray:
-    """Return times (n, m) in [EPS_T, 1], stratified over the m draws and over the n rows.
-
-    With `shared` all rows are given the same m times, so that the result depends neither on the
-    order nor on the number of the rows.
-    """
-    if shared:
-        within = np.broadcast_to(rng.random(m), (n, m))
-    else:
-        cells = rng.permuted(np.tile(np.arange(n), (m, 1)), axis=1).T
-        within = (cells + rng.random((n, m))) / n
+def draw_times(rng: np.random.Generator, n: int, m: int) -> FloatArray:
+    """Return times (n, m) in [EPS_T, 1], stratified over the m draws and over the n rows."""
+    cells = rng.permuted(np.tile(np.arange(n), (m, 1)), axis=1).T
+    within = (cells + rng.random((n, m))) / n
     return EPS_T + (1 - EPS_T) * (np.arange(m) + within) / m
 
 
@@ -85,25 +79,25 @@ def corrupt(rows: Rows, plan: TrainingPlan, rng: np.random.Generator, *, shared:
     rng : numpy.random.Generator
         The only source of randomness.
     shared : bool
-        Whether all rows are given the same noise.
+        Whether all rows are given the same noise, so that the batch depends neither on the order
+        nor on the number of the rows. Enumerated labels are always shared.
     """
     n, k = rows.target.shape
-    t = draw_times(rng, n, plan.n_draws, shared=shared)
-    uniform = rng.random(plan.n_draws) if shared else rng.random((n, plan.n_draws))
+    m, n_noises = plan.n_draws, 1 if shared or plan.enumerate_labels else n
+    t = draw_times(rng, n_noises, m)
     sigma = plan.schedule.total(t)
-    weight = (rows.weight / n)[:, None] / plan.n_draws
+    weight = np.broadcast_to(rows.weight[:, None] / (n * m), (n, m))
     if plan.objective == "score_entropy":
         weight = weight * plan.schedule.rate(t)
-    else:
-        weight = np.broadcast_to(weight, t.shape)
-    q_0 = np.broadcast_to(rows.target[:, None, :], (n, plan.n_draws, k))
+    q_0 = np.broadcast_to(rows.target[:, None, :], (n, m, k))
     q_t = plan.process.diffuse(q_0, sigma)
     if plan.enumerate_labels:
-        label = np.broadcast_to(np.arange(k), q_t.shape).reshape(n, -1)
-        weight = (weight[..., None] * q_t).reshape(n, -1)
+        label = np.tile(np.arange(k), (1, m))
         sigma = np.repeat(sigma, k, axis=1)
+        weight = (weight[..., None] * q_t).reshape(n, -1)
     else:
-        label = draw(q_t, np.broadcast_to(uniform, t.shape))
+        label = draw(q_t, rng.random((n_noises, m)))
+        sigma = np.broadcast_to(sigma, label.shape)
     x = rows.x if plan.augment is None else plan.augment(rows.x, rng)
     return Batch(x, rows.target, label.astype(np.int32), sigma, weight)
 

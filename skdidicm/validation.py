@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
@@ -29,7 +29,9 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> NDArray[Any]:
     """
     if hasattr(X, "detach"):
         X = X.detach().cpu().numpy()
-    table = getattr(X, "ndim", 2) < 3 and np.ndim(X) < 3
+    if not hasattr(X, "shape"):
+        X = np.asarray(X)
+    table = len(X.shape) < 3
     x: NDArray[Any] = validate_data(
         estimator,
         X,
@@ -70,6 +72,7 @@ def check_labels(y: Any) -> NDArray[Any]:
             "DiDiClassifier requires y to be passed, but the target y is None; pass class labels."
         )
     labels = column_or_1d(y, warn=True)
+    assert_all_finite(labels, input_name="y")
     check_classification_targets(labels)
     return np.asarray(labels)
 
@@ -109,7 +112,7 @@ def check_soft_labels(q_0: ArrayLike) -> NDArray[np.float64]:
             "q_0 must hold class probabilities: entries >= 0 with rows that sum to 1; divide each "
             "row by its sum."
         )
-    return q / q.sum(axis=1, keepdims=True)
+    return np.asarray(q / q.sum(axis=1, keepdims=True))
 
 
 def check_settings(estimator: Any) -> None:

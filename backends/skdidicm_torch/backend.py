@@ -37,7 +37,7 @@ class TorchNetwork:
         self.dtype = torch.float64 if self.precision == "float64" else torch.float32
         self.module = _build_module(config).to(self.device, self.dtype)
         if len(config.input_shape) > 1:
-            self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.module.to(memory_format=torch.channels_last)
         self._mean = self.start(np.asarray(config.mean))
         self._inverse_scale = 1 / self.start(np.asarray(config.scale))
         self.optimizer = _optimizer(self.module, config.weight_decay, self.device)
@@ -58,13 +58,14 @@ class TorchNetwork:
         with torch.inference_mode():
             with self._autocast():
                 output = self.module.decode(features, label, sigma)
-            return log_score(
+            scores: Tensor = log_score(
                 output.to(self.dtype),
                 label,
                 sigma,
                 process=self.config.process,
                 parameterization=self.config.parameterization,
             )
+        return scores
 
     def train_step(self, batch: Batch, learning_rate: float, /) -> Tensor:
         """Update the weights once and return the loss before the update, still on the device."""
@@ -106,9 +107,9 @@ class TorchNetwork:
     ) -> Tensor:
         with self._autocast():
             output = self.module.decode(self.module.encode(x), label, sigma)
-        loss = denoising_loss(
+        loss: Tensor = denoising_loss(
             output.to(self.dtype),
-            label,
+            label.expand(weight.shape),
             sigma,
             target[:, None, :].expand(output.shape),
             process=self.config.process,

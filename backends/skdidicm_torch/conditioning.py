@@ -21,11 +21,10 @@ class SigmaEmbedding(nn.Module):
 
     def forward(self, sigma: Tensor) -> Tensor:
         """Return (..., 128) for sigma (...)."""
-        weight = self.mlp[0].weight
-        half = _SINUSOIDS // 2
+        half, dtype = _SINUSOIDS // 2, next(self.parameters()).dtype
         index = torch.arange(half, device=sigma.device, dtype=torch.float32)
-        frequencies = torch.exp(index * (-math.log(1e4) / half)).to(weight.dtype)
-        angles = sigma.to(weight.dtype)[..., None] * frequencies
+        frequencies = torch.exp(index * (-math.log(1e4) / half)).to(dtype)
+        angles = sigma.to(dtype)[..., None] * frequencies
         embedding: Tensor = self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1))
         return embedding
 
@@ -51,17 +50,17 @@ class ConditionedNetwork(nn.Module):
         raise NotImplementedError
 
     def decode(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor) -> Tensor:
-        """Return outputs (n, k) for labels and noise (n,), or (n, m, k) for (n, m)."""
+        """Return outputs (n, k) for labels and noise (n,), or (n, m, k) for (n, m) or (1, m)."""
         if label.ndim == 1:
             return self.decode_draws(features, label[:, None], sigma[:, None])[:, 0]
         return self.decode_draws(features, label, sigma)
 
     def decode_draws(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor) -> Tensor:
-        """Return outputs (n, m, k) for m labels and noise levels per row, (n, m)."""
+        """Return outputs (n, m, k) for m labels and noise levels per row, (n, m) or (1, m)."""
         raise NotImplementedError
 
     def condition(self, label: Tensor, sigma: Tensor) -> Tensor:
-        """Return the condition e, (..., 128); a sigma broadcast from one number is embedded once."""
+        """Return the condition e, (..., 128); a sigma broadcast from one number counts once."""
         if sigma.numel() and not any(sigma.stride()):
             sigma = sigma[(0,) * sigma.ndim]
         embedding: Tensor = self.ff_emb(sigma) + self.label_embedder(label)

@@ -24,7 +24,8 @@ class DenseBlock(nn.Module):
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the output of the layers and the skip, both (n, width)."""
-        return self.layers(x), x
+        h: Tensor = self.layers(x)
+        return h, x
 
     def join(self, h: Tensor, skip: Tensor, e: Tensor | None = None) -> Tensor:
         """Return the block's output for conditions that broadcast against h."""
@@ -57,8 +58,9 @@ class MLP(ConditionedNetwork):
     ) -> None:
         super().__init__(n_classes)
         self.conditioning = conditioning
+        self.first = 0 if conditioning == "blocks" else depth - 1  # the block that is cut in two
         self.stem = nn.Linear(n_features, width)
-        self.blocks = nn.ModuleList(
+        self.layers = nn.ModuleList(
             DenseBlock(
                 width,
                 conditional=conditioning == "blocks" or (conditioning == "last" and i == depth - 1),
@@ -70,15 +72,19 @@ class MLP(ConditionedNetwork):
         else:
             self.fc = nn.Linear(width, n_classes)
 
+    @property
+    def blocks(self) -> list[DenseBlock]:
+        """The residual blocks in order."""
+        return [block for block in self.layers if isinstance(block, DenseBlock)]
+
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return all that depends on neither label nor noise, for rows (n, d)."""
-        x = self.stem(x)
-        first = 0 if self.conditioning == "blocks" else len(self.blocks) - 1
-        for block in self.blocks[:first]:
+        x, blocks = self.stem(x), self.blocks
+        for block in blocks[: self.first]:
             x = block.join(*block.split(x))
-        features: tuple[Tensor, ...] = self.blocks[first].split(x)
+        features = blocks[self.first].split(x)
         if self.conditioning == "head":
-            return self.head.encode(self.blocks[first].join(*features))
+            return self.head.encode(blocks[self.first].join(*features))
         return features
 
     def decode_draws(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor) -> Tensor:
@@ -87,9 +93,8 @@ class MLP(ConditionedNetwork):
         if self.conditioning == "head":
             return self.head.decode(features, e)
         h, skip = (f[:, None] for f in features)
-        first = 0 if self.conditioning == "blocks" else len(self.blocks) - 1
-        x = self.blocks[first].join(h, skip, e)
-        for block in self.blocks[first + 1 :]:
+        x = self.blocks[self.first].join(h, skip, e)
+        for block in self.blocks[self.first + 1 :]:
             x = block.join(*block.split(x), e)
         output: Tensor = self.fc(x)
         return output

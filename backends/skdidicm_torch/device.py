@@ -52,5 +52,5 @@ def _worker_number() -> int:
     """Return 0 in a main process and the worker's running number, from 0, in a worker."""
     if multiprocessing.parent_process() is None:
         return 0
-    identity = multiprocessing.current_process()._identity  # type: ignore[attr-defined]
+    identity = multiprocessing.current_process()._identity
     return int(identity[-1]) - 1 if identity else 0

@@ -4,6 +4,7 @@ Names and shapes of all tensors are those of the official checkpoints when `cond
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -83,16 +84,16 @@ class Block(nn.Module):
         the statistics of h give: m draws need no convolution and one pass over the pixels each.
         """
         h, skip, mean, variance = statistics
-        norm: nn.GroupNorm = self.out_layers[0]
+        norm = cast("nn.GroupNorm", self.out_layers[0])
         shift = self.emb_layers(e)
-        grouped = (*shift.shape[:2], norm.num_groups, -1)
-        channel_mean = (mean[:, None] + shift).unflatten(2, (norm.num_groups, -1))
+        in_groups = (*shift.shape[:2], norm.num_groups, -1)
+        channel_mean = (mean[:, None] + shift).reshape(len(mean), *in_groups[1:])
         centre = channel_mean.mean(dim=3, keepdim=True)
-        spread = variance[:, None].unflatten(2, (norm.num_groups, -1))
-        total = (spread + (channel_mean - centre) ** 2).mean(dim=3, keepdim=True)
-        inverse = torch.rsqrt(total + norm.eps)
-        gain = norm.weight * inverse.expand(grouped[:3] + (channel_mean.shape[3],)).flatten(2)
-        offset = (shift.unflatten(2, (norm.num_groups, -1)) - centre).flatten(2) * gain + norm.bias
+        deviation = channel_mean - centre
+        spread = variance.reshape(len(mean), 1, norm.num_groups, -1) + deviation**2
+        inverse = torch.rsqrt(spread.mean(dim=3, keepdim=True) + norm.eps)
+        gain = (norm.weight.reshape(norm.num_groups, -1) * inverse).flatten(2)
+        offset = (shift.reshape(in_groups) - centre).flatten(2) * gain + norm.bias
         y = torch.addcmul(offset[..., None], h[:, None], gain[..., None])
         return functional.relu(functional.silu(y) + skip[:, None]).mean(dim=3)
 
@@ -114,8 +115,10 @@ class DiDiRN(ConditionedNetwork):
         Where the condition enters.
     groups : int
         Groups of the GroupNorm in conditional blocks.
-    stem_pool : bool
-        Whether the stem ends in a 3 x 3 max pool of stride 2.
+    stem_size : int
+        Kernel size of the stem's convolution.
+    stem_pool : {"max", "average"}, optional
+        The stem ends in a 3 x 3 max pool of stride 2 (the paper), a 2 x 2 average, or in no pool.
     """
 
     def __init__(
@@ -128,12 +131,14 @@ class DiDiRN(ConditionedNetwork):
         bottleneck: bool = False,
         conditioning: str = "blocks",
         groups: int = 32,
-        stem_pool: bool = True,
+        stem_size: int = 3,
+        stem_pool: str | None = "max",
     ) -> None:
         super().__init__(n_classes)
         self.conditioning = conditioning
         self.stem_pool = stem_pool
-        self.conv1, self.bn1 = _convolution(in_channels, width, 3), nn.BatchNorm2d(width)
+        self.conv1 = _convolution(in_channels, width, stem_size)
+        self.bn1 = nn.BatchNorm2d(width)
         self.n_stages = len(depths)
         c_in, n_blocks = width, 0
         for stage, depth in enumerate(depths):
@@ -170,7 +175,9 @@ class DiDiRN(ConditionedNetwork):
     def stem(self, x: Tensor) -> Tensor:
         """Return the input of the first block."""
         x = functional.relu(self.bn1(self.conv1(x)))
-        return functional.max_pool2d(x, 3, 2, padding=1) if self.stem_pool else x
+        if self.stem_pool == "max":
+            return functional.max_pool2d(x, 3, 2, padding=1)
+        return functional.avg_pool2d(x, 2) if self.stem_pool == "average" else x
 
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return all that depends on neither label nor noise, for images (n, c, h, w)."""
@@ -192,13 +199,14 @@ class DiDiRN(ConditionedNetwork):
         if self.conditioning == "last":
             output: Tensor = self.fc(blocks[-1].join_pooled(features, e))
             return output
-        flat = e.flatten(0, 1)
+        draws = (len(features[0]), label.shape[1])
+        flat = e.expand(*draws, -1).flatten(0, 1)
         h, skip = (f.repeat_interleave(label.shape[1], dim=0) for f in features)
         x = blocks[0].join(h, skip, flat)
         for block in blocks[1:]:
             x = block(x, flat)
-        output = self.fc(x.mean(dim=(2, 3)))
-        return output.unflatten(0, label.shape)
+        pooled: Tensor = self.fc(x.mean(dim=(2, 3)))
+        return pooled.reshape(*draws, -1)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -13,7 +13,14 @@ from skdidicm_torch.didirn import DiDiRN
 CONDITIONINGS = ("blocks", "last", "head")
 
 _DIDIRN: dict[str, dict[str, Any]] = {
-    "didirn-tiny": {"depths": (1, 1, 1), "width": 16, "groups": 8},
+    # An average pool, since the maximum of noisy pixels is mostly noise.
+    "didirn-tiny": {
+        "depths": (1, 1, 1),
+        "width": 16,
+        "groups": 8,
+        "stem_size": 5,
+        "stem_pool": "average",
+    },
     "didirn18": {"depths": (2, 2, 2, 2)},
     "didirn34": {"depths": (3, 4, 6, 3)},
     "didirn50": {"depths": (3, 4, 6, 3), "bottleneck": True},
@@ -77,10 +84,10 @@ def create_network(
             f"network is {name!r}; expected one of {NETWORKS}, or a torch module that maps images "
             "to features."
         )
-    small = name == "didirn-tiny" and image_size is not None and min(image_size) < 16
-    return DiDiRN(
-        n_classes, in_channels, conditioning=conditioning, stem_pool=not small, **_DIDIRN[name]
-    )
+    settings = dict(_DIDIRN[name])
+    if name == "didirn-tiny" and image_size is not None and min(image_size) < 16:
+        settings["stem_pool"] = None
+    return DiDiRN(n_classes, in_channels, conditioning=conditioning, **settings)
 
 
 def _on_backbone(

@@ -1,0 +1,326 @@
+"""Save and load a fitted estimator: one zip file of JSON and safetensors, never pickle.
+
+The zip is stored without compression and holds two members, `estimator.json` and
+`weights.safetensors`; its checksums, and a SHA-256 of the weights in the JSON, show any damage.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from dataclasses import asdict, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import sklearn
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from skdidicm.backend import NetworkConfig
+from skdidicm.core import SCHEDULES, RateProcess, Schedule, UniformProcess
+from skdidicm.fitting import Seeds
+from skdidicm.registry import get_backend
+
+FORMAT = 1
+"""Version of the layout; a reader refuses files of a later one."""
+
+_JSON, _WEIGHTS = "estimator.json", "weights.safetensors"
+_NETWORK = "network."  # prefix of the network's own tensors among all tensors
+_OWN = "<given at load>"
+_CONFIG = (
+    "network",
+    "conditioning",
+    "parameterization",
+    "objective",
+    "weight_decay",
+    "max_grad_norm",
+    "precision",
+    "compile",
+    "seed",
+)
+_TRAINING_ONLY = ("augment", "callbacks", "random_state", "rate_matrix", "schedule", "network")
+_MAX_PIXELS = 2**26
+
+
+class ModelFileError(ValueError):
+    """A file is not a model that can be loaded; the message says why."""
+
+
+def save(estimator: Any, path: str | os.PathLike[str]) -> None:
+    """Write a fitted estimator to `path`, atomically: the old file or the new one, never half.
+
+    A network that is a module of your own is saved by its weights only, and `load` then needs
+    `network=`. Callables in `augment` and `callbacks`, and a `RandomState`, are left out.
+    """
+    from sklearn.utils.validation import check_is_fitted
+
+    check_is_fitted(estimator)
+    tensors, header = describe(estimator)
+    weights = safetensors.numpy.save(tensors)
+    header["weights_sha256"] = hashlib.sha256(weights).hexdigest()
+    content = BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_JSON, json.dumps(header, indent=1))
+        archive.writestr(_WEIGHTS, weights)
+    write_atomically(Path(path), content.getbuffer())
+
+
+def load(
+    cls: type,
+    path: str | os.PathLike[str],
+    *,
+    backend: str | None = None,
+    device: str = "auto",
+    network: Any = None,
+) -> Any:
+    """Return the estimator of class `cls` in a file; no code of the file is run.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, foreign, or of a later version.
+    FileNotFoundError
+        If there is no such file.
+    """
+    path = Path(path)
+    header, tensors = _read(path)
+    try:
+        return _restore(cls, header, tensors, backend, device, network)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(
+            f"{path} is a model file, but what it holds does not fit together ({error}); "
+            "save the model again."
+        ) from error
+
+
+def write_atomically(path: Path, content: Any) -> None:
+    """Write bytes to a new file beside `path` and rename it, so that `path` is always whole."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def describe(e: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return all tensors of a fitted estimator, and the rest as JSON values."""
+    config: NetworkConfig = e.network_.config
+    tensors = {_NETWORK + name: value for name, value in e.network_.state().items()}
+    tensors |= {
+        "mean": np.asarray(config.mean, dtype=np.float64),
+        "scale": np.asarray(config.scale, dtype=np.float64),
+        "class_prior": e.class_prior_,
+    }
+    if isinstance(e.process_, RateProcess):
+        tensors["rate_matrix"] = e.process_.rate_matrix
+    settings = {name: getattr(config, name) for name in _CONFIG}
+    if not isinstance(config.network, str):
+        settings["network"] = _OWN
+    header = {
+        "format": FORMAT,
+        "class": type(e).__name__,
+        "versions": _versions(),
+        "parameters": _json_parameters(e),
+        "classes": {"dtype": e.classes_.dtype.str, "values": e.classes_.tolist()},
+        "input_shape": list(e.input_shape_),
+        "n_features_in": e.n_features_in_,
+        "feature_names_in": [str(name) for name in getattr(e, "feature_names_in_", ())],
+        "schedule": _json_schedule(e.schedule_),
+        "config": settings,
+        "history": e.history_,
+        "n_iter": e.n_iter_,
+        "seeds": e._seeds._asdict(),
+    }
+    return {k: np.ascontiguousarray(v) for k, v in tensors.items()}, header
+
+
+def _json_parameters(e: Any) -> dict[str, Any]:
+    found = {k: v for k, v in e.get_params(deep=False).items() if k not in _TRAINING_ONLY}
+    if isinstance(e.class_weight, dict):
+        found["class_weight"] = [[_plain(k), float(v)] for k, v in e.class_weight.items()]
+    if isinstance(e.random_state, int | np.integer):
+        found["random_state"] = int(e.random_state)
+    if isinstance(e.network, str):
+        found["network"] = e.network
+    return {name: _plain(value) for name, value in found.items()}
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _json_schedule(schedule: Schedule) -> dict[str, Any]:
+    for name, kind in SCHEDULES.items():
+        if type(schedule) is kind:
+            return {"name": name, **asdict(schedule)}  # type: ignore[call-overload]
+    raise ValueError(
+        f"schedule {schedule!r} is a class of your own and cannot be saved without pickle; "
+        f"use one of {tuple(SCHEDULES)}, or pickle the estimator."
+    )
+
+
+def _versions() -> dict[str, str]:
+    from skdidicm import __version__
+
+    return {"skdidicm": __version__, "scikit-learn": sklearn.__version__, "numpy": np.__version__}
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return JSON header and tensors of a file, each checked as far as it can be by itself."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file; expected a model that `save` wrote.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            _check_members(path, members)
+            header = json.loads(archive.read(_JSON))
+            weights = archive.read(_WEIGHTS)
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(
+            f"{path} is not a whole model file ({error}); it was cut short, changed, or written by "
+            "another program. Save the model again."
+        ) from error
+    _check_header(path, header, weights)
+    try:
+        return header, safetensors.numpy.load(weights)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ModelFileError(
+            f"the weights in {path} cannot be read ({error}); save the model again."
+        ) from error
+
+
+def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    size = path.stat().st_size
+    names = sorted(member.filename for member in members)
+    plain = all(m.compress_type == zipfile.ZIP_STORED and m.file_size <= size for m in members)
+    if names != [_JSON, _WEIGHTS] or not plain:
+        raise ModelFileError(
+            f"{path} is a zip file but not a model of skdidicm; expected the stored members "
+            f"{_JSON} and {_WEIGHTS} and nothing else."
+        )
+
+
+def _check_header(path: Path, header: Any, weights: bytes) -> None:
+    if not isinstance(header, dict) or not isinstance(header.get("format"), int):
+        raise ModelFileError(f"{path} does not say which format it has; save the model again.")
+    if header["format"] > FORMAT:
+        raise ModelFileError(
+            f"{path} has format {header['format']}, but this version of skdidicm reads up to "
+            f"{FORMAT}; upgrade with: pip install --upgrade skdidicm"
+        )
+    if hashlib.sha256(weights).hexdigest() != header.get("weights_sha256"):
+        raise ModelFileError(
+            f"the weights in {path} do not match their checksum: the file was changed after it was "
+            "written. Save the model again."
+        )
+
+
+def _restore(
+    cls: type,
+    header: dict[str, Any],
+    tensors: dict[str, NDArray[Any]],
+    backend: str | None,
+    device: str,
+    network: Any,
+) -> Any:
+    if header["class"] != cls.__name__:
+        raise ModelFileError(f"the file holds a {header['class']}, not a {cls.__name__}.")
+    parameters = dict(header["parameters"])
+    if isinstance(parameters.get("class_weight"), list):
+        parameters["class_weight"] = dict(parameters["class_weight"])
+    parameters |= {"backend": backend or parameters["backend"], "device": device}
+    schedule = dict(header["schedule"])
+    e = cls(**parameters)
+    e.schedule_ = SCHEDULES[schedule.pop("name")](**schedule)
+    e.schedule = e.schedule_
+    e.classes_ = _classes(header["classes"])
+    e.input_shape_ = tuple(header["input_shape"])
+    e.n_features_in_ = int(header["n_features_in"])
+    if header["feature_names_in"]:
+        e.feature_names_in_ = np.array(header["feature_names_in"], dtype=object)
+    e.class_prior_ = tensors["class_prior"]
+    if "rate_matrix" in tensors:
+        e.rate_matrix = tensors["rate_matrix"]
+        e.process_ = RateProcess(e.rate_matrix)
+    else:
+        e.process_ = UniformProcess(len(e.classes_))
+    e.history_, e.n_iter_ = header["history"], int(header["n_iter"])
+    e._seeds = Seeds(**header["seeds"])
+    e._rng = np.random.default_rng(e._seeds.training)
+    config = _config(e, header["config"], tensors, network)
+    e.network_ = get_backend(e.backend)(replace(config, device=device))
+    e.network_.load_state(
+        {k.removeprefix(_NETWORK): v for k, v in tensors.items() if k.startswith(_NETWORK)}
+    )
+    return e
+
+
+def _classes(saved: dict[str, Any]) -> NDArray[Any]:
+    dtype = np.dtype(saved["dtype"])
+    if dtype.kind not in "biufUO":
+        raise ModelFileError(f"classes have type {dtype}, which no model has.")
+    classes = np.array(saved["values"], dtype=dtype)
+    if classes.ndim != 1:
+        raise ModelFileError("the classes are not a plain list.")
+    return classes
+
+
+def _config(
+    e: Any, settings: dict[str, Any], tensors: dict[str, NDArray[Any]], network: Any
+) -> NetworkConfig:
+    """Return the configuration, after checking that no declared shape exceeds the tensors."""
+    shape, k = e.input_shape_, len(e.classes_)
+    channels = shape[-1] if len(shape) != 2 else 1
+    fitting = (
+        1 <= len(shape) <= 3
+        and all(isinstance(size, int) and size > 0 for size in shape)
+        and tensors["mean"].shape in {(), (channels,)}
+        and tensors["scale"].shape == tensors["mean"].shape
+        and e.class_prior_.shape == (k,)
+        and e.process_.n_classes == k
+        and np.prod(shape, dtype=float) <= _MAX_PIXELS
+    )
+    if not fitting:
+        raise ModelFileError(f"rows of shape {shape} and {k} classes do not fit its tensors.")
+    chosen = {name: settings[name] for name in _CONFIG}
+    if chosen["network"] == _OWN:
+        if network is None:
+            raise ModelFileError(
+                "the model was trained on a network of your own, which is not in the file; pass "
+                "one of the same architecture as network=..."
+            )
+        e.network = chosen["network"] = network
+    return NetworkConfig(
+        input_shape=shape,
+        n_classes=k,
+        process=e.process_,
+        mean=tensors["mean"],
+        scale=tensors["scale"],
+        **chosen,
+    )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,269 @@
+"""What every backend must do; run for each one that is installed, third parties' included."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from skdidicm.backend import Batch, NetworkConfig
+from skdidicm.core import (
+    LogLinear,
+    RateProcess,
+    UniformProcess,
+    denoising_loss,
+    sample_labels,
+    sample_probabilities,
+)
+from skdidicm.registry import get_backend, installed_backends
+
+K = 4
+SHAPES = {"table": (5,), "grey image": (8, 8), "colour image": (9, 8, 3)}
+
+pytestmark = pytest.mark.skipif(not installed_backends(), reason="no backend is installed")
+
+
+def to_host(array):
+    return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+
+
+def make_rows(shape, n=6, seed=0):
+    return np.random.default_rng(seed).standard_normal((n, *shape)).astype(np.float32)
+
+
+def make_batch(shape, n=6, m=3, seed=0):
+    rng = np.random.default_rng(seed)
+    target = rng.dirichlet(np.ones(K), n)
+    label = rng.integers(0, K, (n, m)).astype(np.int32)
+    sigma = rng.uniform(0.01, 5, (n, m))
+    return Batch(make_rows(shape, n, seed), target, label, sigma, rng.uniform(0.1, 1, (n, m)))
+
+
+@pytest.fixture(params=installed_backends() or ["none"])
+def build(request):
+    backend = get_backend(request.param)
+
+    def make(shape, **changes):
+        settings = {"process": UniformProcess(K), "device": "cpu", "precision": "float32"} | changes
+        return backend(NetworkConfig(input_shape=shape, n_classes=K, **settings))
+
+    return make
+
+
+def log_score(network, x, label, sigma):
+    features = network.encode(x)
+    label = network.start(np.asarray(label, dtype=np.float64))
+    label = label.long() if hasattr(label, "long") else label.astype("int32")
+    return to_host(network.log_score(features, label, network.start(np.asarray(sigma))))
+
+
+@pytest.mark.parametrize("conditioning", ["blocks", "last", "head"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_log_scores_have_their_shape_and_are_zero_at_the_label(build, shape, conditioning):
+    network = build(shape, conditioning=conditioning)
+    batch = make_batch(shape)
+    draws = log_score(network, batch.x, batch.label, batch.sigma)
+    single = log_score(network, batch.x, batch.label[:, 1], batch.sigma[:, 1])
+    assert draws.shape == (6, 3, K)
+    np.testing.assert_allclose(draws[:, 1], single, rtol=1e-4, atol=1e-5)
+    assert (np.take_along_axis(draws, batch.label[..., None], -1) == 0).all()
+    assert np.abs(draws).max() > 0
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_prediction_does_not_depend_on_the_other_rows(build, shape):
+    network = build(shape)
+    batch = make_batch(shape)
+    whole = log_score(network, batch.x, batch.label[:, 0], batch.sigma[:, 0])
+    part = log_score(network, batch.x[2:4], batch.label[2:4, 0], batch.sigma[2:4, 0])
+    np.testing.assert_allclose(whole[2:4], part, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("parameterization", ["score", "posterior"])
+@pytest.mark.parametrize("objective", ["score_entropy", "cross_entropy"])
+def test_the_loss_is_the_weighted_sum_that_the_core_computes(build, parameterization, objective):
+    if (parameterization, objective) == ("score", "cross_entropy"):
+        with pytest.raises(ValueError, match="parameterization='posterior'"):
+            build((5,), parameterization=parameterization, objective=objective)
+        return
+    network = build((5,), parameterization=parameterization, objective=objective)
+    batch = make_batch((5,))
+    score = log_score(network, batch.x, batch.label, batch.sigma).astype(np.float64)
+    process = UniformProcess(K)
+    # The posterior's logits are not shown, but log q_t is log_score up to a constant, and (2)
+    # inverted gives q_0.
+    if objective == "cross_entropy":
+        q_t = np.exp(score) / np.exp(score).sum(-1, keepdims=True)
+        a = np.exp(-batch.sigma)[..., None]
+        output = np.log((q_t - (1 - a) / K) / a)
+    else:
+        output = score
+    expected = denoising_loss(
+        output,
+        batch.label,
+        batch.sigma,
+        np.broadcast_to(batch.target[:, None], output.shape),
+        process=process,
+        parameterization="score",
+        objective=objective,
+    )
+    loss = float(network.train_step(batch, 0.0))
+    assert loss == pytest.approx((batch.weight * expected).sum(), rel=1e-3)
+
+
+def test_a_learning_rate_of_zero_changes_no_weight(build):
+    network = build((5,))
+    before = network.state()
+    network.train_step(make_batch((5,)), 0.0)
+    after = network.state()
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_noise_shared_by_all_rows_may_be_given_once(build):
+    batch = make_batch((5,))
+    label, sigma = batch.label[:1], batch.sigma[:1]
+    n, m = batch.weight.shape
+    shared = batch._replace(label=label, sigma=sigma)
+    spelled_out = batch._replace(label=np.tile(label, (n, 1)), sigma=np.tile(sigma, (n, 1)))
+    losses = [float(build((5,)).train_step(b, 0.0)) for b in (shared, spelled_out)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("conditioning", ["blocks", "last", "head"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_training_lowers_the_loss(build, shape, conditioning):
+    network = build(shape, conditioning=conditioning)
+    batch = make_batch(shape)
+    losses = [float(network.train_step(batch, 3e-3)) for _ in range(40)]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_rows_without_weight_have_no_influence(build):
+    batch = make_batch((5,))
+    batch.weight[3:] = 0
+    other = batch._replace(x=np.concatenate([batch.x[:3], 100 * batch.x[3:]]))
+    states = []
+    for b in (batch, other):
+        network = build((5,))
+        network.train_step(b, 1e-2)
+        states.append(network.state())
+    for name, value in states[0].items():
+        np.testing.assert_allclose(value, states[1][name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_state_is_a_copy_and_comes_back_whole(build, shape):
+    network, other = build(shape, seed=1), build(shape, seed=2)
+    batch = make_batch(shape)
+    network.train_step(batch, 1e-2)
+    saved = network.state()
+    frozen = {name: value.copy() for name, value in saved.items()}
+    network.train_step(batch, 1e-2)
+    assert all(np.array_equal(saved[name], frozen[name]) for name in saved)
+    other.load_state(saved)
+    network.load_state(saved)
+    scores = [log_score(w, batch.x, batch.label, batch.sigma) for w in (network, other)]
+    np.testing.assert_array_equal(*scores)
+
+
+def test_a_state_of_another_network_is_refused(build):
+    with pytest.raises((RuntimeError, ValueError, KeyError)):
+        build((5,)).load_state(build((6,)).state())
+
+
+def test_weights_come_from_the_seed_alone(build):
+    np.random.seed(0)
+    first = build((8, 8), seed=3).state()
+    before = np.random.get_state()[1].copy()
+    second = build((8, 8), seed=3).state()
+    third = build((8, 8), seed=4).state()
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert any(not np.array_equal(first[name], third[name]) for name in first)
+    assert np.array_equal(before, np.random.get_state()[1])
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_network_survives_pickling(build, shape):
+    network = build(shape)
+    batch = make_batch(shape)
+    network.train_step(batch, 1e-2)
+    copy = pickle.loads(pickle.dumps(network))
+    scores = [log_score(w, batch.x, batch.label, batch.sigma) for w in (network, copy)]
+    np.testing.assert_array_equal(*scores)
+
+
+def test_mean_and_scale_standardise_the_rows(build):
+    x = make_batch((5,)).x
+    raw, ready = build((5,), mean=np.full(5, 3.0), scale=np.full(5, 2.0)), build((5,))
+    label, sigma = np.zeros(6), np.ones(6)
+    expected = log_score(ready, x, label, sigma)
+    np.testing.assert_allclose(log_score(raw, 2 * x + 3, label, sigma), expected, atol=1e-4)
+
+
+def test_bytes_and_floats_of_the_same_pixels_agree(build):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8)).astype(np.uint8)
+    network = build((8, 8), mean=120.0, scale=70.0)
+    label, sigma = np.zeros(6), np.ones(6)
+    expected = log_score(network, pixels.astype(np.float32), label, sigma)
+    np.testing.assert_array_equal(log_score(network, pixels, label, sigma), expected)
+
+
+@pytest.mark.parametrize("network", ["no-such-network", "mlp"])
+def test_a_network_that_does_not_fit_is_refused_by_name(build, network):
+    with pytest.raises(ValueError, match=network):
+        build((8, 8), network=network)
+
+
+@pytest.mark.parametrize("parameterization", ["score", "posterior"])
+def test_training_finds_a_known_posterior(build, parameterization):
+    """Two kinds of rows with given class probabilities: both samplers must return these."""
+    process, schedule, rng = UniformProcess(K), LogLinear(), np.random.default_rng(0)
+    posterior = np.array([[0.7, 0.2, 0.1, 0.0], [0.05, 0.05, 0.1, 0.8]])
+    network = build((1,), parameterization=parameterization, conditioning="last")
+    x = np.array([[-1.0], [1.0]], dtype=np.float32)
+    m = 64
+    for i in range(600):
+        t = (np.arange(m) + rng.random((2, m))) / m * 0.999 + 1e-3
+        sigma = schedule.total(t)
+        q_t = process.diffuse(np.repeat(posterior[:, None], m, axis=1), sigma)
+        label = (q_t.cumsum(-1) < rng.random((2, m, 1))).sum(-1).clip(max=K - 1)
+        weight = schedule.rate(t) / (2 * m)
+        batch = Batch(x, posterior, label.astype(np.int32), sigma, weight)
+        network.train_step(batch, 5e-3 * (1 - i / 600))
+    features = network.encode(x)
+    p = sample_probabilities(
+        lambda label, sigma: network.log_score(features, label, sigma),
+        network.start(np.full((2, K), 1 / K)),
+        process=process,
+        schedule=schedule,
+        steps=8,
+    )
+    np.testing.assert_allclose(to_host(p), posterior, atol=0.06)
+    shares = sample_labels(
+        lambda label, sigma: network.log_score(
+            features, label.reshape((2, -1)), sigma.reshape((2, -1))
+        ).reshape((-1, K)),
+        2,
+        process=process,
+        schedule=schedule,
+        steps=8,
+        n_chains=2000,
+        solver="bridge",
+        uniforms=network.start(rng.random((9, 2000))),
+    )
+    np.testing.assert_allclose(to_host(shares), posterior, atol=0.08)
+
+
+def test_a_rate_matrix_is_followed(build):
+    rng = np.random.default_rng(0)
+    rates = rng.random((K, K))
+    np.fill_diagonal(rates, 0)
+    process = RateProcess(rates - np.diag(rates.sum(axis=0)))
+    network = build((5,), process=process, parameterization="posterior")
+    batch = make_batch((5,))
+    losses = [float(network.train_step(batch, 3e-3)) for _ in range(40)]
+    assert losses[-1] < losses[0]
+    score = log_score(network, batch.x, batch.label, np.full((6, 3), 200.0))
+    limit = np.log(process.limit())
+    expected = limit - limit[batch.label][..., None]
+    np.testing.assert_allclose(score, expected, atol=1e-3)
