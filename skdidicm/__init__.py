@@ -3,10 +3,28 @@
 `DiDiClassifier` is a scikit-learn classifier; `skdidicm.core` holds the mathematics.
 """
 
-from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from skdidicm.classifier import DiDiClassifier
+if TYPE_CHECKING:
+    from skdidicm.classifier import DiDiClassifier
+
+    __version__: str
 
 __all__ = ["DiDiClassifier", "__version__"]
 
-__version__ = version("skdidicm")
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for, so that `skdidicm --help` need not wait for scikit-learn.
+    if name == "DiDiClassifier":
+        from skdidicm.classifier import DiDiClassifier
+
+        return DiDiClassifier
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("skdidicm")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -297,7 +297,8 @@ class DiDiClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def sample_labels(self, X: ArrayLike, n_chains: int | None = None) -> NDArray[np.float64]:
         """Return the shares (n, k) of `n_chains` chains of labels, whatever `sampler` is."""
-        return self._sample(X, sampler="cl", n_chains=n_chains or self.n_chains)
+        chosen = self.n_chains if n_chains is None else n_chains
+        return self._sample(X, raw=True, sampler="cl", n_chains=chosen)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted estimator to one file of JSON and safetensors, atomically."""
@@ -426,13 +427,13 @@ class DiDiClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self._predict(check.check_rows(self, X, reset=False), **changes)
 
     def _predict(
-        self, x: NDArray[Any], *, path: bool = False, **changes: Any
+        self, x: NDArray[Any], *, path: bool = False, raw: bool = False, **changes: Any
     ) -> NDArray[np.float64]:
         """Return the posterior of checked rows."""
         plan = self._sampler_plan(**changes)
         k = len(self.classes_)
         return in_chunks(
-            lambda part: sample_rows(self.network_, part, plan, path=path),
+            lambda part: sample_rows(self.network_, part, plan, path=path, raw=raw),
             x,
             (plan.steps + 1, k) if path else (k,),
             rows_cost=plan.n_chains if plan.sampler == "cl" else 1,

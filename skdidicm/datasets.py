@@ -80,7 +80,8 @@ def load_fashion_mnist(
     n_train : int, optional
         Keep only this many training images, drawn at random; all by default.
     noise : float, default=0.0
-        Standard deviation of Gaussian noise added to every pixel of an image scaled to [0, 1].
+        Standard deviation of Gaussian noise added to every pixel, in units of the standard
+        deviation of all training pixels: 1 is as much noise as there is picture.
     seed : int, default=0
         Decides the training images and the noise. Training and test noise have streams of their
         own: the test images are the same for every `n_train`.
@@ -103,12 +104,13 @@ def load_fashion_mnist(
     X_train, y_train = _read_pair(folder, "train")
     X_test, y_test = _read_pair(folder, "t10k")
     subset, train_noise, test_noise = np.random.default_rng(seed).spawn(3)
+    amplitude = noise * float(X_train.std()) / 255
     rows = _draw_rows(len(X_train), n_train, subset)
     X_train, y_train = X_train[rows], y_train[rows]
     if noise == 0:
         return Split(X_train, y_train, X_test, y_test, FASHION_CLASSES)
-    noisy_train = _add_noise(X_train, noise, train_noise)
-    noisy_test = _add_noise(X_test, noise, test_noise)
+    noisy_train = _add_noise(X_train, amplitude, train_noise)
+    noisy_test = _add_noise(X_test, amplitude, test_noise)
     return Split(noisy_train, y_train, noisy_test, y_test, FASHION_CLASSES)
 
 
@@ -192,7 +194,8 @@ def _draw_rows(n: int, n_train: int | None, rng: np.random.Generator) -> NDArray
 
 
 def _add_noise(
-    images: NDArray[np.uint8], noise: float, rng: np.random.Generator
+    images: NDArray[np.uint8], amplitude: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Return images (n, h, w) scaled to [0, 1] with N(0, noise^2) added to every pixel."""
-    return images / np.float32(255) + noise * rng.standard_normal(images.shape, np.float32)
+    """Return images (n, h, w) scaled to [0, 1] with N(0, amplitude^2) added to every pixel."""
+    noise = rng.standard_normal(images.shape, np.float32)
+    return images / np.float32(255) + np.float32(amplitude) * noise

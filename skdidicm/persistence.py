@@ -9,6 +9,8 @@ import json
 import os
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
@@ -42,7 +44,7 @@ _CONFIG = (
     "compile",
     "seed",
 )
-_TRAINING_ONLY = ("augment", "callbacks", "random_state", "rate_matrix", "schedule", "network")
+_APART = ("augment", "callbacks", "random_state", "rate_matrix", "schedule", "network")
 _MAX_PIXELS = 2**26
 
 
@@ -87,12 +89,26 @@ def load(
         If there is no such file.
     """
     path = Path(path)
-    header, tensors = _read(path)
+    header, tensors = read(path)
+    with _explained(path):
+        e, config = _restore(cls, header, tensors, backend, device, network)
+    build = get_backend(e.backend)
+    e.network_ = build(replace(config, device=device))
+    with _explained(path):
+        e.network_.load_state(
+            {k.removeprefix(_NETWORK): v for k, v in tensors.items() if k.startswith(_NETWORK)}
+        )
+    return e
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn whatever a wrong header leads to into one sentence."""
     try:
-        return _restore(cls, header, tensors, backend, device, network)
+        yield
+    except ModelFileError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        if isinstance(error, ModelFileError):
-            raise
         raise ModelFileError(
             f"{path} is a model file, but what it holds does not fit together ({error}); "
             "save the model again."
@@ -153,13 +169,14 @@ def describe(e: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
 
 def _json_parameters(e: Any) -> dict[str, Any]:
-    found = {k: v for k, v in e.get_params(deep=False).items() if k not in _TRAINING_ONLY}
+    found = {k: v for k, v in e.get_params(deep=False).items() if k not in _APART}
     if isinstance(e.class_weight, dict):
         found["class_weight"] = [[_plain(k), float(v)] for k, v in e.class_weight.items()]
     if isinstance(e.random_state, int | np.integer):
         found["random_state"] = int(e.random_state)
-    if isinstance(e.network, str):
-        found["network"] = e.network
+    for name in ("network", "augment"):
+        if isinstance(getattr(e, name), str | None):
+            found[name] = getattr(e, name)
     return {name: _plain(value) for name, value in found.items()}
 
 
@@ -183,8 +200,17 @@ def _versions() -> dict[str, str]:
     return {"skdidicm": __version__, "scikit-learn": sklearn.__version__, "numpy": np.__version__}
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return JSON header and tensors of a file, each checked as far as it can be by itself."""
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return JSON header and tensors of a file, each checked as far as it can be by itself.
+
+    Needs no backend.
+
+    Raises
+    ------
+    ModelFileError, FileNotFoundError
+        As `load`.
+    """
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; expected a model that `save` wrote.")
     try:
@@ -242,7 +268,8 @@ def _restore(
     backend: str | None,
     device: str,
     network: Any,
-) -> Any:
+) -> tuple[Any, NetworkConfig]:
+    """Return the estimator without its network, and what to build that from."""
     if header["class"] != cls.__name__:
         raise ModelFileError(f"the file holds a {header['class']}, not a {cls.__name__}.")
     parameters = dict(header["parameters"])
@@ -267,12 +294,7 @@ def _restore(
     e.history_, e.n_iter_ = header["history"], int(header["n_iter"])
     e._seeds = Seeds(**header["seeds"])
     e._rng = np.random.default_rng(e._seeds.training)
-    config = _config(e, header["config"], tensors, network)
-    e.network_ = get_backend(e.backend)(replace(config, device=device))
-    e.network_.load_state(
-        {k.removeprefix(_NETWORK): v for k, v in tensors.items() if k.startswith(_NETWORK)}
-    )
-    return e
+    return e, _config(e, header["config"], tensors, network)
 
 
 def _classes(saved: dict[str, Any]) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from skdidicm.backend import ScoreNetwork
 from skdidicm.core import Process, Schedule, sample_labels, sample_probabilities
+from skdidicm.training import EPS_T
 
 _CHUNK_NUMBERS = 2**19  # numbers of X that one chunk holds: small enough for a CPU's caches
 _CHUNK_ROWS = (64, 4096)
@@ -45,9 +46,19 @@ def initial_law(
 
 
 def sample_rows(
-    network: ScoreNetwork, x: NDArray[Any], plan: SamplerPlan, *, path: bool = False
+    network: ScoreNetwork,
+    x: NDArray[Any],
+    plan: SamplerPlan,
+    *,
+    path: bool = False,
+    raw: bool = False,
 ) -> NDArray[np.float64]:
-    """Return the posterior (n, k) of a few rows, or with `path` (n, steps + 1, k) at every step."""
+    """Return the posterior (n, k) of a few rows, or with `path` (n, steps + 1, k) at every step.
+
+    A step may leave a class with probability zero, which no finite training set can justify. The
+    network is trained down to t = EPS_T only, so unless `raw` is set the result is the law of the
+    label at that time: its noise of about 1e-3 leaves every class a little.
+    """
     n, k = len(x), len(plan.p_init)
     features = network.encode(x)
     rng = np.random.default_rng(plan.seed)
@@ -78,7 +89,8 @@ def sample_rows(
             log_score, n, n_chains=plan.n_chains, uniforms=uniforms, p_init=plan.p_init, **settings
         )
     law: NDArray[np.float64] = np.asarray(to_device(p, "cpu"), dtype=np.float64)
-    return np.asarray(law / law.sum(axis=-1, keepdims=True))
+    law = law / law.sum(axis=-1, keepdims=True)
+    return law if raw else np.asarray(plan.process.diffuse(law, plan.schedule.total(EPS_T)))
 
 
 def in_chunks(

@@ -27,7 +27,7 @@ def like(value: Array, other: Array) -> Array:
     xp = namespace(other)
     if is_array_api_obj(value) and namespace(value) is xp:
         return xp.astype(value, other.dtype, copy=False)
-    return xp.asarray(value, dtype=other.dtype, device=device_of(other))
+    return xp.asarray(value, dtype=other.dtype, device=device_of(other), copy=True)
 
 
 def index_dtype(xp: Any) -> Any:

@@ -11,6 +11,8 @@ import numpy as np
 
 from skdidicm.core.arrays import Array, column, namespace, normalize, one_hot, take_label
 
+_TINY = 1e-30  # a probability that never occurs, and whose inverse a float32 still holds
+
 
 class Process(Protocol):
     """What losses and samplers ask of a diffusion over K labels."""
@@ -58,8 +60,8 @@ class Process(Protocol):
 
 
 def ratio(q_t: Array, label: Array) -> Array:
-    """Return q_t(i) / q_t(label), (..., k); equation (3)."""
-    return q_t / take_label(q_t, label)
+    """Return q_t(i) / q_t(label), (..., k), finite even where q_t(label) is 0; equation (3)."""
+    return q_t / namespace(q_t).clip(take_label(q_t, label), min=_TINY)
 
 
 def bridge_step(process: Process, p: Array, q: Array, sigma: Array, sigma_next: Array) -> Array:

@@ -1,5 +1,6 @@
 """The forward process and its reverse for any generator: confusable classes, hierarchies."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ class RateProcess:
     """Noise that moves labels by a rate matrix of your own.
 
     The matrix is decomposed once in float64: by `eigh` if it is symmetric or reversible, else by
-    `eig`. A matrix without a sound eigenbasis goes through `scipy.linalg.expm`, one exponential
-    for each distinct sigma, which is slow but right.
+    `eig`. A matrix without a sound eigenbasis goes through matrix exponentials, one for each
+    distinct sigma, which is slow but right.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ class RateProcess:
         xp = namespace(q)
         if self._spectrum is None:
             return self._undiffuse_by_expm(q, sigma)
-        damping = self._damping(q, sigma)
+        damping = xp.exp(self._exponents(q, sigma))
         kept = xp.abs(damping) > 4 * float(xp.finfo(q.dtype).eps)
         inverse = xp.where(kept, 1 / xp.where(kept, damping, 1.0), 0.0)
         return normalize(self._through_modes(q, inverse, transpose=False))
@@ -87,7 +88,10 @@ class RateProcess:
         right = scipy.linalg.null_space(self.rate_matrix)
         left = scipy.linalg.null_space(self.rate_matrix.T)
         uniform = np.full(self.n_classes, 1.0 / self.n_classes)
-        return normalize(right @ np.linalg.solve(left.T @ right, left.T @ uniform))
+        law: NDArray[np.float64] = normalize(
+            right @ np.linalg.solve(left.T @ right, left.T @ uniform)
+        )
+        return law
 
     def euler_step(self, p: Array, q: Array, h: Array) -> Array:
         """Return p + h (q o (R^T w) - w o (R q)) with w = p / q; equation (7)."""
@@ -109,12 +113,14 @@ class RateProcess:
         """Return exp(sigma R) x, or its transpose times x, for rows x (..., k)."""
         if self._spectrum is None:
             return self._by_expm(x, sigma, transpose=transpose)
-        return self._through_modes(x, self._damping(x, sigma), transpose=transpose)
+        # What the noise changes is small where the noise is: expm1 keeps the digits of rare labels.
+        change = namespace(x).expm1(self._exponents(x, sigma))
+        return x + self._through_modes(x, change, transpose=transpose)
 
-    def _damping(self, x: Array, sigma: Array) -> Array:
-        """Return exp(sigma lambda) for every mode, (..., k)."""
+    def _exponents(self, x: Array, sigma: Array) -> Array:
+        """Return sigma lambda for every mode, (..., k)."""
         modes = self._constant("modes", x)
-        return namespace(x).exp(column(sigma, modes) * modes)
+        return column(sigma, modes) * modes
 
     def _through_modes(self, x: Array, factor: Array, *, transpose: bool) -> Array:
         """Return U diag(factor) U^-1 x for rows x, or its transpose, as a real array."""
@@ -127,10 +133,11 @@ class RateProcess:
 
     def _by_expm(self, x: Array, sigma: Array, *, transpose: bool) -> Array:
         xp = namespace(x)
-        rates = self.rate_matrix.T if transpose else self.rate_matrix
         flat = xp.reshape(x, (-1, self.n_classes))
         sigmas = np.broadcast_to(_on_host(sigma), x.shape[:-1]).ravel()
-        matrices = {s: scipy.linalg.expm(s * rates) for s in np.unique(sigmas)}
+        matrices = {s: _transition_matrix(self.rate_matrix, s) for s in np.unique(sigmas)}
+        if transpose:
+            matrices = {s: matrix.T for s, matrix in matrices.items()}
         rows = [
             xp.asarray(matrices[s], dtype=x.dtype, device=device_of(x)) @ flat[i, :]
             for i, s in enumerate(sigmas)
@@ -144,7 +151,7 @@ class RateProcess:
         sigmas = np.broadcast_to(_on_host(sigma), q.shape[:-1]).ravel()
         cut = 4 * float(xp.finfo(q.dtype).eps)
         inverse = {
-            s: np.linalg.pinv(scipy.linalg.expm(s * self.rate_matrix), rcond=cut)
+            s: np.linalg.pinv(_transition_matrix(self.rate_matrix, s), rcond=cut)
             for s in np.unique(sigmas)
         }
         rows = np.stack([inverse[s] @ host[i] for i, s in enumerate(sigmas)]).reshape(q.shape)
@@ -182,10 +189,10 @@ def _check_generator(rate_matrix: ArrayLike) -> NDArray[np.float64]:
         )
     sums = rates.sum(axis=0)
     if np.abs(sums).max() > 1e-6 * max(1e-300, np.abs(rates).max()):
-        j = int(np.abs(sums).argmax())
+        worst = int(np.abs(sums).argmax())
         raise ValueError(
-            f"column {j} of rate_matrix sums to {sums[j]:.6g}; every column must sum to 0, so set "
-            "the diagonal to minus the sum of the other entries of its column."
+            f"column {worst} of rate_matrix sums to {sums[worst]:.6g}; every column must sum to 0, "
+            "so set the diagonal to minus the sum of the other entries of its column."
         )
     np.fill_diagonal(rates, -off_diagonal.sum(axis=0))
     return rates
@@ -201,11 +208,31 @@ def _decompose(rates: NDArray[np.float64]) -> dict[str, NDArray[Any]] | None:
     else:
         modes, basis = scipy.linalg.eig(rates)
         modes = modes if np.iscomplexobj(basis) else modes.real
-        if np.linalg.cond(basis) > _MAX_CONDITION:
+        if np.linalg.cond(basis, 1) > _MAX_CONDITION:
             return None
         inverse = np.linalg.inv(basis)
     modes[np.abs(modes) < 1e-13 * max(1e-300, np.abs(rates).max()) * len(rates)] = 0
     return {"modes": modes, "basis": basis, "inverse": inverse}
+
+
+def _transition_matrix(rates: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """Return exp(sigma R) by uniformisation: exp(sigma R) = sum over n of Poisson(n) P^n.
+
+    It adds and multiplies numbers >= 0 only, so that every entry keeps its digits;
+    `scipy.linalg.expm` loses most of them on triangular matrices with nearly equal rates.
+    """
+    k, fastest = len(rates), max(-float(rates.diagonal().min()), 1e-300)
+    jump = np.eye(k) + rates / fastest
+    halvings = max(0, math.ceil(math.log2(max(sigma * fastest, 1.0))))
+    mean = sigma * fastest / 2**halvings
+    term = result = np.eye(k) * math.exp(-mean)
+    for n in range(1, 20):  # mean <= 1, so that the next term is below 1e-18
+        term = term @ jump * (mean / n)
+        result = result + term
+    for _ in range(halvings):
+        result = result @ result
+        result /= result.sum(axis=0)
+    return result
 
 
 def _symmetrizer(rates: NDArray[np.float64]) -> NDArray[np.float64] | None:
@@ -218,8 +245,10 @@ def _symmetrizer(rates: NDArray[np.float64]) -> NDArray[np.float64] | None:
     law = stationary[:, 0] / stationary[:, 0].sum()
     if law.min() <= 0 or law.max() / law.min() > _MAX_CONDITION**2:
         return None
-    flow = rates * law[None, :]
-    return np.sqrt(law) if np.allclose(flow, flow.T, rtol=1e-10, atol=1e-14) else None
+    scale = np.sqrt(law)
+    symmetric = rates * scale[None, :] / scale[:, None]
+    error = (symmetric - symmetric.T) / 2 * scale[:, None] / scale[None, :]
+    return scale if np.abs(error).max() <= 1e-12 * np.abs(rates).max() else None
 
 
 def _on_host(value: Array) -> NDArray[np.float64]:

@@ -136,8 +136,9 @@ class Cosine:
 
     def rate(self, t: Array) -> Array:
         """Return dsigma/dt = (1 - eps) (pi / 2) sin(pi t) / survival(t)."""
-        slope = (1 - self.eps) * (math.pi / 2) * namespace(t).sin(math.pi * _array(t))
-        return slope / self.survival(t)
+        xp = namespace(t)
+        sine = xp.abs(xp.sin(math.pi * _array(t)))  # float32 rounds pi up, past the zero at t = 1
+        return (1 - self.eps) * (math.pi / 2) * sine / self.survival(t)
 
     def survival(self, t: Array) -> Array:
         """Return 1 - (1 - eps) sin(pi t / 2)^2."""

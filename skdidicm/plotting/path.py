@@ -1,26 +1,16 @@
-"""Pictures in the manner of scikit-learn's Display classes; matplotlib is imported when drawing."""
+"""The posterior on its way from noise to the answer."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skdidicm.plotting.canvas import OTHER_COLOR, TRUE_COLOR, WRONG_COLOR, grid
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# Okabe and Ito's palette: told apart with every common colour blindness, and in grey.
-TRUE_COLOR = "#0072B2"
-WRONG_COLOR = "#D55E00"
-OTHER_COLOR = "#B8B8B8"
-
-_CURVES = (
-    ("loss", "Training loss"),
-    ("val_nll", "Validation NLL"),
-    ("val_accuracy", "Validation accuracy"),
-)
+    from matplotlib.figure import Figure, SubFigure
 
 
 class PosteriorPathDisplay:
@@ -56,7 +46,7 @@ class PosteriorPathDisplay:
     (1, 3)
     """
 
-    figure_: "Figure"
+    figure_: "Figure | SubFigure"
     axes_: NDArray[Any]
 
     def __init__(
@@ -135,7 +125,7 @@ class PosteriorPathDisplay:
         steps = _spread(self.path.shape[1], max_panels)
         with_images = self.images is not None
         widths = ([1.1] if with_images else []) + [1.0] * len(steps)
-        self.figure_, self.axes_ = _grid(ax, len(self.path), widths, self.figure_size(max_panels))
+        self.figure_, self.axes_ = grid(ax, len(self.path), widths, self.figure_size(max_panels))
         for i, row_axes in enumerate(self.axes_):
             if with_images:
                 self._draw_image(row_axes[0], i)
@@ -170,15 +160,15 @@ class PosteriorPathDisplay:
         ax.set_yticks([])
         ax.spines[:].set_visible(False)
         if self.y_true is not None:
-            ax.set_title(self.class_names[self.y_true[i]], fontsize=9, color=TRUE_COLOR)
+            ax.set_title(f"true: {self.class_names[self.y_true[i]]}", fontsize=9, color=TRUE_COLOR)
 
     def _draw_bars(self, axes: Any, i: int, steps: list[int], shown: list[int]) -> None:
         colors = [self._color(i, column) for column in shown]
         for ax, step in zip(axes, steps, strict=True):
             values = self.path[i, step, shown]
             ax.barh(range(len(shown)), values, color=colors, height=0.75)
-            for place, value in enumerate(values):
-                _write_value(ax, place, value)
+            for place, (value, color) in enumerate(zip(values, colors, strict=True)):
+                _write_value(ax, place, value, color)
             _tidy(ax, len(shown))
             if i == 0:
                 ax.set_title(_step_title(step, steps[-1]), fontsize=9)
@@ -195,87 +185,6 @@ class PosteriorPathDisplay:
         return WRONG_COLOR if column == answer else OTHER_COLOR
 
 
-class HistoryDisplay:
-    """Loss, and validation figures where there are any, over the epochs of training.
-
-    Parameters
-    ----------
-    history : sequence of mappings
-        One row per epoch, as in `DiDiClassifier.history_`: `epoch`, `loss` and perhaps `val_nll`
-        and `val_accuracy`.
-
-    Attributes
-    ----------
-    figure_ : matplotlib Figure
-        Holds the picture once it is plotted.
-    axes_ : array of matplotlib Axes
-        One for every curve.
-    """
-
-    figure_: "Figure"
-    axes_: NDArray[Any]
-
-    def __init__(self, history: Sequence[Mapping[str, float]]) -> None:
-        self.history = list(history)
-        if not self.history or not {"epoch", "loss"} <= self.history[0].keys():
-            raise ValueError(
-                f"history holds {len(self.history)} rows; expected at least one, "
-                "each with an epoch and a loss."
-            )
-
-    @classmethod
-    def from_estimator(cls, estimator: Any, *, ax: "Axes | None" = None) -> "HistoryDisplay":
-        """Plot the `history_` of a fitted `DiDiClassifier`."""
-        return cls(estimator.history_).plot(ax)
-
-    def figure_size(self) -> tuple[float, float]:
-        """Return the width and height in inches at which the picture is easy to read."""
-        return 0.6 + 3.2 * len(self._curves()), 2.9
-
-    def plot(self, ax: "Axes | None" = None) -> "HistoryDisplay":
-        """Draw one panel per curve, in place of `ax` or in a new pyplot figure."""
-        from matplotlib.ticker import MaxNLocator
-
-        curves = self._curves()
-        self.figure_, axes = _grid(ax, 1, [1.0] * len(curves), self.figure_size())
-        self.axes_ = axes[0]
-        for panel, (key, title) in zip(self.axes_, curves, strict=True):
-            rows = [row for row in self.history if key in row]
-            marker = "o" if len(rows) <= 15 else ""
-            panel.plot(
-                [row["epoch"] for row in rows],
-                [row[key] for row in rows],
-                color=TRUE_COLOR,
-                marker=marker,
-                markersize=3.5,
-            )
-            panel.set_title(title, fontsize=10)
-            panel.set_xlabel("Epoch")
-            panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-            panel.grid(alpha=0.3)
-            panel.spines[["top", "right"]].set_visible(False)
-        return self
-
-    def _curves(self) -> list[tuple[str, str]]:
-        return [curve for curve in _CURVES if any(curve[0] in row for row in self.history)]
-
-
-def _grid(
-    ax: "Axes | None", n_rows: int, widths: Sequence[float], size: tuple[float, float]
-) -> tuple["Figure", NDArray[Any]]:
-    """Return a figure and its axes (n_rows, len(widths)), in place of `ax` if it is given."""
-    if ax is None:
-        from matplotlib import pyplot as plt
-
-        ax = plt.figure(figsize=size, layout="constrained").add_subplot()
-    figure, place = ax.figure, ax.get_subplotspec()
-    if place is None:
-        raise ValueError("ax is not part of a grid; make it with add_subplot or subplots.")
-    ax.remove()
-    grid = place.subgridspec(n_rows, len(widths), width_ratios=widths)
-    return figure, grid.subplots(squeeze=False)
-
-
 def _spread(n: int, most: int) -> list[int]:
     """Return at most `most` whole numbers spread evenly over 0, ..., n - 1, with both ends.
 
@@ -284,7 +193,8 @@ def _spread(n: int, most: int) -> list[int]:
     >>> _spread(9, 5)
     [0, 2, 4, 6, 8]
     """
-    return np.unique(np.linspace(0, n - 1, min(n, max(2, most))).round().astype(int)).tolist()
+    spread = np.linspace(0, n - 1, min(n, max(2, most))).round()
+    return [int(i) for i in spread]
 
 
 def _step_title(step: int, last: int) -> str:
@@ -293,7 +203,7 @@ def _step_title(step: int, last: int) -> str:
     return f"step {step}" if step < last else f"step {step}: answer"
 
 
-def _write_value(ax: "Axes", place: int, value: float) -> None:
+def _write_value(ax: "Axes", place: int, value: float, bar_color: str) -> None:
     """Write a probability beside its bar, inside it where there is no room to the right."""
     inside = value > 0.7
     ax.text(
@@ -303,7 +213,7 @@ def _write_value(ax: "Axes", place: int, value: float) -> None:
         ha="right" if inside else "left",
         va="center",
         fontsize=7,
-        color="white" if inside else "black",
+        color="white" if inside and bar_color != OTHER_COLOR else "black",
     )
 
 

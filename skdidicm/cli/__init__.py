@@ -1,0 +1,44 @@
+"""The command line: `skdidicm train`, `evaluate`, `predict`, `info` and `backends`.
+
+Modules of this package import numpy, scikit-learn and the estimator inside their functions only, so
+that `skdidicm --help` answers at once.
+"""
+
+from typing import Annotated
+
+import typer
+
+from skdidicm.cli import train
+from skdidicm.cli.console import SentenceGroup, print_version
+from skdidicm.cli.evaluate import evaluate
+from skdidicm.cli.info import backends, info
+from skdidicm.cli.predict import predict
+
+app = typer.Typer(
+    name="skdidicm",
+    cls=SentenceGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(train.app, name="train")
+for command in (evaluate, predict, info, backends):
+    app.command()(command)
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Show the version."),
+    ] = False,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where an error came from, for a bug report.")
+    ] = False,
+) -> None:
+    """Trustworthy class probabilities by discrete diffusion over labels."""
+
+
+def main() -> None:
+    """Run the command line; the console script and `python -m skdidicm` call this."""
+    app(prog_name="skdidicm")

@@ -1,0 +1,89 @@
+"""`skdidicm info` and `skdidicm backends`: what a model is, and what is installed."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from skdidicm.cli import runs
+from skdidicm.cli.console import print_json, print_table
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+
+
+def info(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Run folder, or a model file.")],
+    json: Json = False,
+) -> None:
+    """Describe a saved model: classes, input, size and parameters."""
+    content = describe(model)
+    if json:
+        print_json(content)
+        return
+    parameters = content.pop("parameters")
+    content["classes"] = ", ".join(content["classes"])
+    content["versions"] = ", ".join(f"{name} {v}" for name, v in content["versions"].items())
+    content["input_shape"] = " x ".join(map(str, content["input_shape"]))
+    content["n_weights"] = f"{content['n_weights']:,}"
+    facts = [
+        (name.removeprefix("n_").replace("_", " "), str(value)) for name, value in content.items()
+    ]
+    print_table(None, ("Model", ""), facts)
+    print_table(None, ("Parameter", ""), [(name, str(v)) for name, v in parameters.items()])
+
+
+def describe(model: Path) -> dict[str, Any]:
+    """Return the facts about a saved model."""
+    from skdidicm.persistence import read
+
+    details = runs.read_details(model)
+    classifier = runs.load_model(model, {}, {})
+    header, _ = read(runs.find_model(model))
+    return {
+        "file": str(runs.find_model(model)),
+        "classes": runs.class_names(classifier, details),
+        "input_shape": list(classifier.input_shape_),
+        "versions": header["versions"],
+        "epochs": classifier.n_iter_,
+        "n_weights": sum(value.size for value in classifier.network_.state().values()),
+        "parameters": {
+            name: value if isinstance(value, str | int | float | None) else repr(value)
+            for name, value in classifier.get_params(deep=False).items()
+        },
+    }
+
+
+def backends(json: Json = False) -> None:
+    """List the backends: which are installed, which is the default, how to install the others."""
+    found = list_backends()
+    if json:
+        print_json({"backends": found})
+        return
+    rows = [
+        (
+            row["name"],
+            row["package"] or "",
+            "yes" if row["installed"] else "no",
+            "yes" if row["default"] else "",
+            row["install"] or "",
+        )
+        for row in found
+    ]
+    print_table(None, ("Backend", "Package", "Installed", "Default", "To install"), rows)
+
+
+def list_backends() -> list[dict[str, Any]]:
+    """Return what is known about every registered backend."""
+    from skdidicm.registry import INSTALL, installed_backends, registered_backends
+
+    installed = installed_backends()
+    return [
+        {
+            "name": name,
+            "package": point.dist.name if point.dist else None,
+            "installed": name in installed,
+            "default": name == installed[0] if installed else False,
+            "install": None if name in installed else INSTALL.get(name),
+        }
+        for name, point in registered_backends().items()
+    ]

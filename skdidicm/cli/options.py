@@ -1,0 +1,174 @@
+"""Options that several commands share, each defined once as the field of a dataclass.
+
+Fields of `SamplerOptions` and `TrainOptions` bear the names of the parameters of `DiDiClassifier`.
+None means that the classifier's own default holds; `show_default` only tells the user what it is.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+
+def _option(
+    panel: str,
+    text: str,
+    default: str = "auto",
+    flag: str | None = None,
+    metavar: str | None = None,
+) -> Any:
+    names = (flag,) if flag else ()
+    return typer.Option(
+        *names, help=text, show_default=default, rich_help_panel=panel, metavar=metavar
+    )
+
+
+_sampling = functools.partial(_option, "Sampler")
+_network = functools.partial(_option, "Network")
+_training = functools.partial(_option, "Training")
+_place = functools.partial(_option, "Backend")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerOptions:
+    """How to sample at prediction."""
+
+    steps: Annotated[int | None, _sampling("Reverse steps.", "8")] = None
+    sampler: Annotated[
+        str | None,
+        _sampling("Carry class probabilities (cp) or chains of labels (cl).", "cp", None, "cp|cl"),
+    ] = None
+    solver: Annotated[
+        str | None,
+        _sampling("Euler step or exact Bayes bridge.", "euler", None, "euler|bridge"),
+    ] = None
+    label_rule: Annotated[
+        str | None,
+        _sampling("Label that a step of cp conditions on.", "argmin", None, "argmin|argmax|draw"),
+    ] = None
+    n_chains: Annotated[int | None, _sampling("Chains per row of cl.", "16")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceOptions:
+    """Which backend computes, and where."""
+
+    backend: Annotated[str | None, _place("Name of an installed backend.")] = None
+    device: Annotated[str | None, _place("cpu, cuda, cuda:1, ...")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(PlaceOptions, SamplerOptions):
+    """The settings of a classifier."""
+
+    precision: Annotated[str | None, _place("Number format of the backend.")] = None
+    compile: Annotated[
+        bool | None, _place("Compile the network, for long runs on a GPU.", "no", "--compile")
+    ] = None
+    network: Annotated[
+        str | None, _network("Name that the backend knows: mlp, didirn-tiny, didirn18, ...")
+    ] = None
+    conditioning: Annotated[
+        str | None,
+        _network("Where label and noise enter.", "auto", None, "blocks|last|head"),
+    ] = None
+    parameterization: Annotated[
+        str | None,
+        _network("What the outputs mean.", "score", None, "score|posterior"),
+    ] = None
+    objective: Annotated[
+        str | None,
+        _network(
+            "Training loss; cross_entropy needs --parameterization posterior.",
+            "score_entropy",
+            None,
+            "score_entropy|cross_entropy",
+        ),
+    ] = None
+    schedule: Annotated[
+        str | None,
+        _network("Noise over time.", "loglinear", None, "loglinear|geometric|cosine"),
+    ] = None
+    n_draws: Annotated[int | None, _training("Noisy labels per row and update.")] = None
+    max_epochs: Annotated[
+        int | None, _training("Passes over the training data.", flag="--epochs")
+    ] = None
+    batch_size: Annotated[int | None, _training("Rows per update.")] = None
+    learning_rate: Annotated[float | None, _training("Peak learning rate.")] = None
+    weight_decay: Annotated[float | None, _training("Weight decay.")] = None
+    early_stopping: Annotated[
+        bool | None,
+        _training("Hold out a tenth to find the best epoch.", "no", "--early-stopping"),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where a run goes and how it is told."""
+
+    seed: Annotated[
+        int, typer.Option(min=0, help="Decides the data split, the noise and the training.")
+    ] = 0
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write.", show_default="runs/DATASET-DATE-TIME"),
+    ] = None
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write into a folder that holds files already.")
+    ] = False
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
+    ] = False
+
+
+def given(options: Any) -> dict[str, Any]:
+    """Return the options that the user has set.
+
+    Examples
+    --------
+    >>> given(SamplerOptions(steps=4))
+    {'steps': 4}
+    """
+    return {name: value for name, value in asdict(options).items() if value is not None}
+
+
+def expand(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the fields of its option dataclasses as options of its own.
+
+    Every parameter that is annotated with a dataclass is replaced by the dataclass's fields, which
+    are packed again for the call.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: h for name, h in hints.items() if is_dataclass(h)}
+    flat_parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        flat_parameters += _fields_of(groups[name]) if name in groups else [parameter]
+
+    @functools.wraps(command)
+    def flat(**values: Any) -> None:
+        packed = {
+            name: group(**{field.name: values.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        command(**values, **packed)
+
+    flat.__signature__ = inspect.Signature(flat_parameters)  # type: ignore[attr-defined]
+    flat.__annotations__ = {p.name: p.annotation for p in flat_parameters}
+    return flat
+
+
+def _fields_of(group: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(group)
+    ]

@@ -1,0 +1,98 @@
+"""`skdidicm predict`: the most probable classes of arrays, tables and pictures."""
+
+import csv
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from skdidicm.cli import runs
+from skdidicm.cli.console import print_json, print_table
+from skdidicm.cli.options import PlaceOptions, SamplerOptions, expand, given
+
+
+class Format(StrEnum):
+    """How predictions are printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+@expand
+def predict(
+    *,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Run folder, or a model file.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILES", help="Arrays (.npy), tables (.csv) or pictures."),
+    ],
+    top: Annotated[int, typer.Option(min=1, help="Classes to print for every row.")] = 5,
+    output_format: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    pixel_max: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="What white was in training.", show_default="that of the run, or 255"
+        ),
+    ] = None,
+    sampler: SamplerOptions,
+    place: PlaceOptions,
+) -> None:
+    """Print the most probable classes and their probabilities for every row of the files."""
+    from skdidicm.cli.reading import read_rows
+
+    details = runs.read_details(model)
+    classifier = runs.load_model(model, given(place), given(sampler))
+    names = runs.class_names(classifier, details)
+    white = pixel_max or float(details.get("pixel_max", 255))
+    predictions: list[dict[str, Any]] = []
+    for path in files:
+        rows = read_rows(path, classifier.input_shape_, white)
+        for i, p in enumerate(classifier.predict_proba(rows)):
+            predictions.append({"file": str(path), "row": i, "classes": leading(p, names, top)})
+    _print(predictions, Format.json if json else output_format, str(model))
+
+
+def leading(p: Any, names: list[str], top: int) -> list[dict[str, Any]]:
+    """Return the names and probabilities of the likeliest classes of one row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> leading(np.array([0.25, 0.75]), ["cat", "dog"], 1)
+    [{'class': 'dog', 'probability': 0.75}]
+    """
+    order = (-p).argsort(kind="stable")[:top]
+    return [{"class": names[column], "probability": float(p[column])} for column in order]
+
+
+def _print(predictions: list[dict[str, Any]], output_format: Format, model: str) -> None:
+    if output_format is Format.json:
+        print_json({"model": model, "predictions": predictions})
+    elif output_format is Format.csv:
+        _print_csv(predictions)
+    else:
+        _print_table(predictions)
+
+
+def _print_csv(predictions: list[dict[str, Any]]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(("file", "row", "rank", "class", "probability"))
+    for row in predictions:
+        for rank, found in enumerate(row["classes"], start=1):
+            probability = f"{found['probability']:.6g}"
+            writer.writerow((row["file"], row["row"], rank, found["class"], probability))
+
+
+def _print_table(predictions: list[dict[str, Any]]) -> None:
+    lines = []
+    for row in predictions:
+        best, *others = (
+            (found["class"], f"{100 * found['probability']:.1f}%") for found in row["classes"]
+        )
+        then = ", ".join(" ".join(other) for other in others)
+        lines.append([row["file"], str(row["row"]), *best, then])
+    print_table(None, ("File", "Row", "Class", "Probability", "Then"), lines)

@@ -1,0 +1,31 @@
+"""What the displays share: colours, and a grid of panels in place of one."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+# Okabe and Ito's palette: told apart with every common colour blindness, and in grey.
+TRUE_COLOR = "#0072B2"
+WRONG_COLOR = "#D55E00"
+OTHER_COLOR = "#B8B8B8"
+
+
+def grid(
+    ax: "Axes | None", n_rows: int, widths: Sequence[float], size: tuple[float, float]
+) -> tuple["Figure | SubFigure", NDArray[Any]]:
+    """Return a figure and its axes (n_rows, len(widths)), in place of `ax` if it is given."""
+    if ax is None:
+        from matplotlib import pyplot as plt
+
+        ax = plt.figure(figsize=size, layout="constrained").add_subplot()
+    figure, place = ax.figure, ax.get_subplotspec()
+    if place is None:
+        raise ValueError("ax is not part of a grid; make it with add_subplot or subplots.")
+    ax.remove()
+    grid = place.subgridspec(n_rows, len(widths), width_ratios=widths)
+    return figure, grid.subplots(squeeze=False)

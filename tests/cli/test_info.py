@@ -1,0 +1,54 @@
+import zipfile
+from importlib.metadata import version
+
+import pytest
+
+from skdidicm import DiDiClassifier
+from skdidicm.registry import installed_backends, registered_backends
+
+
+def test_info_describes_the_model(cli, digits_run, read_json):
+    content = read_json(cli("info", digits_run.folder, "--json").out)
+    classifier = DiDiClassifier.load(digits_run.folder / "model.skd")
+    assert content["classes"] == [str(i) for i in range(10)]
+    assert content["input_shape"] == [8, 8]
+    assert content["epochs"] == 2
+    assert content["versions"]["skdidicm"] == version("skdidicm")
+    assert content["parameters"]["steps"] == 2
+    assert content["parameters"].keys() == classifier.get_params().keys()
+
+
+def test_the_number_of_weights_is_that_in_the_file(cli, digits_run, read_json):
+    content = read_json(cli("info", digits_run.folder, "--json").out)
+    safetensors = pytest.importorskip("safetensors.numpy")
+    with zipfile.ZipFile(digits_run.folder / "model.skd") as archive:
+        tensors = safetensors.load(archive.read("weights.safetensors"))
+    network = [tensor for name, tensor in tensors.items() if name.startswith("network.")]
+    assert content["n_weights"] == sum(tensor.size for tensor in network) > 0
+
+
+def test_info_is_a_table_for_people(cli, fashion_run):
+    result = cli("info", fashion_run.folder)
+    assert result.code == 0
+    assert "T-shirt/top, Trouser" in result.out
+    assert "28 x 28" in result.out
+    assert "max_epochs" in result.out
+
+
+def test_backends_are_those_of_the_registry(cli, read_json):
+    rows = read_json(cli("backends", "--json").out)["backends"]
+    assert [row["name"] for row in rows] == list(registered_backends())
+    assert [row["name"] for row in rows if row["installed"]] == installed_backends()
+    assert [row["name"] for row in rows if row["default"]] == installed_backends()[:1]
+    table = cli("backends")
+    assert table.code == 0
+    assert all(row["name"] in table.out for row in rows)
+
+
+def test_a_missing_framework_comes_with_its_pip_command(cli, monkeypatch, read_json):
+    monkeypatch.setattr("skdidicm.registry.installed_backends", list)
+    rows = read_json(cli("backends", "--json").out)["backends"]
+    torch = next(row for row in rows if row["name"] == "torch")
+    assert torch["install"] == 'pip install "skdidicm[torch]"'
+    assert not torch["default"]
+    assert 'pip install "skdidicm[torch]"' in cli("backends").out

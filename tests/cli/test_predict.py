@@ -1,0 +1,175 @@
+import csv
+import io
+import shutil
+
+import numpy as np
+import pytest
+
+from skdidicm import DiDiClassifier
+from skdidicm.datasets import load_digits_split
+
+
+@pytest.fixture(scope="session")
+def images():
+    return load_digits_split(3).X_test[:3]
+
+
+@pytest.fixture(scope="session")
+def proba(digits_run, images):
+    return DiDiClassifier.load(digits_run.folder / "model.skd").predict_proba(images)
+
+
+@pytest.fixture
+def rows_file(tmp_path, images):
+    np.save(tmp_path / "rows.npy", images)
+    return tmp_path / "rows.npy"
+
+
+def as_matrix(predictions):
+    """The probabilities by class of JSON rows, where all ten classes were asked for."""
+    return [
+        [found["probability"] for found in sorted(row["classes"], key=lambda c: int(c["class"]))]
+        for row in predictions
+    ]
+
+
+def test_probabilities_are_those_of_the_classifier(cli, digits_run, rows_file, read_json, proba):
+    result = cli("predict", digits_run.folder, rows_file, "--top", "10", "--json")
+    predictions = read_json(result.out)["predictions"]
+    np.testing.assert_allclose(as_matrix(predictions), proba, rtol=1e-5)
+    assert [(row["file"], row["row"]) for row in predictions] == [
+        (str(rows_file), i) for i in range(3)
+    ]
+
+
+def test_the_likeliest_classes_come_first(cli, digits_run, rows_file, read_json, proba):
+    result = cli("predict", digits_run.folder, rows_file, "--top", "2", "--format", "json")
+    for row, p in zip(read_json(result.out)["predictions"], proba, strict=True):
+        assert [int(found["class"]) for found in row["classes"]] == np.argsort(-p)[:2].tolist()
+
+
+def test_csv_has_a_line_for_every_class(cli, digits_run, rows_file, proba):
+    result = cli("predict", digits_run.folder, rows_file, "--top", "3", "--format", "csv")
+    lines = list(csv.DictReader(io.StringIO(result.out)))
+    assert len(lines) == 9
+    assert [line["rank"] for line in lines[:3]] == ["1", "2", "3"]
+    assert float(lines[3]["probability"]) == pytest.approx(proba[1].max(), rel=1e-5)
+    assert int(lines[3]["class"]) == proba[1].argmax()
+
+
+def test_the_table_has_a_line_for_every_row(cli, digits_run, rows_file, proba):
+    result = cli("predict", digits_run.folder, rows_file, "--top", "2")
+    lines = [line for line in result.out.splitlines() if str(rows_file) in line]
+    assert len(lines) == 3
+    for line, p in zip(lines, proba, strict=True):
+        first, second = np.argsort(-p)[:2]
+        shown = [str(first), f"{100 * p[first]:.1f}%", str(second), f"{100 * p[second]:.1f}%"]
+        assert line.split()[2:] == shown
+
+
+@pytest.mark.parametrize("header", ["", ",".join(f"pixel{i}" for i in range(64)) + "\n"])
+def test_a_csv_table_of_pixels_is_read(cli, digits_run, tmp_path, images, read_json, proba, header):
+    text = "\n".join(",".join(map(str, row)) for row in images.reshape(3, 64).tolist())
+    (tmp_path / "rows.csv").write_text(header + text + "\n\n")
+    result = cli("predict", digits_run.folder, tmp_path / "rows.csv", "--top", "10", "--json")
+    np.testing.assert_allclose(as_matrix(read_json(result.out)["predictions"]), proba, rtol=1e-5)
+
+
+def test_one_row_alone_is_read(cli, digits_run, tmp_path, images, read_json):
+    np.save(tmp_path / "one.npy", images[0])
+    np.save(tmp_path / "flat.npy", images[0].ravel())
+    result = cli(
+        "predict", digits_run.folder, tmp_path / "one.npy", tmp_path / "flat.npy", "--json"
+    )
+    one, flat = read_json(result.out)["predictions"]
+    assert one["classes"] == flat["classes"]
+
+
+def test_pictures_are_predicted_as_their_pixels(
+    cli, digits_run, tmp_path, images, read_json, proba
+):
+    image = pytest.importorskip("PIL.Image")
+    paths = []
+    for i, mode in enumerate(["L", "RGB", "P"]):
+        paths.append(tmp_path / f"{mode}.png")
+        image.fromarray(images[i]).convert(mode).save(paths[-1])
+    result = cli("predict", digits_run.folder, *paths, "--top", "10", "--json")
+    np.testing.assert_allclose(as_matrix(read_json(result.out)["predictions"]), proba, rtol=1e-5)
+
+
+def test_large_pictures_are_shrunk_by_averaging(
+    cli, digits_run, tmp_path, images, read_json, proba
+):
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(images[0].repeat(16, axis=0).repeat(16, axis=1)).save(tmp_path / "large.png")
+    result = cli("predict", digits_run.folder, tmp_path / "large.png", "--top", "10", "--json")
+    found = as_matrix(read_json(result.out)["predictions"])
+    np.testing.assert_allclose(found, proba[:1], rtol=1e-5)
+
+
+def test_pictures_are_scaled_as_in_training(cli, fashion_run, tmp_path, read_json):
+    image = pytest.importorskip("PIL.Image")
+    pixels = np.random.default_rng(1).integers(0, 256, (28, 28), dtype=np.uint8)
+    image.fromarray(pixels).save(tmp_path / "a.png")
+    np.save(tmp_path / "a.npy", (pixels / 255).astype(np.float32))
+    arguments = ("predict", fashion_run.folder, tmp_path / "a.png", tmp_path / "a.npy")
+    picture, array = read_json(cli(*arguments, "--json").out)["predictions"]
+    assert picture["classes"] == array["classes"]
+    shutil.copy(fashion_run.folder / "model.skd", tmp_path)
+    alone = ("predict", tmp_path / "model.skd", *arguments[2:], "--pixel-max", "1", "--json")
+    assert read_json(cli(*alone).out)["predictions"][0]["classes"] != []
+    p = [found["probability"] for found in read_json(cli(*alone).out)["predictions"][0]["classes"]]
+    assert p == [found["probability"] for found in picture["classes"]]
+
+
+def test_classes_have_the_names_of_the_data_set(cli, fashion_run, tmp_path, read_json):
+    np.save(tmp_path / "a.npy", np.zeros((28, 28)))
+    result = cli("predict", fashion_run.folder, tmp_path / "a.npy", "--top", "10", "--json")
+    names = {found["class"] for found in read_json(result.out)["predictions"][0]["classes"]}
+    assert {"Ankle boot", "T-shirt/top"} < names
+
+
+def test_a_table_model_takes_tables_and_no_pictures(cli, tmp_path, read_json):
+    pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(30, 3)), np.array(["no", "yes"]).repeat(15)
+    DiDiClassifier(steps=2, max_epochs=1, random_state=0).fit(X, y).save(tmp_path / "model.skd")
+    (tmp_path / "rows.csv").write_text("a,b,c\n1,2,3\n4,5,6\n")
+    result = cli("predict", tmp_path, tmp_path / "rows.csv", "--json")
+    predictions = read_json(result.out)["predictions"]
+    assert [{found["class"] for found in row["classes"]} for row in predictions] == [
+        {"yes", "no"}
+    ] * 2
+    (tmp_path / "a.png").write_bytes(b"")
+    refused = cli("predict", tmp_path, tmp_path / "a.png")
+    assert refused.code == 1
+    assert "the model takes no pictures but rows of shape (3,)" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.npy", b"", "is not an array of numbers in NumPy's format"),
+        ("a.npy", b"text", "is not an array of numbers in NumPy's format"),
+        ("a.csv", b"1,2\n3,x\n", "is not a table of numbers"),
+        ("a.csv", b"1,2\n3\n", "is not a table of numbers"),
+        ("a.csv", b"", "holds an array of shape (0,)"),
+        ("a.csv", b"\xff\xfe\x00", "a.csv"),
+        ("a.csv", b"1,2\n3,4\n", "expected (n, 8, 8) or (n, 64)"),
+        ("a.txt", b"hello", "is neither .npy nor .csv nor a picture"),
+        ("a.png", b"hello", "is neither .npy nor .csv nor a picture"),
+    ],
+)
+def test_files_that_cannot_be_read_are_named(cli, digits_run, tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    result = cli("predict", digits_run.folder, tmp_path / name)
+    assert result.code == 1
+    assert result.out == ""
+    assert message in result.err
+    assert str(tmp_path / name) in result.err
+
+
+def test_a_missing_file_is_named(cli, digits_run, tmp_path):
+    result = cli("predict", digits_run.folder, tmp_path / "none.npy")
+    assert result.code == 1
+    assert "none.npy is not a file; expected .npy, .csv or a picture" in result.err

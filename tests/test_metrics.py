@@ -1,0 +1,104 @@
+import math
+
+import numpy as np
+import pytest
+
+from skdidicm.metrics import expected_calibration_error, score_probabilities
+
+
+def calibration_error_by_hand(labels, proba, n_bins):
+    """Sum over bins, in plain Python."""
+    total = 0.0
+    for b in range(n_bins):
+        low, high = b / n_bins, (b + 1) / n_bins
+        inside = [
+            (max(p), p.index(max(p)) == label)
+            for label, p in zip(labels, proba, strict=True)
+            if low < max(p) <= high
+        ]
+        if inside:
+            confidence = sum(c for c, _ in inside) / len(inside)
+            accuracy = sum(hit for _, hit in inside) / len(inside)
+            total += len(inside) / len(labels) * abs(accuracy - confidence)
+    return total
+
+
+@pytest.fixture(params=[2, 4, 10])
+def case(request):
+    rng = np.random.default_rng(request.param)
+    proba = rng.dirichlet(np.full(request.param, 0.5), 500)
+    return rng.integers(request.param, size=500), proba
+
+
+@pytest.mark.parametrize("n_bins", [1, 7, 15])
+def test_calibration_error_is_that_of_a_loop_over_bins(case, n_bins):
+    labels, proba = case
+    expected = calibration_error_by_hand(labels.tolist(), proba.tolist(), n_bins)
+    assert expected_calibration_error(labels, proba, n_bins=n_bins) == pytest.approx(expected)
+
+
+def test_probabilities_that_hold_what_they_promise_have_little_error():
+    rng = np.random.default_rng(0)
+    proba = rng.dirichlet(np.ones(5), 40_000)
+    labels = (proba.cumsum(axis=1) < rng.random((40_000, 1))).sum(axis=1)
+    assert expected_calibration_error(labels, proba) < 0.01
+
+
+def test_certainty_is_scored_by_its_errors():
+    proba = np.eye(3)[[0, 1, 2, 0]]
+    assert expected_calibration_error([0, 1, 2, 1], proba) == pytest.approx(0.25)
+
+
+def test_scores_are_those_of_their_definitions(case):
+    labels, proba = case
+    k = proba.shape[1]
+    scores = score_probabilities(labels, proba)
+    n = len(labels)
+    rank = [
+        sorted(p, reverse=True).index(p[y]) for y, p in zip(labels, proba.tolist(), strict=True)
+    ]
+    assert scores["accuracy"] == pytest.approx(sum(r == 0 for r in rank) / n)
+    nll = -sum(math.log(p[y]) for y, p in zip(labels, proba, strict=True)) / n
+    assert scores["nll"] == pytest.approx(nll)
+    if k > 5:
+        assert scores["top5_accuracy"] == pytest.approx(sum(r < 5 for r in rank) / n)
+    else:
+        assert scores["top5_accuracy"] is None
+    assert all(value is None or type(value) is float for value in scores.values())
+
+
+def test_labels_may_have_any_name_and_columns_any_order():
+    proba = np.random.default_rng(1).dirichlet(np.ones(3), 60)
+    index = np.random.default_rng(2).integers(3, size=60)
+    names = np.array(["dog", "ant", "cat"])
+    assert score_probabilities(names[index], proba, names) == score_probabilities(index, proba)
+
+
+def test_a_class_that_no_test_row_has_does_no_harm():
+    proba = np.full((4, 3), 1 / 3)
+    assert score_probabilities([0, 1, 1, 0], proba)["nll"] == pytest.approx(math.log(3))
+
+
+def test_an_impossible_truth_gives_a_large_but_finite_loss():
+    assert 10 < score_probabilities([1], [[1.0, 0.0]])["nll"] < 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([0, 1], [[0.5, 0.5]]), "expected \\(n,\\) and \\(n, k\\)"),
+        (([], np.empty((0, 2))), "with n >= 1 rows"),
+        (([0], [0.5, 0.5]), "expected \\(n,\\) and \\(n, k\\)"),
+        (([2], [[0.5, 0.5]]), "no column of y_proba stands for: \\[2\\]"),
+        ((["z"], [[0.5, 0.5]], ["a", "b"]), "stands for: \\['z'\\]"),
+        (([0], [[0.5, 0.5]], [0, 1, 2]), "expected one label for every column"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        score_probabilities(*arguments)
+
+
+def test_no_bins_are_refused():
+    with pytest.raises(ValueError, match="n_bins is 0"):
+        expected_calibration_error([0], [[0.5, 0.5]], n_bins=0)
