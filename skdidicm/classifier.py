@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdidicm import fitting
 from skdidicm import validation as check
 from skdidicm.augmentation import Augmentation
+from skdidicm.backend import BuildNetwork
 from skdidicm.core import Schedule
 from skdidicm.prediction import SamplerPlan, in_chunks, initial_law, sample_rows
 from skdidicm.training import HistoryRow, Rows, TrainingPlan
@@ -57,8 +58,8 @@ class DiDiClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     n_draws : int, default="auto"
         Noisy labels per row and update. "auto" is 4 for images; for tables the sum over all labels
         at 8 noise levels where K <= 8, else 16.
-    backend : str, default="auto"
-        Name of an installed backend.
+    backend : str or callable, default="auto"
+        Name of an installed backend, or a `build_network` function of your own.
     device, precision : str, default="auto"
         Where and in which number format the backend computes.
     compile : bool, default=False
@@ -131,7 +132,7 @@ class DiDiClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         schedule: str | Schedule = "loglinear",
         rate_matrix: ArrayLike | None = None,
         n_draws: int | str = "auto",
-        backend: str = "auto",
+        backend: str | BuildNetwork = "auto",
         device: str = "auto",
         precision: str = "auto",
         compile: bool = False,  # noqa: A002 - the name that torch users know

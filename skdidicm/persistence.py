@@ -174,6 +174,8 @@ def _json_parameters(e: Any) -> dict[str, Any]:
         found["class_weight"] = [[_plain(k), float(v)] for k, v in e.class_weight.items()]
     if isinstance(e.random_state, int | np.integer):
         found["random_state"] = int(e.random_state)
+    if not isinstance(e.backend, str):
+        found["backend"] = "auto"
     for name in ("network", "augment"):
         if isinstance(getattr(e, name), str | None):
             found[name] = getattr(e, name)

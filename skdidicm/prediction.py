@@ -15,7 +15,7 @@ from skdidicm.training import EPS_T
 
 _CHUNK_NUMBERS = 2**19  # numbers of X that one chunk holds: small enough for a CPU's caches
 _CHUNK_ROWS = (64, 4096)
-_NOISE_ONLY = 0.01  # survival at t = 1 below which the prior has no say
+_NOISE_ONLY = 0.01  # total variation from pure noise at t = 1 below which the prior has no say
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,8 @@ def initial_law(
     process: Process, schedule: Schedule, class_prior: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the law (k,) at t = 1: pure noise, or the prior as far as a weak schedule lets it."""
-    if float(schedule.survival(1.0)) <= _NOISE_ONLY:
-        return process.limit()
-    return np.asarray(process.diffuse(class_prior, schedule.total(1.0)))
+    diffused, limit = process.diffuse(class_prior, schedule.total(1.0)), process.limit()
+    return limit if np.abs(diffused - limit).sum() / 2 <= _NOISE_ONLY else np.asarray(diffused)
 
 
 def sample_rows(

@@ -6,12 +6,12 @@ from skdidicm.backend import BuildNetwork
 
 GROUP = "skdidicm.backends"
 
-PREFERENCE = ("torch", "keras")
+PREFERENCE = ("torch",)
 """What backend="auto" tries first; other backends follow in alphabetical order."""
 
 INSTALL = {name: f'pip install "skdidicm[{name}]"' for name in PREFERENCE}
 
-_FRAMEWORK = {"torch": "torch", "keras": "keras"}
+_FRAMEWORK = {"torch": "torch"}
 
 
 def registered_backends() -> dict[str, metadata.EntryPoint]:
@@ -26,13 +26,14 @@ def installed_backends() -> list[str]:
     return [name for name in registered_backends() if _framework_found(name)]
 
 
-def get_backend(name: str = "auto") -> BuildNetwork:
+def get_backend(name: str | BuildNetwork = "auto") -> BuildNetwork:
     """Return the `build_network` function of a backend.
 
     Parameters
     ----------
-    name : str, default="auto"
-        A registered name, or "auto" for the first one that is installed.
+    name : str or callable, default="auto"
+        A registered name, or "auto" for the first one that is installed. A `build_network`
+        function of your own is taken as it is.
 
     Raises
     ------
@@ -41,6 +42,8 @@ def get_backend(name: str = "auto") -> BuildNetwork:
     ValueError
         If no such backend is registered.
     """
+    if callable(name):
+        return name
     installed = installed_backends()
     if name == "auto":
         if not installed:

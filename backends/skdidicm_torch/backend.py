@@ -45,7 +45,8 @@ class TorchNetwork:
 
     def start(self, values: NDArray[np.floating], /) -> Tensor:
         """Return host values as a tensor of the network's device and type."""
-        return torch.as_tensor(values, dtype=self.dtype, device=self.device)
+        # A copy, since torch warns of arrays that must not be written to.
+        return torch.tensor(values, dtype=self.dtype, device=self.device)
 
     def encode(self, x: NDArray[Any], /) -> tuple[Tensor, ...]:
         """Return the features of host rows (n, *input_shape)."""
@@ -73,7 +74,7 @@ class TorchNetwork:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
-        label = torch.as_tensor(batch.label, device=self.device).long()
+        label = torch.tensor(batch.label, dtype=torch.int64, device=self.device)
         x = self._prepare(batch.x)
         loss = self._loss(x, self.start(batch.target), label, *map(self.start, batch[3:]))
         loss.backward()
@@ -120,7 +121,7 @@ class TorchNetwork:
 
     def _prepare(self, x: NDArray[Any]) -> Tensor:
         """Return standardised rows: (n, d), or images (n, c, h, w)."""
-        rows = torch.as_tensor(np.ascontiguousarray(x)).to(self.device).to(self.dtype)
+        rows = torch.tensor(x, device=self.device).to(self.dtype)
         if rows.ndim == 3:
             rows = rows[..., None]
         rows = (rows - self._mean) * self._inverse_scale
@@ -147,7 +148,7 @@ def _build_module(config: NetworkConfig) -> ConditionedNetwork:
         )
     channels = shape[-1] if len(shape) != 2 else 1
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed GPUs
         return create_network(
             network,
             config.n_classes,

@@ -107,8 +107,8 @@ class DiDiRN(ConditionedNetwork):
         Number of classes K and of image channels.
     depths : sequence of int
         Blocks per stage; stages after the first halve the resolution.
-    width : int
-        Channels of the stem and of the first stage; each stage doubles them.
+    widths : sequence of int
+        Channels of each stage before the bottleneck's expansion; the stem has those of the first.
     bottleneck : bool
         Bottleneck blocks (ResNet-50 and deeper) instead of basic ones.
     conditioning : {"blocks", "last", "head"}
@@ -127,7 +127,7 @@ class DiDiRN(ConditionedNetwork):
         in_channels: int,
         *,
         depths: Sequence[int],
-        width: int = 64,
+        widths: Sequence[int] = (64, 128, 256, 512),
         bottleneck: bool = False,
         conditioning: str = "blocks",
         groups: int = 32,
@@ -137,18 +137,17 @@ class DiDiRN(ConditionedNetwork):
         super().__init__(n_classes)
         self.conditioning = conditioning
         self.stem_pool = stem_pool
-        self.conv1 = _convolution(in_channels, width, stem_size)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.conv1 = _convolution(in_channels, widths[0], stem_size)
+        self.bn1 = nn.BatchNorm2d(widths[0])
         self.n_stages = len(depths)
-        c_in, n_blocks = width, 0
-        for stage, depth in enumerate(depths):
+        c_in, n_blocks = widths[0], 0
+        for stage, (depth, channels) in enumerate(zip(depths, widths, strict=True)):
             blocks = []
             for i in range(depth):
                 n_blocks += 1
                 last = n_blocks == sum(depths)
                 conditional = conditioning == "blocks" or (conditioning == "last" and last)
                 stride = 2 if stage > 0 and i == 0 else 1
-                channels = width * 2**stage
                 blocks.append(
                     Block(
                         c_in,

@@ -16,7 +16,7 @@ _DIDIRN: dict[str, dict[str, Any]] = {
     # An average pool, since the maximum of noisy pixels is mostly noise.
     "didirn-tiny": {
         "depths": (1, 1, 1),
-        "width": 16,
+        "widths": (32, 64, 64),
         "groups": 8,
         "stem_size": 5,
         "stem_pool": "average",

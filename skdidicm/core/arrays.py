@@ -90,8 +90,11 @@ def normalize(weights: Array) -> Array:
     """
     xp = namespace(weights)
     weights = xp.clip(weights, min=0.0)
-    weights = xp.where(xp.any(weights > 0, axis=-1, keepdims=True), weights, 1.0)
-    return weights / xp.sum(weights, axis=-1, keepdims=True)
+    total = xp.sum(weights, axis=-1, keepdims=True)
+    empty = xp.astype(total <= 0, weights.dtype)
+    weights += empty
+    weights /= total + empty * weights.shape[-1]
+    return weights
 
 
 def draw(weights: Array, uniform: Array) -> Array:

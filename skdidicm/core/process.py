@@ -1,6 +1,6 @@
 """The forward process on class probabilities, and its reverse, for a uniform rate matrix.
 
-Equation numbers are those of `docs/mathematics.md`. K is the number of classes and R the rate
+Equation numbers are those of `docs/mathematics.rst`. K is the number of classes and R the rate
 matrix, whose columns sum to zero; laws are rows of (..., k) arrays.
 """
 
@@ -67,7 +67,9 @@ def ratio(q_t: Array, label: Array) -> Array:
 def bridge_step(process: Process, p: Array, q: Array, sigma: Array, sigma_next: Array) -> Array:
     """Return p after the exact Bayes bridge from sigma to sigma_next; equation (9)."""
     distance = sigma - sigma_next
-    return process.undiffuse(q, distance) * process.adjoint(p / q, distance)
+    p_next = process.undiffuse(q, distance)
+    p_next *= process.adjoint(p / q, distance)
+    return p_next
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,9 @@ class UniformProcess:
             Total noise >= 0.
         """
         xp, sigma = namespace(q_0), column(sigma, q_0)
-        return xp.exp(-sigma) * q_0 - xp.expm1(-sigma) / self.n_classes
+        q_t = xp.exp(-sigma) * q_0
+        q_t -= xp.expm1(-sigma) / self.n_classes
+        return q_t
 
     def undiffuse(self, q: Array, sigma: Array) -> Array:
         """Return the law at zero noise that leads to `q`, clipped and normalised; equation (10)."""
@@ -119,7 +123,9 @@ class UniformProcess:
         """Return exp(sigma R)^T w, (..., k)."""
         xp, sigma = namespace(w), column(sigma, w)
         mean = xp.sum(w, axis=-1, keepdims=True) / self.n_classes
-        return xp.exp(-sigma) * w - xp.expm1(-sigma) * mean
+        result = xp.exp(-sigma) * w
+        result -= xp.expm1(-sigma) * mean
+        return result
 
     def likelihood(self, label: Array, sigma: Array, dtype: object) -> Array:
         """Return P(c_t = label | c_0 = i) = a [i = label] + (1 - a) / K, (..., k)."""
@@ -150,10 +156,13 @@ class UniformProcess:
         array (..., k)
             Rows sum to one; entries may leave [0, 1], since the step is explicit.
         """
-        w = p / q
-        return p + (column(h, p) / self.n_classes) * (
-            q * namespace(w).sum(w, axis=-1, keepdims=True) - w
-        )
+        # Updates in place: at this size, memory for temporaries costs more than the arithmetic.
+        w, rate = p / q, column(h, p) / self.n_classes
+        step = q * (rate * namespace(w).sum(w, axis=-1, keepdims=True))
+        w *= rate
+        step -= w
+        step += p
+        return step
 
     def bridge_step(self, p: Array, q: Array, sigma: Array, sigma_next: Array) -> Array:
         """Return p after the exact Bayes bridge from sigma to sigma_next; equation (9)."""

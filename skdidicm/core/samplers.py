@@ -47,9 +47,9 @@ def time_steps(schedule: Schedule, steps: int, grid: str = "tiled") -> list[Step
     """Return the reverse steps from t = 1 to zero noise.
 
     "tiled" cuts [0, 1] into `steps` equal parts. Its Euler length h = exp(sigma - sigma_next) - 1
-    is dt * dsigma/dt for the log-linear schedule, and makes (8) exact for an exact score on every
-    schedule. "official" is the grid of the paper's code: times linspace(1, 1e-5, steps) with
-    h = dt * dsigma/dt, dt = (1 - 1e-5) / steps.
+    is dt * dsigma/dt for the log-linear schedule, and makes (8) exact on every schedule where the
+    score is exact and p = q_t. "official" is the grid of the paper's code: times
+    linspace(1, 1e-5, steps) with h = dt * dsigma/dt, dt = (1 - 1e-5) / steps.
 
     Examples
     --------

@@ -122,7 +122,7 @@ def test_a_learning_rate_of_zero_changes_no_weight(build):
 def test_noise_shared_by_all_rows_may_be_given_once(build):
     batch = make_batch((5,))
     label, sigma = batch.label[:1], batch.sigma[:1]
-    n, m = batch.weight.shape
+    n = len(batch.weight)
     shared = batch._replace(label=label, sigma=sigma)
     spelled_out = batch._replace(label=np.tile(label, (n, 1)), sigma=np.tile(sigma, (n, 1)))
     losses = [float(build((5,)).train_step(b, 0.0)) for b in (shared, spelled_out)]

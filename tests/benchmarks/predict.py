@@ -1,0 +1,52 @@
+"""Eight steps of prediction against plain forward passes of the same trunk."""
+
+import numpy as np
+import torch
+
+from skdidicm import DiDiClassifier
+from tests.benchmarks.timing import Row, ratio
+
+CHUNK = 512
+
+
+def rows():
+    """Yield the ratios for the three conditionings on 28 x 28 images."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((2048, 28, 28)).astype(np.float32), rng.integers(0, 10, 2048)
+    asked = {"last": "<= 1.4", "head": "<= 1.15", "blocks": "< 8"}
+    for conditioning, bound in asked.items():
+        classifier = DiDiClassifier(
+            conditioning=conditioning, max_epochs=1, random_state=0, device="cpu"
+        ).fit(X[:128], y[:128])
+        module = classifier.network_.module.eval()
+        forward = plain if conditioning != "blocks" else unsplit
+        yield Row(
+            f"predict_proba, 8 steps, {conditioning!r}, over one plain forward",
+            ratio(
+                lambda c=classifier: c.predict_proba(X),
+                lambda m=module, f=forward: [f(m, part) for part in np.split(X, len(X) // CHUNK)],
+            ),
+            bound,
+        )
+
+
+@torch.inference_mode()
+def plain(module, x):
+    """Return class probabilities of the trunk without any condition."""
+    return trunk_logits(module, torch.from_numpy(x)[:, None]).softmax(dim=1).numpy()
+
+
+def trunk_logits(module, x):
+    """Return logits of the trunk without any condition, for images (n, c, h, w)."""
+    x = module.stem(x)
+    for block in module.blocks:
+        x = block.join(*block.split(x))
+    fc = module.head.fc if hasattr(module, "head") else module.fc
+    return fc(x.mean(dim=(2, 3)))
+
+
+@torch.inference_mode()
+def unsplit(module, x):
+    """Return one forward pass of the conditioned network as a whole."""
+    label = torch.zeros(len(x), dtype=torch.int64)
+    return module(torch.from_numpy(x)[:, None], label, torch.ones(len(x))).numpy()
