@@ -7,13 +7,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_consistent_length
+from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from skdidicm import fitting
 from skdidicm import validation as check
 from skdidicm.augmentation import Augmentation
 from skdidicm.backend import BuildNetwork
+from skdidicm.callbacks import CallbackSupportMixin, FitTask, with_callbacks
 from skdidicm.core import Schedule
 from skdidicm.prediction import SamplerPlan, in_chunks, initial_law, sample_rows
 from skdidicm.training import HistoryRow, Rows, TrainingPlan
@@ -21,7 +22,7 @@ from skdidicm.training import HistoryRow, Rows, TrainingPlan
 Callback = Callable[["DiDiClassifier", HistoryRow], bool | None]
 
 
-class DiDiClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Classifier that carries a uniform guess to P(class | x) by discrete diffusion over labels.
 
     A network that sees a row, a noisy label and the noise level learns the ratios of class
@@ -82,7 +83,8 @@ class DiDiClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     class_weight : dict or "balanced", optional
         Weights of the classes.
     callbacks : list of callable, optional
-        Called as callback(estimator, history_row) after every epoch; True stops training.
+        Called as callback(estimator, history_row) after every epoch; True stops training. For
+        callbacks of scikit-learn's own protocol (1.9 and later) there is `set_callbacks`.
     warm_start : bool, default=False
         Whether fit goes on from the last weights.
     random_state : int or RandomState, optional
@@ -299,6 +301,7 @@ class DiDiClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def sample_labels(self, X: ArrayLike, n_chains: int | None = None) -> NDArray[np.float64]:
         """Return the shares (n, k) of `n_chains` chains of labels, whatever `sampler` is."""
         chosen = self.n_chains if n_chains is None else n_chains
+        check.check_number("n_chains", chosen)
         return self._sample(X, raw=True, sampler="cl", n_chains=chosen)
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -338,6 +341,12 @@ class DiDiClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")
 
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    @with_callbacks
     def _fit(
         self,
         X: Any,
@@ -408,19 +417,21 @@ class DiDiClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         def validate() -> HistoryRow:
             return {} if held is None else fitting.validation_scores(self._predict(held.x), held)
 
+        task = FitTask(self, plan.max_epochs, rows.x, self.classes_[rows.target.argmax(axis=1)])
         watch = fitting.Watch(
-            on_epoch=self._on_epoch,
+            on_epoch=lambda row: self._on_epoch(row) | task.end_epoch(),
             validate=validate,
             patience=self.n_iter_no_change if self.early_stopping and held is not None else None,
             progress=self.verbose > 0,
         )
         fitting.run(self.network_, rows, plan, self._rng, watch)
+        task.end()
 
     def _on_epoch(self, row: HistoryRow) -> bool:
         self.n_iter_ += 1
         self.history_.append(row | {"epoch": self.n_iter_})
-        answers = [callback(self, row) for callback in self.callbacks or ()]
-        return any(answer is True for answer in answers)
+        answers = [callback(self, self.history_[-1]) for callback in self.callbacks or ()]
+        return any(isinstance(answer, bool | np.bool_) and answer for answer in answers)
 
     def _sample(self, X: Any, **changes: Any) -> NDArray[np.float64]:
         check_is_fitted(self)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_consistent_length, check_random_state, compute_class_weight
+from sklearn.utils import check_consistent_length, check_random_state
 
 from skdidicm.augmentation import resolve_augmentation
 from skdidicm.backend import NetworkConfig, ScoreNetwork
@@ -16,7 +16,7 @@ from skdidicm.core import Process, Schedule
 from skdidicm.defaults import resolve
 from skdidicm.registry import get_backend
 from skdidicm.training import HistoryRow, Rows, TrainingPlan, epochs
-from skdidicm.validation import check_weight, moments
+from skdidicm.validation import check_weight, class_weights, moments
 
 
 class Seeds(NamedTuple):
@@ -45,12 +45,7 @@ def weighted_rows(
     check_consistent_length(x, q_0)
     weight = check_weight(sample_weight, x)
     if class_weight is not None:
-        labels = classes[q_0.argmax(axis=1)]
-        present = np.unique(labels)
-        found = compute_class_weight(class_weight, classes=present, y=labels)
-        per_class = np.ones(len(classes))
-        per_class[np.searchsorted(classes, present)] = found
-        weight = weight * (q_0 @ per_class)
+        weight = weight * (q_0 @ class_weights(class_weight, classes, q_0, weight))
     keep = weight > 0
     if keep.all():
         return Rows(x, q_0, weight / weight.mean())
@@ -92,7 +87,7 @@ def training_plan(
     return TrainingPlan(
         process=process,
         schedule=schedule,
-        objective=e.objective,
+        objective=e.network_.config.objective,  # a later set_params cannot change it
         max_epochs=1 if one_epoch else settings["max_epochs"],
         batch_size=settings["batch_size"],
         learning_rate=settings["learning_rate"],
@@ -148,16 +143,16 @@ def hold_out(rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
     """Return training and validation rows, stratified by class where every class has two rows."""
     from sklearn.model_selection import train_test_split
 
-    index = np.arange(len(rows.x))
-    labels = rows.target.argmax(axis=1)
-    counts = np.bincount(labels)
-    n_held = math.ceil(fraction * len(index))
-    can_stratify = counts[counts > 0].min() > 1 and n_held >= (counts > 0).sum()
-    if len(index) < 2:
+    n = len(rows.x)
+    if n < 2:
         raise ValueError(
             "early_stopping holds out rows to validate on, but X has one row; pass X_val and y_val "
             "or set early_stopping=False."
         )
+    index, labels = np.arange(n), rows.target.argmax(axis=1)
+    _, counts = np.unique(labels, return_counts=True)
+    n_held = min(math.ceil(fraction * n), n - 1)
+    can_stratify = counts.min() > 1 and len(counts) <= min(n_held, n - n_held)
     train, held = train_test_split(
         index, test_size=n_held, random_state=seed, stratify=labels if can_stratify else None
     )

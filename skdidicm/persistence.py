@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,11 @@ import sklearn
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from skdidicm.backend import NetworkConfig
+from skdidicm.backend import NetworkConfig, ScoreNetwork
 from skdidicm.core import SCHEDULES, RateProcess, Schedule, UniformProcess
 from skdidicm.fitting import Seeds
 from skdidicm.registry import get_backend
+from skdidicm.validation import check_settings
 
 FORMAT = 1
 """Version of the layout; a reader refuses files of a later one."""
@@ -46,6 +48,7 @@ _CONFIG = (
 )
 _APART = ("augment", "callbacks", "random_state", "rate_matrix", "schedule", "network")
 _MAX_PIXELS = 2**26
+_MAX_NAME = 2**14  # bytes of a class's name
 
 
 class ModelFileError(ValueError):
@@ -92,12 +95,8 @@ def load(
     header, tensors = read(path)
     with _explained(path):
         e, config = _restore(cls, header, tensors, backend, device, network)
-    build = get_backend(e.backend)
-    e.network_ = build(replace(config, device=device))
-    with _explained(path):
-        e.network_.load_state(
-            {k.removeprefix(_NETWORK): v for k, v in tensors.items() if k.startswith(_NETWORK)}
-        )
+        e.network_ = get_backend(e.backend)(replace(config, device=device))
+        _load_weights(e.network_, tensors)
     return e
 
 
@@ -106,17 +105,23 @@ def _explained(path: Path) -> Iterator[None]:
     """Turn whatever a wrong header leads to into one sentence."""
     try:
         yield
-    except ModelFileError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise ModelFileError(
-            f"{path} is a model file, but what it holds does not fit together ({error}); "
-            "save the model again."
-        ) from error
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as e:
+        reason = f"no {e}" if isinstance(e, KeyError) else shorten(str(e), 400)
+        raise ModelFileError(f"{path} cannot be loaded as a model: {reason}") from e
+
+
+def _load_weights(network: ScoreNetwork, tensors: dict[str, NDArray[Any]]) -> None:
+    state = {k.removeprefix(_NETWORK): v for k, v in tensors.items() if k.startswith(_NETWORK)}
+    expected = {name: value.shape for name, value in network.state().items()}
+    if {name: value.shape for name, value in state.items()} != expected:
+        raise ModelFileError("its weights do not fit the network that is to hold them.")
+    network.load_state(state)
 
 
 def write_atomically(path: Path, content: Any) -> None:
     """Write bytes to a new file beside `path` and rename it, so that `path` is always whole."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent} is not a folder; create it before saving there.")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -147,7 +152,7 @@ def describe(e: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     }
     if isinstance(e.process_, RateProcess):
         tensors["rate_matrix"] = e.process_.rate_matrix
-    settings = {name: getattr(config, name) for name in _CONFIG}
+    settings = {name: _plain(getattr(config, name)) for name in _CONFIG}
     if not isinstance(config.network, str):
         settings["network"] = _OWN
     header = {
@@ -157,7 +162,6 @@ def describe(e: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         "parameters": _json_parameters(e),
         "classes": {"dtype": e.classes_.dtype.str, "values": e.classes_.tolist()},
         "input_shape": list(e.input_shape_),
-        "n_features_in": e.n_features_in_,
         "feature_names_in": [str(name) for name in getattr(e, "feature_names_in_", ())],
         "schedule": _json_schedule(e.schedule_),
         "config": settings,
@@ -280,11 +284,12 @@ def _restore(
     parameters |= {"backend": backend or parameters["backend"], "device": device}
     schedule = dict(header["schedule"])
     e = cls(**parameters)
+    check_settings(e)
     e.schedule_ = SCHEDULES[schedule.pop("name")](**schedule)
     e.schedule = e.schedule_
     e.classes_ = _classes(header["classes"])
     e.input_shape_ = tuple(header["input_shape"])
-    e.n_features_in_ = int(header["n_features_in"])
+    e.n_features_in_ = e.input_shape_[0]
     if header["feature_names_in"]:
         e.feature_names_in_ = np.array(header["feature_names_in"], dtype=object)
     e.class_prior_ = tensors["class_prior"]
@@ -294,18 +299,20 @@ def _restore(
     else:
         e.process_ = UniformProcess(len(e.classes_))
     e.history_, e.n_iter_ = header["history"], int(header["n_iter"])
-    e._seeds = Seeds(**header["seeds"])
+    e._seeds = Seeds(**{name: int(seed) for name, seed in header["seeds"].items()})
+    if min(e._seeds) < 0:
+        raise ModelFileError("a seed is negative.")
     e._rng = np.random.default_rng(e._seeds.training)
     return e, _config(e, header["config"], tensors, network)
 
 
 def _classes(saved: dict[str, Any]) -> NDArray[Any]:
     dtype = np.dtype(saved["dtype"])
-    if dtype.kind not in "biufUO":
+    if dtype.kind not in "biufUO" or dtype.itemsize > _MAX_NAME:
         raise ModelFileError(f"classes have type {dtype}, which no model has.")
     classes = np.array(saved["values"], dtype=dtype)
-    if classes.ndim != 1:
-        raise ModelFileError("the classes are not a plain list.")
+    if not np.array_equal(classes, np.unique(classes)):
+        raise ModelFileError("the classes are not a sorted list.")
     return classes
 
 

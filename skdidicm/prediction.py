@@ -59,7 +59,7 @@ def sample_rows(
     label at that time: its noise of about 1e-3 leaves every class a little.
     """
     n, k = len(x), len(plan.p_init)
-    features = network.encode(x)
+    features = network.encode(np.ascontiguousarray(x))  # flipped images have negative strides
     rng = np.random.default_rng(plan.seed)
     settings: dict[str, Any] = {
         "process": plan.process,
@@ -129,4 +129,5 @@ def in_chunks(
 
 def _out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate" in text
+    said = ("out of memory", "can't allocate", "not enough memory")
+    return isinstance(error, MemoryError) or any(words in text for words in said)

@@ -22,7 +22,7 @@ _WARM_UP = 0.05  # share of the updates over which the learning rate rises
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss became NaN or infinite; the network was put back to its last finite weights."""
+    """The loss became NaN or infinite; the network was put back to its last sound weights."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,18 @@ def corrupt(rows: Rows, plan: TrainingPlan, rng: np.random.Generator, *, shared:
     else:
         label = draw(q_t, rng.random((n_noises, m)))
         sigma = np.broadcast_to(sigma, label.shape)
-    x = rows.x if plan.augment is None else plan.augment(rows.x, rng)
+    x = rows.x if plan.augment is None else _augmented(plan.augment, rows.x, rng)
     return Batch(x, rows.target, label.astype(np.int32), sigma, weight)
+
+
+def _augmented(augment: Augmentation, x: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    changed = augment(x, rng)
+    if np.shape(changed)[:1] != (len(x),):
+        raise ValueError(
+            f"augment returned {type(changed).__name__} of shape {np.shape(changed)}; expected an "
+            f"array of {len(x)} changed rows, one for each that it was given."
+        )
+    return changed
 
 
 def learning_rate_at(update: int, n_updates: int, peak: float) -> float:
@@ -124,13 +134,14 @@ def epochs(
     Raises
     ------
     NonFiniteLossError
-        When the loss of an epoch is not finite; the weights are those of the last epoch that was.
+        When a loss or a weight is not finite; the weights are then the last that began an epoch
+        and gave a finite loss.
     """
     n = len(rows.x)
     n_batches = math.ceil(n / plan.batch_size)
-    finite = network.state()
+    sound = network.state()
     for epoch in range(plan.max_epochs):
-        start, rate = time.perf_counter(), plan.learning_rate
+        start, rate, before = time.perf_counter(), plan.learning_rate, network.state()
         order = np.arange(n) if n_batches == 1 else rng.permutation(n)
         losses = []
         for i, index in enumerate(np.array_split(order, n_batches)):
@@ -140,17 +151,23 @@ def epochs(
                 rate = learning_rate_at(update, n_updates, plan.learning_rate)
             losses.append((len(index), network.train_step(batch, rate)))
         total = sum(size * float(loss) for size, loss in losses) / n
-        if not math.isfinite(total):
-            network.load_state(finite)
+        if math.isfinite(float(losses[0][1])):
+            sound = before
+        if not (math.isfinite(total) and _all_finite(network.state())):
+            network.load_state(sound)
+            what = f"the loss became {total}" if not math.isfinite(total) else "a weight became NaN"
             raise NonFiniteLossError(
-                f"the loss became {total} in epoch {epoch + 1}; the weights of the epoch before "
-                "were kept. Try a smaller learning_rate, precision='float32', or scale the "
-                "features so that none is extremely large."
+                f"{what} in epoch {epoch + 1}; the last weights with a finite loss were put back. "
+                "Try a smaller learning_rate, precision='float32', or scale the features so that "
+                "none is extremely large."
             )
-        finite = network.state()
         yield {
             "epoch": epoch + 1,
             "loss": total,
-            "learning_rate": rate,
+            "learning_rate": float(rate),
             "seconds": time.perf_counter() - start,
         }
+
+
+def _all_finite(state: dict[str, NDArray[Any]]) -> bool:
+    return all(np.isfinite(value).all() for value in state.values())

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import assert_all_finite, check_array, column_or_1d
+from sklearn.utils import assert_all_finite, check_array, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
@@ -32,6 +32,8 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> NDArray[Any]:
     if not hasattr(X, "shape"):
         X = np.asarray(X)
     table = len(X.shape) < 3
+    if not reset:
+        _check_row_shape(estimator, tuple(X.shape[1:]))
     x: NDArray[Any] = validate_data(
         estimator,
         X,
@@ -40,14 +42,18 @@ def check_rows(estimator: Any, X: Any, *, reset: bool) -> NDArray[Any]:
         allow_nd=not table,
         ensure_2d=True,
     )
-    if not reset and x.shape[1:] != estimator.input_shape_:
-        raise ValueError(
-            f"X has rows of shape {x.shape[1:]}, but {type(estimator).__name__} is expecting rows "
-            f"of shape {estimator.input_shape_} as in fit."
-        )
     if reset and x.ndim > 2:
         _check_images(x)
-    return x
+    return x.astype(x.dtype.newbyteorder("="), copy=False)
+
+
+def _check_row_shape(estimator: Any, shape: tuple[int, ...]) -> None:
+    expected = estimator.input_shape_
+    if shape != expected and max(len(shape), len(expected)) > 1:  # else scikit-learn says it
+        raise ValueError(
+            f"X has rows of shape {shape}, but {type(estimator).__name__} is expecting rows of "
+            f"shape {expected} as in fit."
+        )
 
 
 def _check_images(x: NDArray[Any]) -> None:
@@ -85,11 +91,12 @@ def encode_labels(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int
     ValueError
         If a label is not one of the classes.
     """
-    unknown = np.setdiff1d(labels, classes)
-    if unknown.size:
+    known = set(classes.tolist())
+    unknown = [label for label in np.unique(labels).tolist() if label not in known]
+    if unknown:
         raise ValueError(
-            f"y has labels {unknown[:5].tolist()} that are not in the classes "
-            f"{classes[:10].tolist()} given before."
+            f"y has labels {unknown[:5]} that are not in the classes {classes[:10].tolist()} "
+            "given before."
         )
     return np.searchsorted(classes, labels)
 
@@ -102,6 +109,26 @@ def check_weight(sample_weight: ArrayLike | None, x: NDArray[Any]) -> NDArray[np
     if not weight.sum() > 0:
         raise ValueError("every sample_weight is zero; at least one row needs a positive weight.")
     return weight
+
+
+def class_weights(
+    class_weight: dict[Any, float] | str,
+    classes: NDArray[Any],
+    q_0: NDArray[np.float64],
+    weight: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the weight (k,) of every class; "balanced" gives all classes that occur equal sums."""
+    mass: NDArray[np.float64] = weight @ q_0
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        share = mass.sum() / np.count_nonzero(mass)
+        return np.where(mass > 0, share / np.where(mass > 0, mass, 1.0), 0.0)
+    found: NDArray[np.float64] = compute_class_weight(class_weight, classes=classes, y=classes)
+    if not (found.min() >= 0 and 0 < mass @ found < np.inf):
+        raise ValueError(
+            f"class_weight is {class_weight!r}; expected weights >= 0, and one of them positive "
+            "for a class that occurs."
+        )
+    return found
 
 
 def check_soft_labels(q_0: ArrayLike) -> NDArray[np.float64]:
@@ -126,14 +153,17 @@ def check_settings(estimator: Any) -> None:
     ):
         check_choice(name, getattr(e, name), choices)
     for name in ("steps", "n_chains", "n_iter_no_change"):
-        _check_number(name, getattr(e, name), numbers.Integral, 1)
+        check_number(name, getattr(e, name), numbers.Integral, 1)
     for name in ("max_epochs", "batch_size", "n_draws"):
-        _check_number(name, getattr(e, name), numbers.Integral, 1, auto=True)
+        check_number(name, getattr(e, name), numbers.Integral, 1, auto=True)
     for name in ("learning_rate", "weight_decay"):
-        _check_number(name, getattr(e, name), numbers.Real, 0, auto=True)
-    if not 0 < e.validation_fraction < 1:
+        check_number(name, getattr(e, name), numbers.Real, 0, auto=True)
+    share = e.validation_fraction
+    if not isinstance(share, float | np.floating) or not 0 < share < 1:
+        raise ValueError(f"validation_fraction is {share!r}; expected a share between 0 and 1.")
+    if not isinstance(e.callbacks or [], list | tuple) or not all(map(callable, e.callbacks or [])):
         raise ValueError(
-            f"validation_fraction is {e.validation_fraction}; expected a share between 0 and 1."
+            f"callbacks is {e.callbacks!r}; expected a list of callables (estimator, history_row)."
         )
 
 
@@ -143,7 +173,10 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
         raise ValueError(f"{name} is {value!r}; expected one of {tuple(choices)}.")
 
 
-def _check_number(name: str, value: Any, kind: type, low: float, *, auto: bool = False) -> None:
+def check_number(
+    name: str, value: Any, kind: type = numbers.Integral, low: float = 1, *, auto: bool = False
+) -> None:
+    """Raise ValueError unless the value is such a number >= low, or "auto" where allowed."""
     if auto and isinstance(value, str) and value == "auto":
         return
     noun = "an integer" if kind is numbers.Integral else "a number"
@@ -157,6 +190,11 @@ def make_schedule(schedule: str | Schedule) -> Schedule:
     if isinstance(schedule, str):
         check_choice("schedule", schedule, SCHEDULES)
         return SCHEDULES[schedule]()
+    if not all(hasattr(schedule, method) for method in ("total", "rate", "survival")):
+        raise ValueError(
+            f"schedule is {schedule!r}; expected one of {tuple(SCHEDULES)}, or an object with the "
+            "methods total(t), rate(t) and survival(t)."
+        )
     return schedule
 
 
@@ -186,6 +224,12 @@ def moments(x: NDArray[Any], weight: NDArray[np.float64]) -> tuple[NDArray[Any],
             total = total + np.tensordot(share[rows], part, axes=1)
         return total
 
-    mean = average(1, 0.0)
-    scale = np.sqrt(average(2, mean))
+    with np.errstate(over="ignore"):
+        mean = average(1, 0.0)
+        scale = np.sqrt(average(2, mean))
+    if not np.isfinite(scale).all():
+        raise ValueError(
+            f"X has values as large as {np.abs(x).max():.0e}, whose squares overflow; divide them "
+            "by a constant."
+        )
     return np.asarray(mean), np.where(scale > 1e-12 * (1 + np.abs(mean)), scale, 1.0)

@@ -2,7 +2,6 @@
 
 It runs by itself: `python docs/examples/numpy_backend.py`.
 """
-# ruff: noqa: T201
 
 import numpy as np
 
@@ -74,19 +73,13 @@ build_network = LinearNetwork  # the class is a function of a NetworkConfig: all
 
 
 def main():
-    from importlib.metadata import EntryPoint
-
     from sklearn.datasets import load_iris
 
-    from skdidicm import DiDiClassifier, registry
-
-    # An installed package says this in its pyproject.toml; a single file says it here.
-    point = EntryPoint("numpy", "numpy_backend:build_network", registry.GROUP)
-    registry.registered_backends = lambda: {"numpy": point}
+    from skdidicm import DiDiClassifier
 
     X, y = load_iris(return_X_y=True)
     classifier = DiDiClassifier(
-        backend="numpy",
+        backend=build_network,
         parameterization="posterior",
         objective="cross_entropy",
         solver="bridge",
