@@ -17,7 +17,7 @@ from skdidicm.backend import BuildNetwork
 from skdidicm.callbacks import CallbackSupportMixin, FitTask, with_callbacks
 from skdidicm.core import Schedule
 from skdidicm.prediction import SamplerPlan, in_chunks, initial_law, sample_rows
-from skdidicm.training import HistoryRow, Rows, TrainingPlan
+from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan
 
 Callback = Callable[["DiDiClassifier", HistoryRow], bool | None]
 
@@ -315,7 +315,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         cls,
         path: str | PathLike[str],
         *,
-        backend: str | None = None,
+        backend: str | BuildNetwork | None = None,
         device: str = "auto",
         network: Any = None,
     ) -> Self:
@@ -325,8 +325,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         ----------
         path : path-like
             The file.
-        backend : str, optional
-            Another backend than the one it was trained on.
+        backend : str or callable, optional
+            Another backend than the one it was trained on, or that one if it is your own.
         device : str, default="auto"
             Where to put the network.
         network : object, optional
@@ -424,7 +424,11 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             patience=self.n_iter_no_change if self.early_stopping and held is not None else None,
             progress=self.verbose > 0,
         )
-        fitting.run(self.network_, rows, plan, self._rng, watch)
+        try:
+            fitting.run(self.network_, rows, plan, self._rng, watch)
+        except NonFiniteLossError:  # what its optimiser has gathered may not be finite either
+            self.network_ = fitting.rebuilt(self.network_, self.backend)
+            raise
         task.end()
 
     def _on_epoch(self, row: HistoryRow) -> bool:

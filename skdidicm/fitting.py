@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, check_random_state
 
 from skdidicm.augmentation import resolve_augmentation
-from skdidicm.backend import NetworkConfig, ScoreNetwork
+from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
 from skdidicm.core import Process, Schedule
 from skdidicm.defaults import resolve
-from skdidicm.registry import get_backend
+from skdidicm.registry import new_network
 from skdidicm.training import HistoryRow, Rows, TrainingPlan, epochs
 from skdidicm.validation import check_weight, class_weights, moments
 
@@ -76,7 +76,14 @@ def build_network(e: Any, rows: Rows, process: Process, seed: int) -> ScoreNetwo
         compile=e.compile,
         seed=seed,
     )
-    return get_backend(e.backend)(config)
+    return new_network(e.backend, config)
+
+
+def rebuilt(network: ScoreNetwork, backend: str | BuildNetwork) -> ScoreNetwork:
+    """Return a network with the same weights and a fresh optimiser."""
+    fresh = new_network(backend, network.config)
+    fresh.load_state(network.state())
+    return fresh
 
 
 def training_plan(

@@ -23,10 +23,10 @@ import sklearn
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from skdidicm.backend import NetworkConfig, ScoreNetwork
+from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
 from skdidicm.core import SCHEDULES, RateProcess, Schedule, UniformProcess
 from skdidicm.fitting import Seeds
-from skdidicm.registry import get_backend
+from skdidicm.registry import new_network
 from skdidicm.validation import check_settings
 
 FORMAT = 1
@@ -78,7 +78,7 @@ def load(
     cls: type,
     path: str | os.PathLike[str],
     *,
-    backend: str | None = None,
+    backend: str | BuildNetwork | None = None,
     device: str = "auto",
     network: Any = None,
 ) -> Any:
@@ -95,7 +95,7 @@ def load(
     header, tensors = read(path)
     with _explained(path):
         e, config = _restore(cls, header, tensors, backend, device, network)
-        e.network_ = get_backend(e.backend)(replace(config, device=device))
+        e.network_ = new_network(e.backend, replace(config, device=device))
         _load_weights(e.network_, tensors)
     return e
 
@@ -169,7 +169,7 @@ def describe(e: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         "n_iter": e.n_iter_,
         "seeds": e._seeds._asdict(),
     }
-    return {k: np.ascontiguousarray(v) for k, v in tensors.items()}, header
+    return {k: np.asarray(v, order="C") for k, v in tensors.items()}, header
 
 
 def _json_parameters(e: Any) -> dict[str, Any]:
@@ -219,10 +219,10 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArra
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; expected a model that `save` wrote.")
+    content = path.read_bytes()  # at once, so that no other process changes it in between
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            _check_members(path, members)
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            _check_members(path, archive.infolist(), len(content))
             header = json.loads(archive.read(_JSON))
             weights = archive.read(_WEIGHTS)
     except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
@@ -241,8 +241,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArra
         ) from error
 
 
-def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
-    size = path.stat().st_size
+def _check_members(path: Path, members: list[zipfile.ZipInfo], size: int) -> None:
     names = sorted(member.filename for member in members)
     plain = all(m.compress_type == zipfile.ZIP_STORED and m.file_size <= size for m in members)
     if names != [_JSON, _WEIGHTS] or not plain:
@@ -271,7 +270,7 @@ def _restore(
     cls: type,
     header: dict[str, Any],
     tensors: dict[str, NDArray[Any]],
-    backend: str | None,
+    backend: str | BuildNetwork | None,
     device: str,
     network: Any,
 ) -> tuple[Any, NetworkConfig]:
@@ -290,8 +289,11 @@ def _restore(
     e.classes_ = _classes(header["classes"])
     e.input_shape_ = tuple(header["input_shape"])
     e.n_features_in_ = e.input_shape_[0]
-    if header["feature_names_in"]:
-        e.feature_names_in_ = np.array(header["feature_names_in"], dtype=object)
+    names = header["feature_names_in"]
+    if names:
+        if len(names) != e.n_features_in_ or not all(isinstance(name, str) for name in names):
+            raise ModelFileError("it does not name every column.")
+        e.feature_names_in_ = np.array(names, dtype=object)
     e.class_prior_ = tensors["class_prior"]
     if "rate_matrix" in tensors:
         e.rate_matrix = tensors["rate_matrix"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import to_device
+from array_api_compat import array_namespace, to_device
 from numpy.typing import NDArray
 
 from skdidicm.backend import ScoreNetwork
@@ -70,7 +70,7 @@ def sample_rows(
     }
     if plan.sampler == "cp":
         p = sample_probabilities(
-            lambda label, sigma: network.log_score(features, label, sigma),
+            lambda label, sigma: _finite(network.log_score(features, label, sigma)),
             network.start(np.broadcast_to(plan.p_init, (n, k)).copy()),
             label_rule=plan.label_rule,
             rng=rng,
@@ -79,9 +79,8 @@ def sample_rows(
     else:
 
         def log_score(label: Any, sigma: Any) -> Any:
-            return network.log_score(
-                features, label.reshape((n, -1)), sigma.reshape((n, -1))
-            ).reshape((-1, k))
+            scores = network.log_score(features, label.reshape((n, -1)), sigma.reshape((n, -1)))
+            return _finite(scores.reshape((-1, k)))
 
         uniforms = network.start(rng.random((plan.steps + 1, plan.n_chains)))
         p = sample_labels(
@@ -90,6 +89,12 @@ def sample_rows(
     law: NDArray[np.float64] = np.asarray(to_device(p, "cpu"), dtype=np.float64)
     law = law / law.sum(axis=-1, keepdims=True)
     return law if raw else np.asarray(plan.process.diffuse(law, plan.schedule.total(EPS_T)))
+
+
+def _finite(scores: Any) -> Any:
+    """Return log scores with 0, which says nothing, where a network overflowed."""
+    xp = array_namespace(scores)
+    return xp.where(xp.isfinite(scores), scores, xp.zeros_like(scores))
 
 
 def in_chunks(

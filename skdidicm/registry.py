@@ -1,8 +1,9 @@
 """Find a backend by its name through the entry-point group `skdidicm.backends`."""
 
+import threading
 from importlib import metadata, util
 
-from skdidicm.backend import BuildNetwork
+from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
 
 GROUP = "skdidicm.backends"
 
@@ -12,6 +13,8 @@ PREFERENCE = ("torch",)
 INSTALL = {name: f'pip install "skdidicm[{name}]"' for name in PREFERENCE}
 
 _FRAMEWORK = {"torch": "torch"}
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def registered_backends() -> dict[str, metadata.EntryPoint]:
@@ -65,6 +68,16 @@ def get_backend(name: str | BuildNetwork = "auto") -> BuildNetwork:
         )
     build: BuildNetwork = backends[name].load()
     return build
+
+
+def new_network(backend: str | BuildNetwork, config: NetworkConfig) -> ScoreNetwork:
+    """Return a network with fresh weights, built while no other thread builds one.
+
+    Frameworks draw weights from one generator that all threads share.
+    """
+    build = get_backend(backend)
+    with _ONE_AT_A_TIME:
+        return build(config)
 
 
 def _framework_found(name: str) -> bool:

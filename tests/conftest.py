@@ -2,7 +2,10 @@
 
 import importlib
 import importlib.util
+import os
 from pathlib import Path
+
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # read when SciPy is imported; one check asks for it
 
 import numpy as np
 import pytest

@@ -74,7 +74,8 @@ class Block(nn.Module):
     def pool_statistics(self, h: Tensor, skip: Tensor) -> tuple[Tensor, ...]:
         """Return h and skip as (n, c, pixels), with mean and variance of h by channel."""
         h, skip = h.flatten(2), skip.flatten(2)
-        variance, mean = torch.var_mean(h, dim=2, correction=0)
+        mean = h.mean(dim=2)
+        variance = (h - mean[:, :, None]).square().mean(dim=2)  # faster here than var_mean
         return h, skip, mean, variance
 
     def join_pooled(self, statistics: tuple[Tensor, ...], e: Tensor) -> Tensor:

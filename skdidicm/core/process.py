@@ -64,14 +64,6 @@ def ratio(q_t: Array, label: Array) -> Array:
     return q_t / namespace(q_t).clip(take_label(q_t, label), min=_TINY)
 
 
-def bridge_step(process: Process, p: Array, q: Array, sigma: Array, sigma_next: Array) -> Array:
-    """Return p after the exact Bayes bridge from sigma to sigma_next; equation (9)."""
-    distance = sigma - sigma_next
-    p_next = process.undiffuse(q, distance)
-    p_next *= process.adjoint(p / q, distance)
-    return p_next
-
-
 @dataclass(frozen=True)
 class UniformProcess:
     """Noise that replaces a label by one drawn uniformly from all classes.
@@ -165,8 +157,21 @@ class UniformProcess:
         return step
 
     def bridge_step(self, p: Array, q: Array, sigma: Array, sigma_next: Array) -> Array:
-        """Return p after the exact Bayes bridge from sigma to sigma_next; equation (9)."""
-        return bridge_step(self, p, q, sigma, sigma_next)
+        """Return p after the exact Bayes bridge from sigma to sigma_next; equation (9).
+
+        Equals `undiffuse(q, d) * adjoint(p / q, d)` with d = sigma - sigma_next, in fewer passes.
+        """
+        xp, distance = namespace(p), column(sigma - sigma_next, p)
+        noise = -xp.expm1(-distance)
+        w = p / q
+        mean = xp.sum(w, axis=-1, keepdims=True) / self.n_classes
+        w *= 1 - noise
+        w += noise * mean
+        q_next = xp.clip(q - noise / self.n_classes, min=0.0)
+        total = xp.sum(q_next, axis=-1, keepdims=True)
+        w *= q_next
+        w /= xp.where(total > 0, total, 1.0)
+        return w
 
     def label_rates(self, log_score: Array, label: Array) -> Array:
         """Return the reverse rates s(i) / K out of `label`, (..., k), rows summing to zero."""

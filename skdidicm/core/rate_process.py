@@ -9,7 +9,7 @@ from array_api_compat import device as device_of
 from numpy.typing import ArrayLike, NDArray
 
 from skdidicm.core.arrays import Array, column, namespace, normalize, one_hot
-from skdidicm.core.process import bridge_step, ratio
+from skdidicm.core.process import ratio
 
 _MAX_CONDITION = 1e5  # rounding grows by it: 1e5 * 2e-16 keeps exp(sigma R) good to 1e-10
 
@@ -100,7 +100,8 @@ class RateProcess:
 
     def bridge_step(self, p: Array, q: Array, sigma: Array, sigma_next: Array) -> Array:
         """Return p after the exact Bayes bridge from sigma to sigma_next; equation (9)."""
-        return bridge_step(self, p, q, sigma, sigma_next)
+        distance = sigma - sigma_next
+        return self.undiffuse(q, distance) * self.adjoint(p / q, distance)
 
     def label_rates(self, log_score: Array, label: Array) -> Array:
         """Return the reverse rates s(i) R(label, i) out of `label`, (..., k)."""

@@ -140,6 +140,22 @@ def test_a_cycle_among_rare_classes_is_not_taken_for_reversible(transition, agre
     agree(RateProcess(rates).diffuse(np.eye(5), 50.0), transition(rates, 50.0).T)
 
 
+@pytest.mark.parametrize("kind", WAYS)
+def test_noise_without_end_leads_to_the_limit(generator, kind, laws, agree):
+    process = RateProcess(generator(kind, 4))
+    q_t = process.diffuse(laws(4), 1e12)
+    agree(q_t, np.tile(process.limit(), (4, 1)), float64=1e-9)
+
+
+def test_single_precision_leaves_double_precision_alone(generator, transition, kind, agree):
+    rates = generator(kind, 4)
+    process = RateProcess(rates)
+    for dtype in (np.float32, np.float64, np.float32):
+        result = process.diffuse(np.eye(4, dtype=dtype), 0.7)
+        assert result.dtype == dtype
+        agree(result, transition(rates, 0.7).T)
+
+
 @pytest.mark.parametrize("sigma", [1e-6, 1e-4, 1e-2])
 def test_rare_labels_keep_their_digits_in_float32(array, generator, transition, sigma):
     for kind in ("symmetric", "reversible", "general"):

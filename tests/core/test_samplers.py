@@ -94,6 +94,19 @@ def test_every_step_makes_one_call_at_the_noise_of_its_time():
     assert len(seen) == 5
 
 
+@pytest.mark.parametrize("rule", ["argmin", "argmax"])
+def test_where_there_is_no_tie_the_label_is_the_extreme_one(array, rule, rng):
+    p_init = rng.dirichlet(np.ones(6), 8)
+
+    def log_score_fn(label, sigma):
+        np.testing.assert_array_equal(np.asarray(label), getattr(p_init, rule)(axis=1))
+        return array(np.zeros((8, 6)))
+
+    settings = {"process": UniformProcess(6), "schedule": LogLinear(), "label_rule": rule}
+    for noise in (None, rng, rng):
+        sample_probabilities(log_score_fn, array(p_init), steps=1, rng=noise, **settings)
+
+
 @pytest.mark.parametrize("rule", ["argmin", "argmax", "draw"])
 def test_ties_are_broken_at_random_and_alike_for_all_rows(rule):
     def first_label(rng):

@@ -1,0 +1,301 @@
+"""Damage saved models in every way that comes to mind, and kill processes that save.
+
+    python -m tests.fuzz_models 10000          ten thousand damaged files
+    python -m tests.fuzz_models --kills 100    a hundred killed processes (POSIX only)
+
+A damaged file must be refused in one sentence or give the very answers it was saved with. A file
+whose checksums were made to fit again may also be another model, which must then be a whole one.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pickle
+import resource
+import signal
+import sys
+import tempfile
+import time
+import warnings
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+
+from skdidicm import DiDiClassifier
+from skdidicm.persistence import ModelFileError
+
+MEMBERS = "estimator.json", "weights.safetensors"
+_GUARDS = "format", "weights_sha256"  # for these there are mutations of their own
+HOSTILE = [
+    None, True, -1, 0, 1, 2**31, 2**63, 10**30, -0.5, 1e308, float("inf"), float("nan"), "", "auto",
+    "../../escape", "O", "<U999999999", "f8,f8", [], {}, [[1]], [2**40, 2**40], [8192, 8192], [0],
+    [-3], ["x"], [None], {"name": "loglinear", "eps": 2}, {"dtype": "V9", "values": [1]},
+]  # fmt: skip
+
+
+def make_models():
+    """Return (bytes of a file, rows, their probabilities) for a table, with names, and images."""
+    rng = np.random.default_rng(0)
+    table, images = rng.normal(size=(12, 3)), rng.integers(0, 256, (12, 8, 8, 2), dtype=np.uint8)
+    rates = np.ones((3, 3)) - 3 * np.eye(3)
+    names = np.array(["ant", "bee", "cat"])[np.arange(12) % 3]
+    fast = {"max_epochs": 1, "random_state": 0, "steps": 2}
+    fitted = [
+        (DiDiClassifier(**fast).fit(table, names), table),
+        (DiDiClassifier(rate_matrix=rates, class_weight={0: 2.0, 1: 1, 2: 1}, **fast), table),
+        (DiDiClassifier(sampler="cl", **fast).fit(images, np.arange(12) % 2 == 0), images),
+    ]
+    fitted[1][0].fit(table, np.arange(12) % 3)
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for model, rows in fitted:
+            path = Path(folder) / "model"
+            model.save(path)
+            found.append((path.read_bytes(), rows, model.predict_proba(rows)))
+    return found
+
+
+def flip_bits(content, rng):
+    damaged = np.frombuffer(content, np.uint8).copy()
+    for _ in range(rng.integers(1, 9)):
+        # Half of the flips hit the zip's own structures, near both ends of the file.
+        edge = rng.random() < 0.5
+        place = rng.integers(0, 400) * rng.choice([1, -1]) if edge else rng.integers(len(damaged))
+        damaged[place] ^= 1 << rng.integers(8)
+    return damaged.tobytes()
+
+
+def truncate(content, rng):
+    return content[: rng.integers(len(content))]
+
+
+def cut_out(content, rng):
+    start, stop = np.sort(rng.integers(0, len(content), 2))
+    return content[:start] + content[stop:]
+
+
+def insert(content, rng):
+    place = rng.integers(len(content) + 1)
+    return content[:place] + rng.bytes(rng.integers(1, 200)) + content[place:]
+
+
+def random_bytes(content, rng):
+    return rng.choice([b"", b"PK\x03\x04", b"PK\x05\x06" + bytes(18)]) + rng.bytes(rng.integers(99))
+
+
+def _unpack(content):
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return [archive.read(name) for name in MEMBERS]
+
+
+def _pack(*members, compression=zipfile.ZIP_STORED):
+    content = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(content, "w", compression) as archive:
+        warnings.simplefilter("ignore")  # of names that occur twice
+        for name, data in members:
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def rename_members(content, rng):
+    """Let members point out of the folder, come twice, be missing, or be accompanied."""
+    header, weights = _unpack(content)
+    other = rng.choice(
+        ["../escape", "../../escape", "/tmp/escape-of-skdidicm", "C:\\escape", "..\\escape",
+         "nested/estimator.json", "pickle.pkl", *MEMBERS, "x" * 300, "\u2028"]
+    )  # fmt: skip
+    plain = list(zip(MEMBERS, (header, weights), strict=True))
+    variants = [
+        [*plain, (other, b"boo")], [(other, header), plain[1]], [plain[0], (other, weights)],
+        plain[:1], [], [(other, b"")],
+    ]  # fmt: skip
+    return _pack(*variants[rng.integers(len(variants))])
+
+
+def compress(content, rng):
+    """Compress the members, perhaps around a bomb."""
+    members = list(zip(MEMBERS, _unpack(content), strict=True))
+    if rng.random() < 0.2:
+        members[rng.integers(2)] = (MEMBERS[rng.integers(2)], bytes(2**26))
+    method = rng.choice([zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+    return _pack(*members, compression=int(method))
+
+
+class Bomb:
+    """Runs code when unpickled."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("../escape"),)
+
+
+def pickled(content, rng):
+    """Hide a pickle that would write a file."""
+    header, weights = _unpack(content)
+    bomb = pickle.dumps(Bomb())
+    hidden = [
+        bomb, _pack((MEMBERS[0], bomb), (MEMBERS[1], weights)), _pack(("data.pkl", bomb)),
+        _pack((MEMBERS[0], _signed(json.loads(header), bomb)), (MEMBERS[1], bomb)),
+    ]  # fmt: skip
+    return hidden[rng.integers(len(hidden))]
+
+
+def _signed(header, weights):
+    return json.dumps(header | {"weights_sha256": hashlib.sha256(weights).hexdigest()})
+
+
+def edit_json(content, rng):
+    """Put something hostile into the JSON, and let the checksums fit."""
+    text, weights = _unpack(content)
+    header = json.loads(text)
+    if rng.random() < 0.1:
+        deep = rng.choice(["[" * 99_999, '{"format": 1e999}', "[]", "null", '"a"', "\ud800"])
+        return _pack(
+            (MEMBERS[0], str(deep).encode("utf-8", "surrogatepass")), (MEMBERS[1], weights)
+        )
+    for _ in range(rng.integers(1, 4)):
+        place, key = header, rng.choice([k for k in header if k not in _GUARDS])
+        while isinstance(place[key], dict | list) and place[key] and rng.random() < 0.8:
+            place = place[key]
+            key = rng.choice(list(place)) if isinstance(place, dict) else rng.integers(len(place))
+        if isinstance(place, dict) and rng.random() < 0.2:
+            del place[key]
+            break
+        place[key] = HOSTILE[rng.integers(len(HOSTILE))]
+    return _pack((MEMBERS[0], json.dumps(header)), (MEMBERS[1], weights))
+
+
+def newer_or_foreign(content, rng):
+    text, weights = _unpack(content)
+    change = [{"format": 2}, {"format": 10**9}, {"class": "RandomForest"}, {"format": "1"}]
+    header = json.loads(text) | change[rng.integers(len(change))]
+    return _pack((MEMBERS[0], json.dumps(header)), (MEMBERS[1], weights))
+
+
+def edit_tensors(content, rng):
+    """Change shape, type or presence of a tensor, and let the checksums fit."""
+    text, weights = _unpack(content)
+    tensors = safetensors.numpy.load(weights)
+    name = rng.choice(list(tensors))
+    kind = rng.choice([np.float16, np.float32, np.int64, np.bool_, np.uint8])
+    change = rng.integers(6)
+    if change == 0:
+        tensors[name] = tensors[name].astype(kind)
+    elif change == 1:
+        tensors[name] = np.zeros((*tensors[name].shape, 2))
+    elif change == 2:
+        tensors["network.extra"] = np.zeros(3)
+    elif change == 3:
+        tensors["rate_matrix"] = rng.normal(size=(3, 3))
+    elif change == 4:
+        del tensors[name]
+    weights = safetensors.numpy.save(tensors)
+    if change == 5:  # a header that promises more than there is
+        weights = weights.replace(b'"shape":[', b'"shape":[9', 1)
+    return _pack((MEMBERS[0], _signed(json.loads(text), weights)), (MEMBERS[1], weights))
+
+
+RESIGNED = edit_json, edit_tensors
+MUTATIONS = (
+    flip_bits, truncate, cut_out, insert, random_bytes, rename_members, compress, pickled,
+    newer_or_foreign, *RESIGNED,
+)  # fmt: skip
+
+
+def outcome(path, rows, expected, *, resigned):
+    """Load a file and return what became of it; AssertionError if that must not happen."""
+    try:
+        model = DiDiClassifier.load(path, device="cpu")
+    except ModelFileError as error:
+        text = str(error)
+        assert "\n" not in text, text
+        assert str(path) in text, text
+        assert len(text) < 700, text
+        return "refused"
+    if resigned and max(model.steps, model.n_chains) > 1000:
+        return "another model"  # a slow one
+    try:
+        p = model.predict_proba(rows)
+    except (ValueError, UserWarning):  # rows of another shape, or columns of other names
+        if resigned:
+            return "another model"
+        raise
+    if np.array_equal(p, expected):
+        return "equal"
+    assert resigned, "a damaged file was loaded and gives other answers"
+    assert np.isfinite(p).all()
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+    return "another model"
+
+
+def fuzz(n_trials, seed=0):
+    """Load so many damaged files, and count what became of them by kind of damage."""
+    models, counts = make_models(), Counter()
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with tempfile.TemporaryDirectory() as top, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        inner = Path(top) / "inner"
+        inner.mkdir()
+        path = inner / "victim"
+        with contextlib.chdir(inner):
+            for content, rows, expected in models:
+                path.write_bytes(content)
+                assert outcome(path, rows, expected, resigned=False) == "equal"
+            for trial in range(n_trials):
+                rng = np.random.default_rng([seed, trial])
+                content, rows, expected = models[rng.integers(len(models))]
+                mutation = MUTATIONS[trial % len(MUTATIONS)]
+                path.write_bytes(mutation(content, rng))
+                try:
+                    found = outcome(path, rows, expected, resigned=mutation in RESIGNED)
+                except BaseException as error:
+                    error.add_note(f"seed {seed}, trial {trial}: {mutation.__name__}")
+                    raise
+                counts[f"{mutation.__name__}: {found}"] += 1
+                assert sorted(Path(top).rglob("*")) == [inner, path], "something was written"
+    assert not Path("/tmp/escape-of-skdidicm").exists()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
+    assert grown < 2**20, f"memory grew by {grown} KiB"
+    return dict(sorted(counts.items()))
+
+
+def kill(n_kills, seed=0):
+    """Kill so many processes that save in a loop; the file is always one of two whole models."""
+    rng, counts = np.random.default_rng(seed), Counter()
+    rows = rng.integers(0, 256, (12, 8, 8), dtype=np.uint8)
+    models = [
+        DiDiClassifier(max_epochs=1, random_state=i).fit(rows, np.arange(12) % 2) for i in (0, 1)
+    ]
+    answers = [model.predict_proba(rows) for model in models]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        models[0].save(path)
+        for _ in range(n_kills):
+            child = os.fork()
+            if child == 0:
+                while True:
+                    models[1].save(path)
+                    models[0].save(path)
+            time.sleep(rng.uniform(0.01, 0.2))
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            p = DiDiClassifier.load(path).predict_proba(rows)
+            found = [np.array_equal(p, answer) for answer in answers]
+            assert any(found), "neither the old model nor the new one"
+            counts["old" if found[0] else "new"] += 1
+            for leftover in set(Path(folder).iterdir()) - {path}:
+                counts["killed while writing"] += 1
+                leftover.unlink()
+    return dict(counts)
+
+
+if __name__ == "__main__":
+    import torch
+
+    torch.set_num_threads(1)
+    task, n = (kill, sys.argv[2]) if sys.argv[1] == "--kills" else (fuzz, sys.argv[1])
+    sys.stdout.write(json.dumps(task(int(n)), indent=1) + "\n")

@@ -1,0 +1,55 @@
+"""What "auto" becomes; the numbers themselves are measured, not tested."""
+
+import math
+
+import pytest
+
+from skdidicm.defaults import IMAGES, TABLES, resolve
+
+NAMES = ("batch_size", "max_epochs", "learning_rate", "weight_decay", "n_draws")
+AUTO = dict.fromkeys(NAMES, "auto")
+SHAPES = {"table": (5,), "grey image": (8, 8), "colour image": (8, 8, 3)}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("n", [1, 100, 1_000_000])
+def test_auto_becomes_a_usable_number(shape, n):
+    settings = resolve(AUTO, shape, n, 3)
+    for name in ("batch_size", "max_epochs", "n_draws"):
+        assert isinstance(settings[name], int)
+        assert settings[name] >= 1
+    assert 0 < settings["learning_rate"] < 1
+    assert 0 <= settings["weight_decay"] < 1
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_what_is_given_stays(shape):
+    given = dict(zip(NAMES, (7, 3, 0.25, 0.0, 2), strict=True))
+    settings = resolve(given, shape, 1000, 3)
+    assert {name: settings[name] for name in NAMES} == given
+    assert not settings["enumerate_labels"]
+
+
+@pytest.mark.parametrize(("kind", "shape"), [(TABLES, (5,)), (IMAGES, (8, 8))])
+def test_every_number_of_rows_gets_enough_updates_within_the_bounds_on_epochs(kind, shape):
+    low, high = kind.epochs
+    for n in (1, 10, 300, 5_000, 80_000, 10**7):
+        epochs = resolve(AUTO, shape, n, 3)["max_epochs"]
+        per_epoch = math.ceil(n / kind.batch_size)
+        assert low <= epochs <= high
+        assert epochs * per_epoch >= kind.n_updates or epochs == high
+        assert (epochs - 1) * per_epoch < kind.n_updates or epochs == low
+
+
+def test_smaller_batches_make_fewer_epochs():
+    small, large = (
+        resolve(AUTO | {"batch_size": size}, (5,), 10_000, 3)["max_epochs"] for size in (64, 1024)
+    )
+    assert small < large
+
+
+def test_labels_are_enumerated_for_tables_with_few_classes_only():
+    assert resolve(AUTO, (5,), 100, 2)["enumerate_labels"]
+    assert not resolve(AUTO, (5,), 100, 1000)["enumerate_labels"]
+    assert not resolve(AUTO, (8, 8), 100, 2)["enumerate_labels"]
+    assert not resolve(AUTO | {"n_draws": 8}, (5,), 100, 2)["enumerate_labels"]

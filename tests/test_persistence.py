@@ -1,0 +1,258 @@
+"""Saving and loading: the same answers, whole files whatever happens, and no trust in a file."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import NotFittedError
+
+from skdidicm import DiDiClassifier
+from skdidicm.core import Cosine, Geometric, LogLinear
+from skdidicm.persistence import ModelFileError, read
+
+torch = pytest.importorskip("torch")
+
+ROOT = Path(__file__).parent.parent
+X, y = load_iris(return_X_y=True)
+IMAGES, DIGITS = (a[:60] for a in load_digits(return_X_y=True))
+IMAGES = IMAGES.reshape(-1, 8, 8)
+RATES = np.array([[-1.0, 0.5, 0.1], [0.8, -0.7, 0.2], [0.2, 0.2, -0.3]])
+
+
+def quick(**settings):
+    return DiDiClassifier(**({"max_epochs": 2, "random_state": 0} | settings))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.skd"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A model and its file."""
+    model, path = quick().fit(X, y), tmp_path_factory.mktemp("saved") / "model.skd"
+    model.save(path)
+    return model, path
+
+
+SETTINGS = {
+    "defaults": {},
+    "label sampler": {"sampler": "cl", "n_chains": 5, "steps": 3},
+    "draws by the sampler": {"label_rule": "draw", "solver": "bridge"},
+    "rate matrix": {"rate_matrix": RATES},
+    "named schedule": {"schedule": "cosine"},
+    "schedule": {"schedule": LogLinear(eps=0.02)},
+    "weak schedule": {"schedule": Geometric(sigma_max=2.0)},
+    "posterior": {"parameterization": "posterior", "objective": "cross_entropy"},
+    "class weights": {"class_weight": {0: 1.0, np.int64(1): np.float32(2), 2: 3}},
+    "balanced": {"class_weight": "balanced"},
+    "numbers of NumPy": {"learning_rate": np.float32(0.01), "weight_decay": np.float32(0.1),
+                         "steps": np.int64(3), "compile": np.False_},
+    "seed of NumPy": {"random_state": np.int64(7)},
+    "generator": {"random_state": np.random.RandomState(7)},
+    "callables": {"callbacks": [lambda model, row: None], "augment": lambda x, rng: x + 0.1},
+    "early stopping": {"early_stopping": True},
+    "single precision": {"precision": "float32", "conditioning": "blocks"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_a_loaded_table_model_gives_the_same_answers(path, settings):
+    model = quick(**settings).fit(X, y)
+    model.save(path)
+    loaded = DiDiClassifier.load(path)
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+    assert loaded.history_ == model.history_
+    assert loaded.n_iter_ == model.n_iter_
+    kept = {k: v for k, v in settings.items() if isinstance(v, str | int | np.generic | dict)}
+    kept.pop("schedule", None)  # which comes back as an object
+    assert {name: getattr(loaded, name) for name in kept} == kept
+
+
+@pytest.mark.parametrize(
+    "images",
+    [IMAGES, IMAGES.astype(np.uint8), np.repeat(IMAGES[..., None], 3, axis=-1)],
+    ids=["grey", "bytes", "colour"],
+)
+def test_a_loaded_image_model_gives_the_same_answers(path, images):
+    model = quick().fit(images, DIGITS)
+    model.save(path)
+    loaded = DiDiClassifier.load(path)
+    np.testing.assert_array_equal(loaded.predict_proba(images), model.predict_proba(images))
+    assert loaded.input_shape_ == images.shape[1:]
+    assert loaded.n_features_in_ == model.n_features_in_
+    shapes = [{k: v.shape for k, v in m.network_.state().items()} for m in (loaded, model)]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [np.array(["ant", "bee", "Käfer"]), np.array([False, True, True]), np.array([0.5, 1, 2]) * 2,
+     np.array(["a", "b", "c"], dtype=object), np.array([-9, 0, 250], dtype=np.int16)],
+    ids=["strings", "booleans", "floats", "objects", "integers"],
+)  # fmt: skip
+def test_class_names_keep_their_kind(path, names):
+    model = quick().fit(X, names[y])
+    model.save(path)
+    loaded = DiDiClassifier.load(path)
+    assert loaded.classes_.dtype == model.classes_.dtype
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+
+
+def test_column_names_are_kept_and_checked(path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=list("abcd"))
+    model = quick().fit(frame, y)
+    model.save(path)
+    loaded = DiDiClassifier.load(path)
+    np.testing.assert_array_equal(loaded.predict_proba(frame), model.predict_proba(frame))
+    with pytest.raises(ValueError, match="feature names"):
+        loaded.predict(frame[list("bacd")])
+
+
+def test_a_loaded_model_trains_on_and_can_be_cloned(path):
+    quick(schedule=Cosine(), rate_matrix=RATES).fit_soft(X, np.eye(3)[y]).save(path)
+    loaded = DiDiClassifier.load(path)
+    again = clone(loaded).fit(X, y)
+    np.testing.assert_array_equal(again.predict_proba(X), loaded.predict_proba(X))
+    assert loaded.partial_fit(X, y).n_iter_ == 3
+    loaded.save(path)
+    np.testing.assert_array_equal(
+        DiDiClassifier.load(path).predict_proba(X), loaded.predict_proba(X)
+    )
+
+
+def test_a_network_of_your_own_must_be_given_again(path):
+    def backbone():
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 5))
+
+    model = quick(network=backbone()).fit(IMAGES, DIGITS)
+    model.save(path)
+    with pytest.raises(ModelFileError, match="pass one of the same architecture as network="):
+        DiDiClassifier.load(path)
+    loaded = DiDiClassifier.load(path, network=backbone())
+    np.testing.assert_array_equal(loaded.predict_proba(IMAGES), model.predict_proba(IMAGES))
+    with pytest.raises(ModelFileError, match="weights do not fit the network"):
+        DiDiClassifier.load(path, network=torch.nn.Flatten())
+
+
+def test_a_backend_of_your_own_is_given_again(path):
+    from skdidicm_torch import build_network
+
+    model = quick(backend=build_network).fit(X, y)
+    model.save(path)
+    loaded = DiDiClassifier.load(path, backend=build_network)
+    assert loaded.backend is build_network
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+
+
+def test_only_a_fitted_model_with_a_known_schedule_can_be_saved(path):
+    class Own(LogLinear):
+        pass
+
+    with pytest.raises(NotFittedError):
+        quick().save(path)
+    with pytest.raises(ValueError, match="a class of your own and cannot be saved without pickle"):
+        quick(schedule=Own()).fit(X, y).save(path)
+    assert not path.exists()
+
+
+def test_the_file_holds_json_and_numbers_only(saved):
+    with zipfile.ZipFile(saved[1]) as archive:
+        assert archive.namelist() == ["estimator.json", "weights.safetensors"]
+        assert {m.compress_type for m in archive.infolist()} == {zipfile.ZIP_STORED}
+        header = json.loads(archive.read("estimator.json"))
+    assert header["format"] == 1
+    assert header["versions"].keys() >= {"skdidicm", "numpy"}
+    again, tensors = read(saved[1])
+    assert again == header
+    assert {"mean", "scale", "class_prior"} < tensors.keys()
+
+
+def test_a_missing_file_or_folder_is_named(saved, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere is not a file; expected a model"):
+        DiDiClassifier.load(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="is not a file"):
+        DiDiClassifier.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder; create it"):
+        saved[0].save(tmp_path / "nowhere" / "model")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"device": "abacus"}, "device is 'abacus'"), ({"backend": "abacus"}, "installed are")],
+)
+def test_what_this_machine_lacks_is_named(saved, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        DiDiClassifier.load(saved[1], **arguments)
+
+
+def test_a_file_of_a_later_version_says_to_upgrade(saved, path):
+    with zipfile.ZipFile(saved[1]) as old, zipfile.ZipFile(path, "w") as new:
+        header = json.loads(old.read("estimator.json")) | {"format": 2}
+        new.writestr("estimator.json", json.dumps(header))
+        new.writestr("weights.safetensors", old.read("weights.safetensors"))
+    with pytest.raises(ModelFileError, match="has format 2, .*pip install --upgrade skdidicm"):
+        DiDiClassifier.load(path)
+
+
+def test_a_model_of_another_class_is_not_taken_for_this_one(saved):
+    class Other(DiDiClassifier):
+        pass
+
+    with pytest.raises(ModelFileError, match="holds a DiDiClassifier, not a Other"):
+        Other.load(saved[1])
+
+
+@pytest.mark.parametrize("function", ["fsync", "fdopen", "replace"])
+def test_a_failing_write_leaves_the_old_file_and_nothing_else(saved, path, monkeypatch, function):
+    def fail(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path.write_bytes(b"the old file")
+    monkeypatch.setattr(Path if function == "replace" else os, function, fail)
+    with pytest.raises(OSError, match="No space left"):
+        saved[0].save(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == b"the old file"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are those of POSIX")
+def test_a_file_has_the_rights_of_any_new_file(saved, path):
+    saved[0].save(path)
+    beside = path.with_name("beside")
+    beside.touch()
+    assert path.stat().st_mode == beside.stat().st_mode
+
+
+def run_tool(*arguments):
+    command = [sys.executable, "-m", "tests.fuzz_models", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs fork and SIGKILL")
+def test_a_process_that_is_killed_while_it_saves_leaves_a_whole_file():
+    counts = run_tool("--kills", "10")
+    assert counts["old"] + counts["new"] == 10
+
+
+@pytest.mark.skipif(os.name != "posix", reason="measures memory as POSIX does")
+@pytest.mark.slow
+def test_a_damaged_file_is_refused_or_gives_the_same_answers():
+    counts = run_tool("330")
+    assert sum(counts.values()) == 330
+    refused = sum(n for name, n in counts.items() if name.endswith("refused"))
+    assert refused > 250

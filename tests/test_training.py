@@ -1,0 +1,228 @@
+"""Noise for a mini-batch, the learning-rate curve, the epoch loop."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+from skdidicm.backend import Batch
+from skdidicm.core import Geometric, LogLinear, RateProcess, UniformProcess
+from skdidicm.training import (
+    EPS_T,
+    NonFiniteLossError,
+    Rows,
+    TrainingPlan,
+    corrupt,
+    draw_times,
+    epochs,
+    learning_rate_at,
+)
+
+RATES = np.array([[-1.0, 0.5, 0.1], [0.8, -0.7, 0.2], [0.2, 0.2, -0.3]])
+
+
+def make_plan(**changes):
+    settings = {
+        "process": UniformProcess(3),
+        "schedule": LogLinear(),
+        "objective": "score_entropy",
+        "max_epochs": 3,
+        "batch_size": 4,
+        "learning_rate": 0.1,
+        "n_draws": 5,
+    }
+    return TrainingPlan(**(settings | changes))
+
+
+def make_rows(n=6, k=3, seed=0):
+    rng = np.random.default_rng(seed)
+    x = np.arange(2.0 * n).reshape(n, 2)
+    return Rows(x, rng.dirichlet(np.ones(k), n), rng.uniform(0.5, 2, n))
+
+
+def time_of(sigma, schedule):
+    """Return the t at which the log-linear schedule reaches sigma."""
+    return (1 - np.exp(-sigma)) / (1 - schedule.eps)
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 8), (7, 1), (50, 4)])
+def test_every_stratum_of_time_is_drawn_once(rng, n, m):
+    t = draw_times(rng, n, m)
+    assert t.shape == (n, m)
+    edges = EPS_T + (1 - EPS_T) * np.arange(n * m + 1) / (n * m)
+    assert (np.histogram(t, edges)[0] == 1).all()
+    for draw in range(m):
+        low, high = edges[draw * n], edges[(draw + 1) * n]
+        assert ((t[:, draw] >= low) & (t[:, draw] <= high)).all()
+
+
+def test_no_row_is_given_early_or_late_times_on_average(rng):
+    t = np.stack([draw_times(rng, 4, 2) for _ in range(2000)])
+    middle = np.broadcast_to(EPS_T + (1 - EPS_T) * np.array([0.25, 0.75]), (4, 2))
+    error = 0.5 / np.sqrt(12) / np.sqrt(2000)
+    np.testing.assert_allclose(t.mean(axis=0), middle, atol=5 * error)
+
+
+@pytest.mark.parametrize("rates", [None, RATES], ids=["uniform", "rate matrix"])
+def test_labels_occur_as_often_as_the_matrix_exponential_says(rng, rates):
+    q_0, n, m = np.array([0.7, 0.3, 0.0]), 500, 8
+    process = UniformProcess(3) if rates is None else RateProcess(rates)
+    rows = Rows(np.zeros((n, 1)), np.tile(q_0, (n, 1)), np.ones(n))
+    batch = corrupt(rows, make_plan(process=process, n_draws=m), rng, shared=False)
+    generator = np.full((3, 3), 1 / 3) - np.eye(3) if rates is None else rates
+    q_t = scipy.linalg.expm(batch.sigma[..., None, None] * generator) @ q_0
+    found = np.bincount(batch.label.ravel(), minlength=3) / (n * m)
+    error = np.sqrt(q_t.mean(axis=(0, 1)) / (n * m))
+    np.testing.assert_array_less(np.abs(found - q_t.mean(axis=(0, 1))), 5 * error)
+    early = batch.label[:, 0]  # at the first eighth of time most labels are still clean
+    assert np.isin(early, [0, 1]).mean() > 0.85
+
+
+def test_enumerated_labels_give_the_exact_expectation_over_noisy_labels(rng):
+    rows, plan = make_rows(n=5), make_plan(n_draws=4, enumerate_labels=True)
+    batch = corrupt(rows, plan, rng, shared=False)
+    assert batch.label.tolist() == [[0, 1, 2] * 4]
+    levels = batch.sigma.reshape(4, 3)
+    assert (levels == levels[:, :1]).all()
+    q_t = np.stack(
+        [scipy.linalg.expm(s * (np.full((3, 3), 1 / 3) - np.eye(3))) for s in levels[:, 0]]
+    )
+    law = np.einsum("mij,nj->nmi", q_t, rows.target)
+    weight = batch.weight.reshape(5, 4, 3)
+    np.testing.assert_allclose(weight / weight.sum(axis=-1, keepdims=True), law, rtol=1e-9)
+    one_by_one = corrupt(rows, make_plan(n_draws=4), np.random.default_rng(20), shared=True)
+    np.testing.assert_allclose(weight.sum(axis=-1), one_by_one.weight, rtol=1e-9)
+
+
+@pytest.mark.parametrize("enumerate_labels", [False, True])
+def test_weights_are_row_weight_times_the_slope_of_sigma_over_n_and_m(rng, enumerate_labels):
+    rows, schedule = make_rows(), LogLinear(eps=0.1)
+    plan = make_plan(schedule=schedule, enumerate_labels=enumerate_labels)
+    batch = corrupt(rows, plan, rng, shared=False)
+    sigma, weight = batch.sigma, batch.weight
+    if enumerate_labels:
+        sigma, weight = sigma[:, ::3], weight.reshape(6, 5, 3).sum(axis=-1)
+    t, h = time_of(sigma, schedule), 1e-6
+    slope = (schedule.total(t + h) - schedule.total(t - h)) / (2 * h)
+    expected = rows.weight[:, None] * slope / (6 * 5)
+    np.testing.assert_allclose(weight, np.broadcast_to(expected, (6, 5)), rtol=1e-6)
+
+
+def test_the_cross_entropy_is_not_weighted_by_time(rng):
+    rows = make_rows()
+    batch = corrupt(rows, make_plan(objective="cross_entropy"), rng, shared=False)
+    np.testing.assert_allclose(batch.weight, np.repeat(rows.weight[:, None] / 30, 5, axis=1))
+
+
+def test_shared_noise_depends_on_neither_number_nor_order_of_rows():
+    rows, plan = make_rows(), make_plan()
+    whole = corrupt(rows, plan, np.random.default_rng(1), shared=True)
+    part = corrupt(rows.take(np.array([4, 1])), plan, np.random.default_rng(1), shared=True)
+    np.testing.assert_array_equal(part.label, whole.label[[4, 1]])
+    np.testing.assert_array_equal(part.sigma, whole.sigma[[4, 1]])
+    assert len(np.unique(whole.sigma, axis=0)) == 1
+    apart = corrupt(rows, plan, np.random.default_rng(1), shared=False)
+    assert len(np.unique(apart.sigma, axis=0)) == 6
+
+
+def test_a_batch_has_the_types_and_shapes_of_the_contract(rng):
+    batch = corrupt(make_rows(), make_plan(augment=lambda x, rng: x + 1), rng, shared=False)
+    assert isinstance(batch, Batch)
+    assert batch.label.dtype == np.int32
+    assert {a.shape for a in (batch.label, batch.sigma, batch.weight)} == {(6, 5)}
+    np.testing.assert_array_equal(batch.x, make_rows().x + 1)
+    np.testing.assert_array_equal(batch.target, make_rows().target)
+
+
+@pytest.mark.parametrize("answer", [None, np.zeros((5, 2))])
+def test_an_augmentation_that_loses_rows_is_named(rng, answer):
+    with pytest.raises(ValueError, match="augment returned .*expected an array of 6 changed rows"):
+        corrupt(make_rows(), make_plan(augment=lambda x, rng: answer), rng, shared=False)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 100, 1000])
+def test_the_learning_rate_rises_to_its_peak_and_falls_towards_zero(n):
+    rates = np.array([learning_rate_at(i, n, 0.3) for i in range(n)])
+    top = rates.argmax()
+    assert rates.max() == pytest.approx(0.3)
+    assert top <= max(1, 0.06 * n)
+    assert (np.diff(rates[: top + 1]) > 0).all()
+    assert (np.diff(rates[top + 1 :]) < 0).all()
+    assert rates.min() > 0
+    if n >= 100:
+        assert rates[-1] < 1e-3 * 0.3
+
+
+class Recorder:
+    """A network that keeps its batches, counts its updates in its state, and says losses."""
+
+    def __init__(self, losses=(), weights=()):
+        self.losses, self.weights = dict(losses), dict(weights)
+        self.batches, self.rates, self.updates = [], [], 0.0
+
+    def train_step(self, batch, learning_rate):
+        self.batches.append(batch)
+        self.rates.append(learning_rate)
+        n = len(self.batches)
+        self.updates = self.weights.get(n, self.updates + 1)
+        return self.losses.get(n, float(n))
+
+    def state(self):
+        return {"updates": np.array(self.updates)}
+
+    def load_state(self, state):
+        self.updates = float(state["updates"])
+
+
+def test_an_epoch_shows_every_row_once_in_batches_of_nearly_equal_size(rng):
+    network, rows = Recorder(), make_rows(n=10)
+    history = list(epochs(network, rows, make_plan(max_epochs=2, batch_size=4), rng))
+    assert [len(b.x) for b in network.batches] == [4, 3, 3] * 2
+    seen = [np.concatenate([b.x for b in network.batches[i : i + 3]])[:, 0] for i in (0, 3)]
+    assert not np.array_equal(*seen)
+    for order in seen:
+        np.testing.assert_array_equal(np.sort(order), rows.x[:, 0])
+    assert [row["epoch"] for row in history] == [1, 2]
+    assert [row["loss"] for row in history] == pytest.approx([1.9, 4.9])
+    assert network.rates == [learning_rate_at(i, 6, 0.1) for i in range(6)]
+    assert [row["learning_rate"] for row in history] == network.rates[2::3]
+    assert all(row["seconds"] > 0 for row in history)
+
+
+def test_a_full_batch_keeps_the_order_of_the_rows_and_shares_its_noise(rng):
+    network, rows = Recorder(), make_rows()
+    list(epochs(network, rows, make_plan(max_epochs=2, batch_size=6, constant_rate=True), rng))
+    for batch in network.batches:
+        np.testing.assert_array_equal(batch.x, rows.x)
+        assert len(np.unique(batch.sigma, axis=0)) == 1
+    assert network.rates == [0.1, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "bad_update", "epoch", "kept"),
+    [(6, 1, 1, 0), (6, 3, 3, 1), (3, 1, 1, 0), (3, 4, 2, 2), (3, 3, 2, 0), (3, 5, 3, 2)],
+)
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_puts_the_last_sound_weights_back(
+    rng, batch_size, bad_update, epoch, kept, loss
+):
+    """`kept` counts updates: a state is sound once the first batch after it had a finite loss."""
+    network = Recorder({bad_update: loss})
+    training = epochs(network, make_rows(), make_plan(batch_size=batch_size), rng)
+    with pytest.raises(NonFiniteLossError, match=f"{loss} in epoch {epoch};.*learning_rate"):
+        list(training)
+    assert network.updates == kept
+
+
+def test_weights_that_are_not_finite_are_never_left_behind(rng):
+    network = Recorder(weights={3: math.nan})
+    with pytest.raises(FloatingPointError, match="a weight became NaN in epoch 3"):
+        list(epochs(network, make_rows(), make_plan(batch_size=6), rng))
+    assert network.updates == 2
+
+
+def test_the_noise_of_another_schedule_stays_in_its_range(rng):
+    batch = corrupt(make_rows(n=200), make_plan(schedule=Geometric()), rng, shared=False)
+    assert batch.sigma.min() > 1e-3
+    assert 0.9 < batch.sigma.max() <= 1
