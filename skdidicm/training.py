@@ -118,7 +118,7 @@ def learning_rate_at(update: int, n_updates: int, peak: float) -> float:
     Examples
     --------
     >>> [round(learning_rate_at(i, 100, 1.0), 2) for i in (0, 4, 52, 99)]
-    [0.2, 1.0, 0.5, 0.0]
+    [0.2, 1.0, 0.51, 0.0]
     """
     warm_up = max(1, round(_WARM_UP * n_updates))
     if update < warm_up:

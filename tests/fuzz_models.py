@@ -8,6 +8,7 @@ whose checksums were made to fit again may also be another model, which must the
 """
 
 import contextlib
+import copy
 import hashlib
 import io
 import json
@@ -63,9 +64,8 @@ def make_models():
 def flip_bits(content, rng):
     damaged = np.frombuffer(content, np.uint8).copy()
     for _ in range(rng.integers(1, 9)):
-        # Half of the flips hit the zip's own structures, near both ends of the file.
-        edge = rng.random() < 0.5
-        place = rng.integers(0, 400) * rng.choice([1, -1]) if edge else rng.integers(len(damaged))
+        in_zip = rng.random() < 0.5  # whose own structures are at both ends of the file
+        place = rng.integers(400) * rng.choice([1, -1]) if in_zip else rng.integers(len(damaged))
         damaged[place] ^= 1 << rng.integers(8)
     return damaged.tobytes()
 
@@ -165,15 +165,15 @@ def edit_json(content, rng):
         if isinstance(place, dict) and rng.random() < 0.2:
             del place[key]
             break
-        place[key] = HOSTILE[rng.integers(len(HOSTILE))]
+        place[key] = copy.deepcopy(HOSTILE[rng.integers(len(HOSTILE))])
     return _pack((MEMBERS[0], json.dumps(header)), (MEMBERS[1], weights))
 
 
 def newer_or_foreign(content, rng):
     text, weights = _unpack(content)
-    change = [{"format": 2}, {"format": 10**9}, {"class": "RandomForest"}, {"format": "1"}]
-    header = json.loads(text) | change[rng.integers(len(change))]
-    return _pack((MEMBERS[0], json.dumps(header)), (MEMBERS[1], weights))
+    changes = [{"format": 2}, {"format": 10**9}, {"class": "RandomForest"}, {"format": "1"}]
+    header = json.dumps(json.loads(text) | changes[rng.integers(len(changes))])
+    return _pack((MEMBERS[0], header), (MEMBERS[1], weights))
 
 
 def edit_tensors(content, rng):
@@ -238,10 +238,9 @@ def fuzz(n_trials, seed=0):
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with tempfile.TemporaryDirectory() as top, warnings.catch_warnings():
         warnings.simplefilter("error")
-        inner = Path(top) / "inner"
-        inner.mkdir()
-        path = inner / "victim"
-        with contextlib.chdir(inner):
+        path = Path(top) / "inner" / "victim"
+        path.parent.mkdir()
+        with contextlib.chdir(path.parent):
             for content, rows, expected in models:
                 path.write_bytes(content)
                 assert outcome(path, rows, expected, resigned=False) == "equal"
@@ -256,7 +255,7 @@ def fuzz(n_trials, seed=0):
                     error.add_note(f"seed {seed}, trial {trial}: {mutation.__name__}")
                     raise
                 counts[f"{mutation.__name__}: {found}"] += 1
-                assert sorted(Path(top).rglob("*")) == [inner, path], "something was written"
+                assert sorted(Path(top).rglob("*")) == [path.parent, path], "something was written"
     assert not Path("/tmp/escape-of-skdidicm").exists()
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
     assert grown < 2**20, f"memory grew by {grown} KiB"

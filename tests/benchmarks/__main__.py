@@ -14,7 +14,7 @@ def main(chosen):
     """Run the chosen benchmarks, all by default, and print one table."""
     for name in chosen or NAMES:
         for row in import_module(f"tests.benchmarks.{name}").rows():
-            print(f"{row.what:<64} {row.ratio:>10.2f}x   asked: {row.asked}", flush=True)
+            print(f"{row.what:<64} {row.value:>10.4g}   asked: {row.asked}", flush=True)
 
 
 if __name__ == "__main__":

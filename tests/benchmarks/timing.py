@@ -9,7 +9,7 @@ class Row(NamedTuple):
     """One line of the table."""
 
     what: str
-    ratio: float
+    value: float
     asked: str
 
 
