@@ -294,7 +294,7 @@ def _restore(
         if len(names) != e.n_features_in_ or not all(isinstance(name, str) for name in names):
             raise ModelFileError("it does not name every column.")
         e.feature_names_in_ = np.array(names, dtype=object)
-    e.class_prior_ = tensors["class_prior"]
+    e.class_prior_ = np.asarray(tensors["class_prior"], dtype=np.float64)
     if "rate_matrix" in tensors:
         e.rate_matrix = tensors["rate_matrix"]
         e.process_ = RateProcess(e.rate_matrix)

@@ -279,7 +279,7 @@ def kill(n_kills, seed=0):
                 while True:
                     models[1].save(path)
                     models[0].save(path)
-            time.sleep(rng.uniform(0.01, 0.2))
+            time.sleep(rng.uniform(0.01, 0.4))
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             p = DiDiClassifier.load(path).predict_proba(rows)

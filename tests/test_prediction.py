@@ -129,6 +129,16 @@ def test_a_long_schedule_starts_from_pure_noise_and_a_short_one_from_the_prior()
     )
 
 
+@pytest.mark.parametrize("sampler", ["cp", "cl"])
+def test_both_samplers_start_from_what_a_short_schedule_leaves_of_the_prior(logits, sampler):
+    labels = np.repeat(np.arange(K), [21, 3, 3, 3])
+    settings = {"max_epochs": 1, "random_state": 0, "sampler": sampler, "n_chains": 4000}
+    model = DiDiClassifier(backend=KnownPosterior, schedule=Geometric(sigma_max=1.0), **settings)
+    start = model.fit(logits, labels).predict_path(logits[:2])[:, 0]
+    expected = np.array([0.7, 0.1, 0.1, 0.1]) / np.e + (1 - 1 / np.e) / K
+    np.testing.assert_allclose(start, np.tile(expected, (2, 1)), atol=5 * 0.5 / np.sqrt(4000))
+
+
 @pytest.mark.parametrize("n", [1, 63, 4096, 9001])
 def test_chunks_are_bounded_and_put_together_in_order(n):
     sizes = []

@@ -147,6 +147,13 @@ def test_noise_without_end_leads_to_the_limit(generator, kind, laws, agree):
     agree(q_t, np.tile(process.limit(), (4, 1)), float64=1e-9)
 
 
+def test_no_probability_is_lost_however_much_noise_there_is(agree):
+    flow = np.eye(3, k=-1)
+    flow[0, 2] = 1e-12  # close to a chain, so that there is no sound eigenbasis
+    process = RateProcess(flow - np.diag(flow.sum(axis=0)))
+    agree(process.diffuse(np.eye(3), 1e12).sum(axis=1), np.ones(3))
+
+
 def test_single_precision_leaves_double_precision_alone(generator, transition, kind, agree):
     rates = generator(kind, 4)
     process = RateProcess(rates)
