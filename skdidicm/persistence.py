@@ -106,8 +106,13 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as e:
-        reason = f"no {e}" if isinstance(e, KeyError) else shorten(str(e), 400)
+        reason = f"no {e}" if isinstance(e, KeyError) else _brief(e)
         raise ModelFileError(f"{path} cannot be loaded as a model: {reason}") from e
+
+
+def _brief(error: Exception) -> str:
+    """Return what an error says on one line: it may quote the whole file."""
+    return shorten(str(error), 400)
 
 
 def _load_weights(network: ScoreNetwork, tensors: dict[str, NDArray[Any]]) -> None:
@@ -229,15 +234,15 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArra
         if isinstance(error, ModelFileError):
             raise
         raise ModelFileError(
-            f"{path} is not a whole model file ({error}); it was cut short, changed, or written by "
-            "another program. Save the model again."
+            f"{path} is not a whole model file ({_brief(error)}); it was cut short, changed, or "
+            "written by another program. Save the model again."
         ) from error
     _check_header(path, header, weights)
     try:
         return header, safetensors.numpy.load(weights)
     except (SafetensorError, ValueError, KeyError) as error:
         raise ModelFileError(
-            f"the weights in {path} cannot be read ({error}); save the model again."
+            f"the weights in {path} cannot be read ({_brief(error)}); save the model again."
         ) from error
 
 

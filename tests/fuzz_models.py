@@ -212,9 +212,9 @@ def outcome(path, rows, expected, *, resigned):
         model = DiDiClassifier.load(path, device="cpu")
     except ModelFileError as error:
         text = str(error)
+        assert len(text) < 700
         assert "\n" not in text, text
         assert str(path) in text, text
-        assert len(text) < 700, text
         return "refused"
     if resigned and max(model.steps, model.n_chains) > 1000:
         return "another model"  # a slow one
@@ -274,8 +274,7 @@ def kill(n_kills, seed=0):
         path = Path(folder) / "model"
         models[0].save(path)
         for _ in range(n_kills):
-            child = os.fork()
-            if child == 0:
+            if (child := os.fork()) == 0:
                 while True:
                     models[1].save(path)
                     models[0].save(path)

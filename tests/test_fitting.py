@@ -142,6 +142,14 @@ def test_callbacks_see_the_estimator_and_every_row_of_its_history():
     assert seen[1::2] == [(2, 3)] * 2, "callbacks after one that stops are called too"
 
 
+def test_callbacks_count_epochs_on_as_the_history_does():
+    seen = []
+    model = quick(callbacks=[lambda model, row: seen.append(row["epoch"])])
+    for _ in range(3):
+        model.partial_fit(X, y, classes=[0, 1, 2])
+    assert seen == [row["epoch"] for row in model.history_] == [1, 2, 3]
+
+
 def test_a_callback_that_answers_something_else_does_not_stop_training():
     assert quick(callbacks=[lambda model, row: "go on"]).fit(X, y).n_iter_ == 4
 

@@ -197,12 +197,25 @@ def test_what_this_machine_lacks_is_named(saved, arguments, message):
         DiDiClassifier.load(saved[1], **arguments)
 
 
-def test_a_file_of_a_later_version_says_to_upgrade(saved, path):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "has format 2, .*pip install --upgrade skdidicm"),
+        ({"parameters": {"backend": "auto", "sampler": "mcmc"}}, "sampler is 'mcmc'; expected one"),
+        ({"classes": {"dtype": "<U99999999", "values": ["a"]}}, "classes have type <U99999999"),
+        ({"n_iter": float("inf")}, "cannot convert float infinity"),
+        ({"feature_names_in": ["a"]}, "does not name every column"),
+        ({"weights_sha256": "0"}, "do not match their checksum"),
+    ],
+)
+def test_a_header_that_means_nothing_is_refused_whatever_its_checksums(
+    saved, path, change, message
+):
     with zipfile.ZipFile(saved[1]) as old, zipfile.ZipFile(path, "w") as new:
-        header = json.loads(old.read("estimator.json")) | {"format": 2}
+        header = json.loads(old.read("estimator.json")) | change
         new.writestr("estimator.json", json.dumps(header))
         new.writestr("weights.safetensors", old.read("weights.safetensors"))
-    with pytest.raises(ModelFileError, match="has format 2, .*pip install --upgrade skdidicm"):
+    with pytest.raises(ModelFileError, match=message):
         DiDiClassifier.load(path)
 
 

@@ -139,6 +139,14 @@ def test_the_first_partial_fit_needs_the_classes():
         quick().partial_fit(X, y)
 
 
+def test_a_first_fit_that_fails_leaves_an_estimator_that_is_not_fitted():
+    model = quick(augment="shift")
+    before = dict(vars(model))
+    with pytest.raises(ValueError, match="X is a table"):
+        model.fit(X, y)
+    assert vars(model) == before
+
+
 def test_a_warm_start_needs_the_same_classes(refuse):
     model = quick(warm_start=True).fit(X, y)
     refuse(model, X, lambda model: model.fit(X[:100], y[:100]), "must stay those of the first fit")
