@@ -139,9 +139,9 @@ def epochs(
     """
     n = len(rows.x)
     n_batches = math.ceil(n / plan.batch_size)
-    sound = network.state()
+    sound = current = network.state()
     for epoch in range(plan.max_epochs):
-        start, rate, before = time.perf_counter(), plan.learning_rate, network.state()
+        start, rate = time.perf_counter(), plan.learning_rate
         order = np.arange(n) if n_batches == 1 else rng.permutation(n)
         losses = []
         for i, index in enumerate(np.array_split(order, n_batches)):
@@ -152,8 +152,9 @@ def epochs(
             losses.append((len(index), network.train_step(batch, rate)))
         total = sum(size * float(loss) for size, loss in losses) / n
         if math.isfinite(float(losses[0][1])):
-            sound = before
-        if not (math.isfinite(total) and _all_finite(network.state())):
+            sound = current
+        current = network.state()
+        if not (math.isfinite(total) and _all_finite(current)):
             network.load_state(sound)
             what = f"the loss became {total}" if not math.isfinite(total) else "a weight became NaN"
             raise NonFiniteLossError(

@@ -36,7 +36,6 @@ class Block(nn.Module):
         super().__init__()
         c_out = 4 * width if bottleneck else width
         self.bottleneck = bottleneck
-        self.conditional = conditional
         if bottleneck:
             self.conv1, self.bn1 = _convolution(c_in, width, 1), nn.BatchNorm2d(width)
             self.conv2, self.bn2 = _convolution(width, width, 3, stride), nn.BatchNorm2d(width)
@@ -100,7 +99,7 @@ class Block(nn.Module):
 
 
 class DiDiRN(ConditionedNetwork):
-    """A ResNet with a 3 x 3 stem, conditioned in its blocks, its last block or its head.
+    """A ResNet conditioned in its blocks, its last block or its head.
 
     Parameters
     ----------

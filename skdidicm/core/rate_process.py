@@ -1,6 +1,7 @@
 """The forward process and its reverse for any generator: confusable classes, hierarchies."""
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -85,13 +86,7 @@ class RateProcess:
 
     def limit(self) -> NDArray[np.float64]:
         """Return the law (k,) that the uniform law tends to; the stationary one if unique."""
-        right = scipy.linalg.null_space(self.rate_matrix)
-        left = scipy.linalg.null_space(self.rate_matrix.T)
-        uniform = np.full(self.n_classes, 1.0 / self.n_classes)
-        law: NDArray[np.float64] = normalize(
-            right @ np.linalg.solve(left.T @ right, left.T @ uniform)
-        )
-        return law
+        return self._limit.copy()
 
     def euler_step(self, p: Array, q: Array, h: Array) -> Array:
         """Return p + h (q o (R^T w) - w o (R q)) with w = p / q; equation (7)."""
@@ -109,6 +104,17 @@ class RateProcess:
         own = one_hot(label, self.n_classes, log_score.dtype)
         rates = xp.exp(log_score) * (own @ self._constant("rates", log_score)) * (1 - own)
         return rates - own * xp.sum(rates, axis=-1, keepdims=True)
+
+    @cached_property
+    def _limit(self) -> NDArray[np.float64]:
+        # Kept, since every prediction asks for it and it costs two decompositions.
+        right = scipy.linalg.null_space(self.rate_matrix)
+        left = scipy.linalg.null_space(self.rate_matrix.T)
+        uniform = np.full(self.n_classes, 1.0 / self.n_classes)
+        law: NDArray[np.float64] = normalize(
+            right @ np.linalg.solve(left.T @ right, left.T @ uniform)
+        )
+        return law
 
     def _exponential(self, x: Array, sigma: Array, *, transpose: bool) -> Array:
         """Return exp(sigma R) x, or its transpose times x, for rows x (..., k)."""
