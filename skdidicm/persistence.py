@@ -1,38 +1,25 @@
-"""Save and load a fitted estimator: one zip file of JSON and safetensors, never pickle.
+"""Save and load a fitted estimator: what of it goes into a model file, and how it comes back."""
 
-The zip is stored without compression and holds two members, `estimator.json` and
-`weights.safetensors`; its checksums, and a SHA-256 of the weights in the JSON, show any damage.
-"""
-
-import hashlib
-import json
 import os
-import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from io import BytesIO
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 import sklearn
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
 from skdidicm.core import SCHEDULES, RateProcess, Schedule, UniformProcess
 from skdidicm.fitting import Seeds
+from skdidicm.model_file import ModelFileError, brief, read, write
 from skdidicm.registry import new_network
 from skdidicm.validation import check_settings
 
-FORMAT = 1
-"""Version of the layout; a reader refuses files of a later one."""
+__all__ = ["ModelFileError", "load", "read", "save"]
 
-_JSON, _WEIGHTS = "estimator.json", "weights.safetensors"
 _NETWORK = "network."  # prefix of the network's own tensors among all tensors
 _OWN = "<given at load>"
 _CONFIG = (
@@ -51,10 +38,6 @@ _MAX_PIXELS = 2**26
 _MAX_NAME = 2**14  # bytes of a class's name
 
 
-class ModelFileError(ValueError):
-    """A file is not a model that can be loaded; the message says why."""
-
-
 def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write a fitted estimator to `path`, atomically: the old file or the new one, never half.
 
@@ -65,13 +48,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
 
     check_is_fitted(estimator)
     tensors, header = describe(estimator)
-    weights = safetensors.numpy.save(tensors)
-    header["weights_sha256"] = hashlib.sha256(weights).hexdigest()
-    content = BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(_JSON, json.dumps(header, indent=1))
-        archive.writestr(_WEIGHTS, weights)
-    write_atomically(Path(path), content.getbuffer())
+    write(Path(path), header, tensors)
 
 
 def load(
@@ -106,13 +83,8 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as e:
-        reason = f"no {e}" if isinstance(e, KeyError) else _brief(e)
+        reason = f"no {e}" if isinstance(e, KeyError) else brief(e)
         raise ModelFileError(f"{path} cannot be loaded as a model: {reason}") from e
-
-
-def _brief(error: Exception) -> str:
-    """Return what an error says on one line: it may quote the whole file."""
-    return shorten(str(error), 400)
 
 
 def _load_weights(network: ScoreNetwork, tensors: dict[str, NDArray[Any]]) -> None:
@@ -121,29 +93,6 @@ def _load_weights(network: ScoreNetwork, tensors: dict[str, NDArray[Any]]) -> No
     if {name: value.shape for name, value in state.items()} != expected:
         raise ModelFileError("its weights do not fit the network that is to hold them.")
     network.load_state(state)
-
-
-def write_atomically(path: Path, content: Any) -> None:
-    """Write bytes to a new file beside `path` and rename it, so that `path` is always whole."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path.parent} is not a folder; create it before saving there.")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def describe(e: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -161,7 +110,6 @@ def describe(e: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     if not isinstance(config.network, str):
         settings["network"] = _OWN
     header = {
-        "format": FORMAT,
         "class": type(e).__name__,
         "versions": _versions(),
         "parameters": _json_parameters(e),
@@ -209,66 +157,6 @@ def _versions() -> dict[str, str]:
     from skdidicm import __version__
 
     return {"skdidicm": __version__, "scikit-learn": sklearn.__version__, "numpy": np.__version__}
-
-
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return JSON header and tensors of a file, each checked as far as it can be by itself.
-
-    Needs no backend.
-
-    Raises
-    ------
-    ModelFileError, FileNotFoundError
-        As `load`.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file; expected a model that `save` wrote.")
-    content = path.read_bytes()  # at once, so that no other process changes it in between
-    try:
-        with zipfile.ZipFile(BytesIO(content)) as archive:
-            _check_members(path, archive.infolist(), len(content))
-            header = json.loads(archive.read(_JSON))
-            weights = archive.read(_WEIGHTS)
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, ModelFileError):
-            raise
-        raise ModelFileError(
-            f"{path} is not a whole model file ({_brief(error)}); it was cut short, changed, or "
-            "written by another program. Save the model again."
-        ) from error
-    _check_header(path, header, weights)
-    try:
-        return header, safetensors.numpy.load(weights)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise ModelFileError(
-            f"the weights in {path} cannot be read ({_brief(error)}); save the model again."
-        ) from error
-
-
-def _check_members(path: Path, members: list[zipfile.ZipInfo], size: int) -> None:
-    names = sorted(member.filename for member in members)
-    plain = all(m.compress_type == zipfile.ZIP_STORED and m.file_size <= size for m in members)
-    if names != [_JSON, _WEIGHTS] or not plain:
-        raise ModelFileError(
-            f"{path} is a zip file but not a model of skdidicm; expected the stored members "
-            f"{_JSON} and {_WEIGHTS} and nothing else."
-        )
-
-
-def _check_header(path: Path, header: Any, weights: bytes) -> None:
-    if not isinstance(header, dict) or not isinstance(header.get("format"), int):
-        raise ModelFileError(f"{path} does not say which format it has; save the model again.")
-    if header["format"] > FORMAT:
-        raise ModelFileError(
-            f"{path} has format {header['format']}, but this version of skdidicm reads up to "
-            f"{FORMAT}; upgrade with: pip install --upgrade skdidicm"
-        )
-    if hashlib.sha256(weights).hexdigest() != header.get("weights_sha256"):
-        raise ModelFileError(
-            f"the weights in {path} do not match their checksum: the file was changed after it was "
-            "written. Save the model again."
-        )
 
 
 def _restore(
@@ -356,9 +244,3 @@ def _config(
         scale=tensors["scale"],
         **chosen,
     )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
