@@ -35,9 +35,11 @@ class ConditionedNetwork(nn.Module):
     `encode` sees the input alone, `decode` the rest; `forward` is their composition.
     """
 
-    def __init__(self, n_classes: int) -> None:
+    def __init__(self, n_classes: int, *, conditional: bool = True) -> None:
         super().__init__()
         self.n_classes = n_classes
+        if not conditional:  # embeddings that nothing sees would stay untrained
+            return
         self.ff_emb = SigmaEmbedding()
         self.label_embedder = nn.Embedding(n_classes, EMBEDDING)
 

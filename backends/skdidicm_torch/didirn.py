@@ -3,12 +3,13 @@
 Names and shapes of all tensors are those of the official checkpoints when `conditioning="blocks"`.
 """
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from skdidicm_torch.conditioning import EMBEDDING, ConditionalHead, ConditionedNetwork
 
@@ -111,8 +112,8 @@ class DiDiRN(ConditionedNetwork):
         Channels of each stage before the bottleneck's expansion; the stem has those of the first.
     bottleneck : bool
         Bottleneck blocks (ResNet-50 and deeper) instead of basic ones.
-    conditioning : {"blocks", "last", "head"}
-        Where the condition enters.
+    conditioning : {"blocks", "last", "head", "none"}
+        Where the condition enters; "none" is an ordinary ResNet of the same stem and blocks.
     groups : int
         Groups of the GroupNorm in conditional blocks.
     stem_size : int
@@ -134,8 +135,9 @@ class DiDiRN(ConditionedNetwork):
         stem_size: int = 3,
         stem_pool: str | None = "max",
     ) -> None:
-        super().__init__(n_classes)
+        super().__init__(n_classes, conditional=conditioning != "none")
         self.conditioning = conditioning
+        self.checkpointing = False
         self.stem_pool = stem_pool
         self.conv1 = _convolution(in_channels, widths[0], stem_size)
         self.bn1 = nn.BatchNorm2d(widths[0])
@@ -182,16 +184,19 @@ class DiDiRN(ConditionedNetwork):
         """Return all that depends on neither label nor noise, for images (n, c, h, w)."""
         x, blocks = self.stem(x), self.blocks
         if self.conditioning == "blocks":
-            return blocks[0].split(x)
+            return cast("tuple[Tensor, ...]", self._run(blocks[0].split, x))
         for block in blocks[:-1]:
-            x = block(x)
+            x = self._run(block, x)
         h, skip = blocks[-1].split(x)
         if self.conditioning == "last":
             return blocks[-1].pool_statistics(h, skip)
-        return self.head.encode(blocks[-1].join(h, skip).mean(dim=(2, 3)))
+        pooled = blocks[-1].join(h, skip).mean(dim=(2, 3))
+        return (self.fc(pooled),) if self.conditioning == "none" else self.head.encode(pooled)
 
     def decode_draws(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor) -> Tensor:
         """Return outputs (n, m, k) for labels and noise (n, m)."""
+        if self.conditioning == "none":
+            return features[0][:, None, :].expand(-1, label.shape[1], -1)
         e, blocks = self.condition(label, sigma), self.blocks
         if self.conditioning == "head":
             return self.head.decode(features, e)
@@ -203,9 +208,15 @@ class DiDiRN(ConditionedNetwork):
         h, skip = (f.repeat_interleave(label.shape[1], dim=0) for f in features)
         x = blocks[0].join(h, skip, flat)
         for block in blocks[1:]:
-            x = block(x, flat)
-        pooled: Tensor = self.fc(x.mean(dim=(2, 3)))
-        return pooled.reshape(*draws, -1)
+            x = self._run(block, x, flat)
+        output = cast("Tensor", self.fc(x.mean(dim=(2, 3))))
+        return output.reshape(*draws, -1)
+
+    def _run(self, part: Callable[..., Any], *inputs: Tensor) -> Any:
+        """Return a block's output; with `checkpointing` it is computed again for the gradient."""
+        if self.checkpointing and self.training:
+            return checkpoint(part, *inputs, use_reentrant=False)
+        return part(*inputs)
 
 
 def _initialise(module: nn.Module) -> None:

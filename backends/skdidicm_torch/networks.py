@@ -10,7 +10,7 @@ from skdidicm_torch.conditioning import ConditionedNetwork
 from skdidicm_torch.dense import MLP, BackboneNetwork
 from skdidicm_torch.didirn import DiDiRN
 
-CONDITIONINGS = ("blocks", "last", "head")
+CONDITIONINGS = ("blocks", "last", "head", "none")
 
 _DIDIRN: dict[str, dict[str, Any]] = {
     # An average pool, since the maximum of noisy pixels is mostly noise.
@@ -54,9 +54,10 @@ def create_network(
         Number of classes K.
     in_channels : int, default=3
         Image channels; the number of columns for "mlp".
-    conditioning : {"blocks", "last", "head"}
+    conditioning : {"blocks", "last", "head", "none"}
         Where label and noise enter: every block (the paper), after the convolutions of the last
-        block, or a small head on the pooled features. A backbone can have "head" only.
+        block, or a small head on the pooled features. A backbone can have "head" only. A DiDiRN
+        with "none" is an ordinary classifier that sees neither: the baseline.
     image_size : (height, width), optional
         Lets "didirn-tiny" leave out its stem pool under 16 px, and tells a backbone what to expect
         (224 x 224 if left out).

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from skdidicm.cli import runs
+from skdidicm.cli import imagenet, runs
 from skdidicm.cli.console import print_json, print_scores, say
 from skdidicm.cli.options import RunOptions, TrainOptions, expand, given
 from skdidicm.cli.pictures import save_pictures
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _PAUSE = 2.0  # seconds between two lines of progress
 
 app = typer.Typer(no_args_is_help=True, help="Train a classifier, test it and write a run folder.")
+
+app.command("imagenet")(imagenet.train)
 
 
 @app.command()

@@ -1,0 +1,8 @@
+"""Training on folders of pictures at ImageNet's scale: the trainer of the torch backend.
+
+Register: entry point `torch` of the group `skdidicm.trainers`.
+"""
+
+from skdidicm_torch.imagenet.trainer import evaluate, train
+
+__all__ = ["evaluate", "train"]

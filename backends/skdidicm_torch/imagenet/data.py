@@ -1,0 +1,216 @@
+"""Images for training and evaluation: the same picture, view and place in every run of a seed.
+
+Randomness is a function of (seed, epoch, place in the epoch), so it depends neither on the number
+of reading processes nor on where a run was interrupted.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from skdidicm.imagenet import folder as folders
+from skdidicm.imagenet.config import RunConfig
+from skdidicm.imagenet.pictures import BadPictureError, open_picture
+from skdidicm_torch.imagenet import timm_parts
+from skdidicm_torch.imagenet.processes import Place
+
+_TRIES = 20  # neighbours that may stand in for an unreadable picture
+
+Key = tuple[int, int, int]
+"""Epoch, place in the epoch, and row of the data."""
+
+
+class Images(NamedTuple):
+    """A batch: pixels uint8 (n, 3, h, w), labels (n,), and names of what could not be read."""
+
+    pixels: Tensor
+    labels: Tensor
+    bad: list[str]
+
+
+class Source(NamedTuple):
+    """Where pictures come from: `open` returns the picture and label of a row."""
+
+    classes: list[str]
+    labels: Sequence[int] | None
+    n: int
+    open: Callable[[int], tuple[Any, int]]
+
+
+def open_source(config: RunConfig, split: str, classes: Sequence[str] | None = None) -> Source:
+    """Return the pictures of a split: a folder's, or those of a reader of timm."""
+    if config.reader:
+        return _from_reader(config, split)
+    found = folders.scan(folders.find_split(Path(config.data), split), classes)
+
+    def open_file(row: int) -> tuple[Any, int]:
+        return open_picture(found.files[row], found.files[row]), found.labels[row]
+
+    return Source(found.classes, found.labels, len(found.files), open_file)
+
+
+def _from_reader(config: RunConfig, split: str) -> Source:
+    reader = timm_parts.open_reader(config, split)
+    if not hasattr(reader, "__getitem__"):
+        raise ValueError(
+            f"--reader {config.reader} streams its pictures, which cannot be read by number; "
+            "unpack the shards to a folder, or use a tar file or hfds/NAME."
+        )
+
+    def open_row(row: int) -> tuple[Any, int]:
+        file, label = reader[row]
+        return open_picture(file, reader.filename(row)), int(label)
+
+    by_name = getattr(reader, "class_to_idx", None) or {}
+    classes = [str(name) for name in sorted(by_name, key=by_name.__getitem__)]
+    return Source(classes, None, len(reader), open_row)
+
+
+class Pictures(Dataset[tuple[Any, int, list[str]]]):
+    """Rows of a source, changed by a transform under the seed of their place."""
+
+    def __init__(
+        self,
+        source: Source,
+        rows: Sequence[int],
+        transform: timm_parts.Transform,
+        *,
+        seed: int,
+        replace_bad: bool | None,
+    ) -> None:
+        self.source, self.rows, self.transform, self.seed = source, rows, transform, seed
+        self.replace_bad = replace_bad
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Key) -> tuple[Any, int, list[str]]:
+        """Return pixels, label and the names of unreadable pictures; no pixels if not replaced."""
+        epoch, place, row = key
+        bad: list[str] = []
+        for i in range(_TRIES):
+            try:
+                picture, label = self.source.open(self.rows[(row + i) % len(self.rows)])
+            except BadPictureError as error:
+                if self.replace_bad is None:
+                    raise
+                bad.append(str(error))
+                if not self.replace_bad:
+                    return None, 0, bad
+            else:
+                with _seeded(self.seed, epoch, place):
+                    return self.transform(picture), label, bad
+        raise BadPictureError(f"{_TRIES} pictures in a row cannot be read; the last: {bad[-1]}")
+
+
+class _seeded:  # noqa: N801 - used as a function
+    """Seed the global generators that transforms draw from; put them back afterwards."""
+
+    def __init__(self, *place: int) -> None:
+        self.seed = int(np.random.SeedSequence(place).generate_state(1)[0])
+
+    def __enter__(self) -> None:
+        self.before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+        random.seed(self.seed)
+        np.random.seed(self.seed)  # noqa: NPY002
+        torch.default_generator.manual_seed(self.seed)
+
+    def __exit__(self, *_: object) -> None:
+        random.setstate(self.before[0])
+        np.random.set_state(self.before[1])  # noqa: NPY002
+        torch.set_rng_state(self.before[2])
+
+
+def collate(rows: Sequence[tuple[Any, int, list[str]]]) -> Images:
+    """Return a batch of what could be read."""
+    bad = [name for _, _, names in rows for name in names]
+    good = [(pixels, label) for pixels, label, _ in rows if pixels is not None]
+    if not good:
+        return Images(torch.empty(0), torch.empty(0, dtype=torch.int64), bad)
+    pixels = torch.stack([torch.as_tensor(pixels) for pixels, _ in good])
+    return Images(pixels, torch.tensor([label for _, label in good]), bad)
+
+
+class TrainOrder(Sampler[list[Key]]):
+    """Batches of one process in one epoch, from any batch on.
+
+    Rows are permuted; each is repeated `repeats` times, one after another, and as many views are
+    used as there are rows: with repeats, an epoch sees a share 1 / repeats of the rows. Processes
+    take views in turn. An incomplete last batch is left out.
+    """
+
+    def __init__(self, n: int, batch_size: int, place: Place, *, seed: int, repeats: int) -> None:
+        self.n, self.batch_size, self.place = n, batch_size, place
+        self.seed, self.repeats = seed, repeats
+        self.epoch = self.start = 0
+
+    def __len__(self) -> int:
+        return self.n // (self.batch_size * self.place.world) - self.start
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
+        views = np.repeat(order[: -(-self.n // self.repeats)], self.repeats)[: self.n]
+        size, world = self.batch_size, self.place.world
+        for batch in range(self.start, self.n // (size * world)):
+            places = (np.arange(size) + batch * size) * world + self.place.rank
+            yield [(self.epoch, int(place), int(views[place])) for place in places]
+
+
+class TestOrder(Sampler[list[Key]]):
+    """Every row exactly once over all processes."""
+
+    __test__ = False  # pytest takes the name for a test
+
+    def __init__(self, n: int, batch_size: int, place: Place) -> None:
+        self.batches = [
+            [(0, row, row) for row in range(first, min(first + batch_size * place.world, n))][
+                place.rank :: place.world
+            ]
+            for first in range(0, n, batch_size * place.world)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return (batch for batch in self.batches if batch)
+
+
+def loader(
+    pictures: Pictures, order: Sampler[list[Key]], config: RunConfig, place: Place
+) -> DataLoader[Any]:
+    """Return the loader of a data set in an order."""
+    return DataLoader(
+        pictures,
+        batch_sampler=order,
+        num_workers=config.workers,
+        collate_fn=collate,
+        pin_memory=place.device.type == "cuda",
+        persistent_workers=config.workers > 0,
+        prefetch_factor=4 if config.workers else None,
+    )
+
+
+class Synthetic:
+    """Batches of random pixels that lie on the device already: for throughput alone."""
+
+    def __init__(self, config: RunConfig, n_classes: int, place: Place) -> None:
+        rng = torch.Generator().manual_seed(config.seed)
+        shape = (config.batch_size, 3, config.resolution, config.resolution)
+        self.batch = Images(
+            torch.randint(0, 256, shape, generator=rng, dtype=torch.uint8).to(place.device),
+            torch.randint(0, n_classes, shape[:1], generator=rng).to(place.device),
+            [],
+        )
+        self.n = config.n_images
+        self.per_epoch = config.n_images // (config.batch_size * place.world)
+
+    def batches(self, start: int) -> Iterator[Images]:
+        """Return the batches of an epoch from one on."""
+        return (self.batch for _ in range(start, self.per_epoch))

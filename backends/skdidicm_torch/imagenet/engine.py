@@ -1,0 +1,167 @@
+"""The engine: network, optimiser and averages, and one update of them."""
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from skdidicm.core import SCHEDULES, UniformProcess
+from skdidicm.imagenet.checkpoint import Tensors, weights
+from skdidicm.imagenet.config import RunConfig
+from skdidicm_torch.imagenet import optimizer_state, timm_parts
+from skdidicm_torch.imagenet.data import Images
+from skdidicm_torch.imagenet.model import create_model
+from skdidicm_torch.imagenet.preparation import Preparation
+from skdidicm_torch.imagenet.processes import Place
+from skdidicm_torch.imagenet.step import (
+    cross_entropy_loss,
+    draw_noise,
+    generator,
+    score_entropy_loss,
+)
+
+
+class Engine:
+    """All that learns.
+
+    Attributes
+    ----------
+    module : ConditionedNetwork
+        The network; `average`, if there is one, holds the averaged weights.
+    update : int
+        Updates done.
+    """
+
+    def __init__(self, config: RunConfig, n_classes: int, place: Place, per_epoch: int) -> None:
+        self.config, self.place, self.per_epoch = config, place, per_epoch
+        self.process = UniformProcess(n_classes)
+        self.schedule = SCHEDULES[config.schedule]()
+        self.prepare = Preparation(config, place.device)
+        module = create_model(config, n_classes)
+        if config.gradient_checkpointing:
+            _checkpoint_blocks(module, config)
+        if config.sync_batchnorm and place.world > 1:
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        self.module = module.to(place.device).to(memory_format=self.prepare.layout)
+        self.optimizer = timm_parts.create_optimizer(config, self.module)
+        self._set_rate = timm_parts.create_schedule(config, self.optimizer, per_epoch)
+        self._average = timm_parts.create_average(self.module, config.ema) if config.ema else None
+        self._mix = timm_parts.mixer(config, n_classes)
+        self.scaler = torch.amp.GradScaler(
+            place.device.type, enabled=self.prepare.precision == "float16"
+        )
+        self._wrapped = self._wrap()
+        self.accumulate = accumulation(config, place)
+        self.update = 0
+
+    @property
+    def evaluated(self) -> Any:
+        """The network to evaluate and export: the averaged one if there is one."""
+        return self.module if self._average is None else self._average.module
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the last update."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def train_update(self, batches: list[Images]) -> Tensor:
+        """Update the weights once for some batches; return their mean loss, on the device."""
+        self.module.train()
+        self._set_rate(self.update)
+        losses = []
+        for i, images in enumerate(batches):
+            last = i == len(batches) - 1
+            wait = nullcontext() if last or self.place.world == 1 else self._wrapped.no_sync()
+            with wait:
+                loss = self._loss(images, i)
+                self.scaler.scale(loss / len(batches)).backward()
+            losses.append(loss.detach())
+        self._apply_gradients()
+        self.update += 1
+        if self._average is not None:
+            self._average.update(self.module)
+        return torch.stack(losses).mean()
+
+    def _loss(self, images: Images, part: int) -> Tensor:
+        config, place = self.config, (self.update, part, self.place.rank)
+        x = self.prepare(images.pixels)
+        label = images.labels.to(x.device, non_blocking=True)
+        rng = generator(x.device, config.seed, *place)
+        with timm_parts.seeded(rng.initial_seed()):
+            x, q_0 = self._mix(x, label)
+        if config.objective == "cross-entropy":
+            with self.prepare.autocast():
+                output = self._wrapped(x, label, label.to(x.dtype))
+            return cross_entropy_loss(output, q_0)
+        noise = draw_noise(
+            q_0, self.process, self.schedule, n_draws=config.n_draws, eps_t=config.eps_t, rng=rng
+        )
+        with self.prepare.autocast():
+            output = self._wrapped(x, noise.label, noise.sigma)
+        return score_entropy_loss(output, noise, q_0, self.process)
+
+    def _apply_gradients(self) -> None:
+        if self.config.max_grad_norm and not timm_parts.clips_itself(self.config):
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _wrap(self) -> Any:
+        """Return the network as it is called in training: compiled, and averaging gradients."""
+        called: Any = torch.compile(self.module) if self.config.compile else self.module
+        if self.place.world == 1:
+            return called
+        on_gpu = self.place.device.type == "cuda"
+        return DistributedDataParallel(
+            called, device_ids=[self.place.device] if on_gpu else None, gradient_as_bucket_view=True
+        )
+
+    def pack(self) -> tuple[Tensors, dict[str, Any]]:
+        """Return all state as arrays by name and plain values."""
+        tensors, optimizer = optimizer_state.pack(self.optimizer)
+        parts = {"model": self.module} | ({"average": self.evaluated} if self._average else {})
+        for part, module in parts.items():
+            found = optimizer_state.arrays(module.state_dict())
+            tensors |= {f"{part}.{name}": value for name, value in found.items()}
+        return tensors, {
+            "update": self.update,
+            "optimizer": optimizer,
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def unpack(self, tensors: Tensors, values: dict[str, Any]) -> None:
+        """Put back what `pack` returned."""
+        load_weights(self.module, weights(tensors, "model."))
+        if self._average is not None:
+            load_weights(self._average.module, weights(tensors, "average."))
+        optimizer_state.unpack(self.optimizer, tensors, values["optimizer"])
+        self.scaler.load_state_dict(values["scaler"])
+        self.update = int(values["update"])
+
+
+def load_weights(module: nn.Module, state: Tensors) -> None:
+    """Load weights by name from host arrays."""
+    module.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+
+
+def accumulation(config: RunConfig, place: Place) -> int:
+    """Return the forward passes per update that make up the global batch."""
+    together = config.batch_size * place.world
+    if config.global_batch % together:
+        raise ValueError(
+            f"--global-batch {config.global_batch} is no multiple of {config.batch_size} images on "
+            f"{place.world} devices; change --batch-size or --global-batch."
+        )
+    return config.global_batch // together
+
+
+def _checkpoint_blocks(module: nn.Module, config: RunConfig) -> None:
+    if not hasattr(module, "checkpointing"):
+        raise ValueError(
+            f"--gradient-checkpointing is for DiDiRN; --model {config.model} does not support it."
+        )
+    module.checkpointing = True  # type: ignore[assignment]

@@ -1,0 +1,40 @@
+"""From pixels to a network's input: device, mean and scale, memory layout, number format."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skdidicm.imagenet.config import PRECISIONS, RunConfig
+from skdidicm_torch.imagenet.timm_parts import MEAN, STD
+
+
+class Preparation:
+    """Standardises uint8 pixels (n, 3, h, w) on a device, and knows in which format to compute."""
+
+    def __init__(self, config: RunConfig, device: torch.device) -> None:
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        self.precision = config.precision or ("bfloat16" if fast else "float32")
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"--precision is {self.precision!r}; expected {', '.join(PRECISIONS)}."
+            )
+        if self.precision == "float16" and device.type == "cpu":
+            raise ValueError("--precision float16 needs a GPU; on a CPU use float32 or bfloat16.")
+        self.device = device
+        self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self._mean = torch.tensor(MEAN, device=device)[:, None, None] * 255
+        self._scale = 1 / (torch.tensor(STD, device=device)[:, None, None] * 255)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return standardised images in float32."""
+        x = pixels.to(self.device, non_blocking=True, memory_format=self.layout)
+        return (x.float() - self._mean) * self._scale
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return a context in which the network computes in the chosen format."""
+        dtype = torch.float16 if self.precision == "float16" else torch.bfloat16
+        return torch.autocast(
+            self.device.type, dtype=dtype, enabled=self.precision in ("bfloat16", "float16")
+        )

@@ -1,0 +1,69 @@
+"""One process among several: `torchrun` starts them, this joins them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from skdidicm_torch.device import resolve_device
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which process this is, of how many, and its device."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes and talks for all."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the sum of a tensor over all processes."""
+        if self.world > 1:
+            values = values.to(self.device)
+            distributed.all_reduce(values)
+        return values
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return what every process passed, in the order of their ranks."""
+        if self.world == 1:
+            return [value]
+        found: list[Any] = [None] * self.world
+        distributed.all_gather_object(found, value)
+        return found
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+        if self.world > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Place]:
+    """Join the processes that torchrun has started, or be alone."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    chosen = resolve_device(_local(device) if world > 1 else device)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if world == 1:
+        yield Place(0, 1, chosen)
+        return
+    distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Place(distributed.get_rank(), world, chosen)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _local(device: str) -> str:
+    """Return this process's own GPU, if GPUs are wanted."""
+    wanted = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if wanted else device

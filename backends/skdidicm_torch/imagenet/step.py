@@ -1,0 +1,65 @@
+"""The mathematics of a training step, on the device: noise and loss by the core's functions."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from skdidicm.core import Process, Schedule, denoising_loss
+from skdidicm.core.arrays import draw
+
+
+class Noise(NamedTuple):
+    """Noisy labels (n, m), their total noise (n, m) and the weight of their loss (n, m)."""
+
+    label: Tensor
+    sigma: Tensor
+    weight: Tensor
+
+
+def generator(device: torch.device, seed: int, *place: int) -> torch.Generator:
+    """Return a generator that is decided by the seed and a place in the run, such as the update.
+
+    Since nothing is carried from one update to the next, a resumed run draws what the
+    uninterrupted one would have drawn.
+    """
+    words = np.random.SeedSequence((seed, *place)).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(words[0] >> 1))
+
+
+def draw_noise(
+    q_0: Tensor,
+    process: Process,
+    schedule: Schedule,
+    *,
+    n_draws: int,
+    eps_t: float,
+    rng: torch.Generator,
+) -> Noise:
+    """Return noise for clean class probabilities (n, k); times are uniform in [eps_t, 1]."""
+    shape = (len(q_0), n_draws)
+    uniform = torch.rand((2, *shape), generator=rng, device=q_0.device, dtype=q_0.dtype)
+    t = eps_t + (1 - eps_t) * uniform[0]
+    sigma = schedule.total(t)
+    q_t = process.diffuse(q_0[:, None, :].expand(*shape, q_0.shape[1]), sigma)
+    return Noise(draw(q_t, uniform[1]), sigma, schedule.rate(t) / (len(q_0) * n_draws))
+
+
+def score_entropy_loss(output: Tensor, noise: Noise, q_0: Tensor, process: Process) -> Tensor:
+    """Return the score entropy (5) of raw outputs (n, m, k), averaged over images and draws."""
+    loss = denoising_loss(
+        output.float(),
+        noise.label,
+        noise.sigma,
+        q_0[:, None, :].expand(output.shape),
+        process=process,
+    )
+    total: Tensor = (noise.weight * loss).sum()
+    return total
+
+
+def cross_entropy_loss(output: Tensor, q_0: Tensor) -> Tensor:
+    """Return the plain cross-entropy of logits (n, k): the baseline."""
+    return functional.cross_entropy(output.float(), q_0)

@@ -1,0 +1,117 @@
+"""What people watch: a progress bar or plain lines, JSON lines, and TensorBoard."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from skdidicm.imagenet.config import RunConfig
+
+LOG = "log.jsonl"
+
+
+class Teller:
+    """Tells of a run; the processes after the first say nothing."""
+
+    def __init__(self, config: RunConfig, folder: Path, n_updates: int, *, first: bool) -> None:
+        self._folder, self._first, self._n_updates = folder, first, n_updates
+        self._bar: Any = None
+        self._events: Any = None
+        if first and sys.stderr.isatty():
+            self._bar = _progress()
+            self._task = self._bar.add_task("", total=n_updates)
+        if first and config.tensorboard:
+            self._events = _summary_writer(folder)
+
+    def __enter__(self) -> "Teller":
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        if self._events is not None:
+            self._events.close()
+
+    def say(self, text: str) -> None:
+        """Write a line to stderr."""
+        if self._first and self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        elif self._first:
+            print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+    def updates(self, row: dict[str, Any]) -> None:
+        """Tell of some updates: epoch, update, loss, learning rate, speed."""
+        if not self._first:
+            return
+        with (self._folder / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self._scalars("train", row)
+        text = (
+            f"epoch {row['epoch']}  loss {row['loss']:.4g}  {row['images_per_second']:.0f} images/s"
+            f"  waiting for data {row['data_wait']:.0%}"
+        )
+        if self._bar is not None:
+            self._bar.update(self._task, completed=row["update"], description=text)
+        else:
+            self.say(f"update {row['update']}/{self._n_updates}  {text}")
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Tell of an epoch."""
+        self._scalars("epoch", row)
+        shown = f"epoch {row['epoch']}: loss {row['loss']:.4g}"
+        if "val_accuracy" in row:
+            shown += f", accuracy {row['val_accuracy']:.2%}, NLL {row['val_nll']:.3f}"
+        self.say(f"{shown}, {row['seconds']:.0f} s")
+
+    def _scalars(self, group: str, row: dict[str, Any]) -> None:
+        if self._events is not None:
+            for name, value in row.items():
+                if isinstance(value, int | float) and name not in ("update", "epoch"):
+                    self._events.add_scalar(f"{group}/{name}", value, row["update"])
+
+
+def forget_after(folder: Path, update: int) -> None:
+    """Remove the lines of the log that a resumed run will write again."""
+    path = folder / LOG
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and _update(line) <= update]
+        path.write_text("".join(kept), encoding="utf-8")
+
+
+def _update(line: str) -> float:
+    try:
+        return float(json.loads(line)["update"])
+    except (ValueError, KeyError, TypeError):  # half a line, of a run that was killed
+        return float("inf")
+
+
+def _progress() -> Any:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+        console=Console(stderr=True),
+    )
+
+
+def _summary_writer(folder: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError(
+            "--tensorboard needs the package tensorboard; install it with: pip install tensorboard"
+        ) from error
+    return SummaryWriter(str(folder / "tensorboard"))

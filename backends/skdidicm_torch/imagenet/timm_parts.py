@@ -1,0 +1,153 @@
+"""All that comes from timm: augmentation, mixup, optimiser, schedule, averaged weights, networks.
+
+No other module imports timm.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from timm.data import Mixup, create_transform
+from timm.data.readers import create_reader
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from skdidicm.imagenet.config import RunConfig
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's pixels in [0, 1]."""
+
+Transform = Callable[[Any], Any]
+
+
+def train_transform(config: RunConfig) -> Transform:
+    """Return the random change from a PIL picture to pixels, uint8 (3, h, w)."""
+    transform: Transform = create_transform(
+        config.resolution,
+        is_training=True,
+        scale=(config.min_crop, 1.0),
+        color_jitter=config.color_jitter,
+        auto_augment=config.auto_augment or None,
+        interpolation="random",
+        re_prob=0.0,
+        normalize=False,
+    )
+    return transform
+
+
+def test_transform(config: RunConfig) -> Transform:
+    """Return the change from a PIL picture to the pixels of its centre, uint8 (3, h, w)."""
+    transform: Transform = create_transform(
+        config.resolution,
+        is_training=False,
+        crop_pct=config.crop,
+        interpolation="bicubic",
+        normalize=False,
+    )
+    return transform
+
+
+def open_reader(config: RunConfig, split: str) -> Any:
+    """Return timm's reader of a source other than a folder."""
+    name = "" if config.reader == "tar" else config.reader
+    return create_reader(name, root=config.data, split=split, is_training=split == "train")
+
+
+def mixer(config: RunConfig, n_classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return the function that mixes the images of a batch, and labels into soft ones.
+
+    It draws from NumPy's global generator: call it within `seeded`.
+    """
+    if not (config.mixup or config.cutmix):
+
+        def smooth(x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+            target = nn.functional.one_hot(label, n_classes).float()
+            return x, target * (1 - config.label_smoothing) + config.label_smoothing / n_classes
+
+        return smooth
+    mix: Any = Mixup(
+        mixup_alpha=config.mixup,
+        cutmix_alpha=config.cutmix,
+        prob=1.0,
+        switch_prob=0.5,
+        label_smoothing=config.label_smoothing,
+        num_classes=n_classes,
+    )
+    return mix  # type: ignore[no-any-return]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw from NumPy's global generator with a seed, and give it back as it was."""
+    state = np.random.get_state()  # noqa: NPY002 - timm's mixup knows no other
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
+def create_optimizer(config: RunConfig, module: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimiser; biases and norms do not decay. LAMB clips gradients itself."""
+    options: dict[str, Any] = {}
+    if clips_itself(config):
+        options["max_grad_norm"] = config.max_grad_norm or None
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(
+        module,
+        opt=config.optimizer,
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        **options,
+    )
+    return optimizer
+
+
+def clips_itself(config: RunConfig) -> bool:
+    """Return whether the optimiser clips gradients by their norm."""
+    return config.optimizer.lower() in ("lamb", "lambc")
+
+
+def create_schedule(
+    config: RunConfig, optimizer: torch.optim.Optimizer, per_epoch: int
+) -> Callable[[int], None]:
+    """Return the function that sets the learning rate of an update: warm-up, then a cosine to 0."""
+    schedule = CosineLRScheduler(
+        optimizer,
+        t_initial=config.epochs * per_epoch,
+        warmup_t=round(config.warmup_epochs * per_epoch),
+        warmup_lr_init=config.warmup_learning_rate,
+        t_in_epochs=False,
+    )
+    set_rate: Callable[[int], None] = schedule.step_update
+    return set_rate
+
+
+def create_average(module: nn.Module, decay: float) -> ModelEmaV3:
+    """Return the exponential average of a module's weights, with its `update(module)`."""
+    return ModelEmaV3(module, decay=decay)
+
+
+def create_classifier(name: str, n_classes: int) -> nn.Module:
+    """Return timm's own classifier, for the cross-entropy baseline."""
+    return _create(name, n_classes)
+
+
+def create_backbone(name: str) -> nn.Module:
+    """Return timm's network up to its pooled features."""
+    return _create(name, 0)
+
+
+def _create(name: str, n_classes: int) -> nn.Module:
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
+        raise ValueError(
+            f"--model is {name!r}; expected didirn18, 34, 50, 101 or 152, didirn-tiny, or a "
+            f"network of timm ({close})."
+        )
+    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=n_classes)
+    return network

@@ -1,0 +1,111 @@
+"""`skdidicm train imagenet` and `evaluate imagenet`: runs on folders of pictures."""
+
+import json as json_text
+import os
+from dataclasses import Field, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from skdidicm.cli import runs
+from skdidicm.cli.console import print_json, print_scores, print_table, say
+from skdidicm.cli.options import expand, given
+from skdidicm.imagenet.config import SETTINGS
+
+CONFIG = "config.json"
+
+
+def _option(setting: "Field[Any]") -> tuple[str, Any, Any]:
+    """Return an option for a setting of a run; None means that the user has not set it."""
+    facts = setting.metadata
+    shown = facts["shown"] or str(setting.default or "none")
+    kind: Any = setting.type
+    if kind is bool:
+        shown = "yes" if setting.default else "no"
+    option = typer.Option(help=facts["help"], show_default=shown, rich_help_panel=facts["panel"])
+    return setting.name, Annotated[kind | None, option], None
+
+
+RunSettings: Any = make_dataclass(
+    "RunSettings", [_option(setting) for setting in SETTINGS.values()], kw_only=True, frozen=True
+)
+
+
+@expand
+def train(
+    *,
+    settings: RunSettings,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file of settings; options given here come first.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Run folder.", show_default="runs/imagenet-DATE-TIME")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print every setting and its origin, and end.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of a table.")
+    ] = False,
+) -> None:
+    """Train on a folder of pictures: ImageNet, or your own classes in the same layout.
+
+    Under torchrun it uses every device: torchrun --nproc-per-node=8 -m skdidicm train imagenet ...
+    """
+    from skdidicm.imagenet.recipes import resolve
+    from skdidicm.imagenet.trainer import get_trainer
+
+    resolved = resolve(given(settings), config)
+    if dry_run:
+        _print_settings(resolved, json=json)
+        return
+    if not resolved.config.data:
+        raise ValueError("--data is missing; expected a folder with train/ and val/, or synthetic.")
+    folder = output or runs.default_folder("imagenet")
+    trainer = get_trainer(resolved.config.backend)
+    _write_config(folder, resolved)
+    result = trainer.train(resolved.config, folder)
+    if result["first"]:
+        _finish(folder, resolved.config, result, json=json)
+
+
+def _write_config(folder: Path, resolved: Any) -> None:
+    """Write the settings and their origins; processes after the first leave it to that."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.environ.get("RANK", "0") == "0":
+        content = {"settings": resolved.config.plain(), "origins": resolved.origins}
+        (folder / CONFIG).write_text(json_text.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _finish(folder: Path, config: Any, result: dict[str, Any], *, json: bool) -> None:
+    """Write metrics.json and model.skd, and tell."""
+    from importlib.metadata import version
+
+    from skdidicm.imagenet.export import export_model
+
+    details = {
+        "skdidicm": version("skdidicm"),
+        "dataset": {"name": "imagenet", "folder": config.data},
+        "settings": config.plain(),
+        "class_names": result["classes"],
+        "pixel_max": 255,
+        "crop": config.crop,
+        "metrics": result["metrics"],
+    }
+    export_model(result["checkpoint"], config, folder / runs.MODEL)
+    (folder / runs.METRICS).write_text(json_text.dumps(details, indent=2) + "\n", encoding="utf-8")
+    if json:
+        print_json({"output": str(folder), **details})
+    else:
+        print_scores(f"imagenet, {result['metrics']['n_images']} images", result["metrics"])
+    say(f"Written to {folder}")
+
+
+def _print_settings(resolved: Any, *, json: bool) -> None:
+    values = resolved.config.plain()
+    if json:
+        print_json({k: {"value": v, "origin": resolved.origins[k]} for k, v in values.items()})
+        return
+    rows = [(name, str(value), resolved.origins[name]) for name, value in values.items()]
+    print_table(None, ("Setting", "Value", "From"), rows)

@@ -1,0 +1,158 @@
+"""Checkpoints: one safetensors file each, the JSON part in its header, written atomically."""
+
+import json
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+FOLDER = "checkpoints"
+BEST = "best.safetensors"
+_FORMAT = 1
+_KEY = "skdidicm"
+_NAME = re.compile(r"update-(\d{9})\.safetensors")
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint, or only a part of one."""
+
+
+Tensors = dict[str, NDArray[Any]]
+
+
+class Checkpoint(NamedTuple):
+    """Tensors by name ("model.", "average.", "optimizer." in front) and plain values."""
+
+    tensors: Tensors
+    values: dict[str, Any]
+
+
+def path_of(folder: Path, update: int) -> Path:
+    """Return the file of the checkpoint after so many updates."""
+    return folder / FOLDER / f"update-{update:09d}.safetensors"
+
+
+def write(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint: after a crash at any moment the file is whole or not there.
+
+    Raises
+    ------
+    OSError
+        If it could not be written, as on a full disk; other checkpoints are left alone.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    tensors = {name: np.ascontiguousarray(value) for name, value in checkpoint.tensors.items()}
+    header = json.dumps({"format": _FORMAT, **checkpoint.values}, allow_nan=False)
+    try:
+        save_file(tensors, partial, metadata={_KEY: header})
+        _sync(partial)
+        partial.replace(path)
+        _sync(path.parent)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise OSError(
+            f"the checkpoint {path} could not be written ({error}); earlier ones are whole. Make "
+            "room and start the same command again."
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read(path: Path) -> Checkpoint:
+    """Return a checkpoint; no code of the file is run.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, foreign, or of a later version.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            header = json.loads((file.metadata() or {})[_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is no checkpoint of skdidicm, or a damaged one ({error}); choose another."
+        ) from error
+    if header.get("format") != _FORMAT:
+        raise CheckpointError(
+            f"{path} has format {header.get('format')}, but this version reads {_FORMAT}; use the "
+            "version of skdidicm that wrote it."
+        )
+    return Checkpoint(tensors, header)
+
+
+def newest(folder: Path) -> Path | None:
+    """Return the last checkpoint of a run folder."""
+    return max(_kept(folder), default=None)
+
+
+def thin(folder: Path, keep: int) -> None:
+    """Remove all but the last checkpoints, and what crashes have left behind."""
+    for path in _kept(folder)[:-keep]:
+        path.unlink()
+    for path in (folder / FOLDER).glob(".*.partial"):
+        path.unlink()
+
+
+def mark_best(folder: Path, path: Path) -> None:
+    """Let `best.safetensors` be a checkpoint, atomically and without a copy where links work."""
+    partial = path.with_name(f".{BEST}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        os.link(path, partial)
+    except OSError:  # a file system without hard links
+        partial.write_bytes(path.read_bytes())
+        _sync(partial)
+    partial.replace(folder / FOLDER / BEST)
+
+
+def _kept(folder: Path) -> list[Path]:
+    found = (folder / FOLDER).glob("update-*.safetensors")
+    return sorted(path for path in found if _NAME.fullmatch(path.name))
+
+
+def weights(tensors: Tensors, prefix: str) -> Tensors:
+    """Return the tensors under a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def evaluated_weights(saved: Checkpoint) -> Tensors:
+    """Return the weights to evaluate: the averaged ones if there are any."""
+    return weights(saved.tensors, "average.") or weights(saved.tensors, "model.")
+
+
+def locate(path: Path) -> Path:
+    """Return a checkpoint: the file itself, or the best, else the newest, of a run folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    if path.is_file():
+        return path
+    best = path / FOLDER / BEST
+    found = best if best.is_file() else newest(path)
+    if found is None:
+        raise FileNotFoundError(
+            f"{path} holds no checkpoint; expected a folder that skdidicm train imagenet has "
+            "written, or a checkpoint file."
+        )
+    return found

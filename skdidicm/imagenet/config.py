@@ -1,0 +1,169 @@
+"""The settings of a run: one dataclass, from which the command line makes its options.
+
+A field's metadata hold what the command line shows. None means "derived", by `recipes.resolve`.
+"""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+OBJECTIVES = ("score-entropy", "cross-entropy")
+
+
+def _setting(default: Any, panel: str, text: str, shown: str | None = None) -> Any:
+    """Return a field; `shown` is what help says of a default that is derived."""
+    return field(default=default, metadata={"panel": panel, "help": text, "shown": shown})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """All that decides a run; only plain values, so that it is its own JSON."""
+
+    data: str = _setting("", "Data", "Folder with train/CLASS/* and val/CLASS/*, or 'synthetic'.")
+    reader: str = _setting(
+        "", "Data", "Another source, as timm names it: hfds/NAME, wds/NAME, or tar for .tar files."
+    )
+    resolution: int = _setting(224, "Data", "Pixels a side of the square input.")
+    data_ratio: float = _setting(1.0, "Data", "Share of every class's training images, in (0, 1].")
+    n_classes: int | None = _setting(None, "Data", "Number of classes.", "as the data have")
+    n_images: int = _setting(1281167, "Data", "Images of an epoch of synthetic data or shards.")
+    workers: int = _setting(8, "Data", "Processes that read pictures, for each device.")
+    on_bad_image: str = _setting(
+        "error", "Data", "What an unreadable picture does: error, or skip (up to 1% of them)."
+    )
+
+    model: str = _setting("didirn50", "Network", "didirn18 to didirn152, or a name of timm.")
+    objective: str = _setting(
+        "score-entropy",
+        "Network",
+        "score-entropy, or cross-entropy: the same network without label and noise, the baseline.",
+    )
+    conditioning: str | None = _setting(
+        None, "Network", "Where label and noise enter: blocks (the paper), last or head.", "blocks"
+    )
+    schedule: str = _setting("loglinear", "Network", "Noise over time.")
+    eps_t: float = _setting(1e-5, "Network", "Smallest time that is trained on.")
+    n_draws: int = _setting(1, "Network", "Noisy labels per image and update.")
+
+    recipe: str = _setting("weak", "Recipe", "The paper's weak or strong recipe.")
+    epochs: int = _setting(600, "Recipe", "Passes over the training images.")
+    stop_epoch: int | None = _setting(
+        None, "Recipe", "End here, to be resumed; the schedule stays that of --epochs.", "no"
+    )
+    batch_size: int = _setting(128, "Recipe", "Images per device and forward pass.")
+    global_batch: int = _setting(1024, "Recipe", "Images per update, over devices and passes.")
+    optimizer: str = _setting("lamb", "Recipe", "An optimiser of timm.")
+    learning_rate: float | None = _setting(None, "Recipe", "Peak learning rate.", "the recipe's")
+    warmup_epochs: float = _setting(5, "Recipe", "Epochs over which the learning rate rises.")
+    warmup_learning_rate: float = _setting(1e-5, "Recipe", "Where it rises from.")
+    weight_decay: float = _setting(0.01, "Recipe", "Decay of all but biases and norms.")
+    max_grad_norm: float = _setting(1.0, "Recipe", "Gradients are clipped to it; 0 for never.")
+    min_crop: float = _setting(0.08, "Recipe", "Smallest share of a picture in a random crop.")
+    color_jitter: float = _setting(0.4, "Recipe", "Jitter of brightness, contrast, saturation.")
+    auto_augment: str = _setting("", "Recipe", "Policy of RandAugment, as timm spells it.")
+    mixup: float = _setting(0.0, "Recipe", "Alpha of mixup.")
+    cutmix: float = _setting(0.0, "Recipe", "Alpha of cutmix.")
+    label_smoothing: float = _setting(0.0, "Recipe", "Share of a label spread over all classes.")
+    repeats: int = _setting(1, "Recipe", "Views of an image in an epoch, one after another.")
+    ema: float = _setting(0.0, "Recipe", "Decay of an average of the weights; 0 for none.")
+
+    backend: str = _setting("torch", "Engine", "The backend that trains.")
+    device: str = _setting("auto", "Engine", "cpu, cuda, ...")
+    precision: str | None = _setting(
+        None, "Engine", "float32, bfloat16 or float16.", "bfloat16 on a GPU, else float32"
+    )
+    compile: bool = _setting(False, "Engine", "Compile the network.")
+    channels_last: bool = _setting(True, "Engine", "Memory layout of images.")
+    gradient_checkpointing: bool = _setting(
+        False, "Engine", "Compute blocks twice rather than keep their outputs."
+    )
+    sync_batchnorm: bool = _setting(False, "Engine", "BatchNorm over all devices.")
+    seed: int = _setting(0, "Engine", "Decides weights, order, augmentation and noise.")
+
+    sampler: str = _setting("cp", "Evaluation", "Class probabilities (cp) or label chains (cl).")
+    solver: str = _setting("euler", "Evaluation", "Euler step or exact Bayes bridge.")
+    steps: int = _setting(8, "Evaluation", "Reverse steps.")
+    n_chains: int = _setting(16, "Evaluation", "Chains per image of cl.")
+    crop: float = _setting(0.875, "Evaluation", "Share of the side that the centre crop keeps.")
+    evaluate_every: int = _setting(1, "Evaluation", "Epochs between two evaluations.")
+
+    resume: str = _setting("auto", "Run", "auto, never, or a checkpoint to start from.")
+    keep: int = _setting(3, "Run", "Checkpoints to keep, beside the best.")
+    checkpoint_minutes: float = _setting(15.0, "Run", "Minutes between two checkpoints at most.")
+    log_every: int = _setting(50, "Run", "Updates between two lines of the log.")
+    tensorboard: bool = _setting(False, "Run", "Write events for TensorBoard.")
+
+    def __post_init__(self) -> None:
+        """Check every value; raise ValueError with a sentence."""
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{flag(name)} is {getattr(self, name)!r}; expected {' or '.join(allowed)}."
+                )
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{flag(name)} is {value}; expected {low} to {high}.")
+        if not 0 < self.data_ratio <= 1:
+            raise ValueError(f"--data-ratio is {self.data_ratio}; expected a share in (0, 1].")
+        if (self.mixup or self.cutmix) and self.batch_size % 2:
+            raise ValueError(
+                f"--batch-size is {self.batch_size}; mixup and cutmix pair images, so expected an "
+                "even number."
+            )
+
+    def plain(self) -> dict[str, Any]:
+        """Return the settings as a dictionary that JSON and TOML can hold."""
+        return asdict(self)
+
+
+_INFINITE = float("inf")
+_CHOICES = {
+    "objective": OBJECTIVES,
+    "on_bad_image": ("error", "skip"),
+    "recipe": ("weak", "strong"),
+    "sampler": ("cp", "cl"),
+    "solver": ("euler", "bridge"),
+}
+_RANGES: dict[str, tuple[float, float]] = {
+    "resolution": (8, 4096),
+    "n_classes": (2, 10**6),
+    "n_images": (1, _INFINITE),
+    "workers": (0, 1024),
+    "eps_t": (1e-7, 0.5),
+    "n_draws": (1, 4096),
+    "epochs": (1, 10**6),
+    "stop_epoch": (1, 10**6),
+    "batch_size": (1, 10**6),
+    "global_batch": (1, 10**7),
+    "learning_rate": (0, 10),
+    "warmup_epochs": (0, 10**6),
+    "weight_decay": (0, 10),
+    "max_grad_norm": (0, _INFINITE),
+    "min_crop": (1e-3, 1),
+    "mixup": (0, 100),
+    "cutmix": (0, 100),
+    "label_smoothing": (0, 0.99),
+    "repeats": (1, 100),
+    "ema": (0, 1),
+    "steps": (1, 10**4),
+    "n_chains": (1, 10**6),
+    "crop": (0.05, 1),
+    "evaluate_every": (1, 10**6),
+    "keep": (1, 10**4),
+    "checkpoint_minutes": (0, _INFINITE),
+    "log_every": (1, 10**6),
+    "seed": (0, 2**63 - 1),
+}
+SETTINGS = {f.name: f for f in fields(RunConfig)}
+FREE = frozenset(
+    {"data", "workers", "on_bad_image", "device", "stop_epoch", "resume", "keep"}
+    | {"checkpoint_minutes", "log_every", "tensorboard", "evaluate_every", "compile"}
+    | {"channels_last", "gradient_checkpointing"}
+)
+"""Settings that may change when a run is resumed: they do not change what is learnt."""
+
+
+def flag(name: str) -> str:
+    """Return the option of a setting."""
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,116 @@
+"""A folder of pictures: SPLIT/CLASS/file, its classes, its files and its faults."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+)
+SPLITS = {"train": ("train", "training"), "val": ("val", "validation", "test")}
+SUBSET_SEED = 42
+
+
+class Folder(NamedTuple):
+    """Files of one split, sorted, with the number of their class."""
+
+    classes: list[str]
+    files: list[str]
+    labels: list[int]
+
+
+def find_split(root: Path, split: str) -> Path:
+    """Return the folder of a split.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the data has none.
+    """
+    for name in SPLITS[split]:
+        if (root / name).is_dir():
+            return root / name
+    raise FileNotFoundError(
+        f"{root} has no folder {' or '.join(SPLITS[split])}; expected {root}/train/CLASS/picture "
+        f"and {root}/val/CLASS/picture."
+    )
+
+
+def scan(folder: Path, classes: Sequence[str] | None = None) -> Folder:
+    """Return the pictures below the class folders of a split.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds one folder for every class; pictures may lie deeper.
+    classes : sequence of str, optional
+        The classes, if another split decides them.
+
+    Raises
+    ------
+    ValueError
+        If there are no classes, or a class is missing, empty or unknown.
+    """
+    found = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    names = found if classes is None else list(classes)
+    if len(names) < 2:
+        raise ValueError(
+            f"{folder} holds {len(names)} class folders; expected at least two, each with pictures."
+        )
+    unknown = sorted(set(found) - set(names))
+    if unknown:
+        raise ValueError(
+            f"{folder} has class folders that the training data lack: {_some(unknown)}; remove or "
+            "rename them."
+        )
+    files: list[str] = []
+    labels: list[int] = []
+    empty = []
+    for label, name in enumerate(names):
+        pictures = sorted(_pictures(folder / name))
+        if not pictures:
+            empty.append(name)
+        files += pictures
+        labels += [label] * len(pictures)
+    if empty:
+        raise ValueError(
+            f"{folder} has no pictures of {_some(empty)}; every class needs a folder with at least "
+            f"one file ending in {', '.join(sorted(SUFFIXES))}."
+        )
+    return Folder(names, files, labels)
+
+
+def _pictures(folder: Path) -> list[str]:
+    return [
+        os.path.join(parent, name)  # noqa: PTH118 - a Path for each of a million files is slow
+        for parent, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
+    ]
+
+
+def subset(labels: Sequence[int], ratio: float) -> list[int]:
+    """Return the rows of a share of every class: the first of a permutation seeded with 42.
+
+    Examples
+    --------
+    >>> len(subset([0] * 10 + [1] * 20, 0.25))
+    7
+    """
+    if ratio == 1:
+        return list(range(len(labels)))
+    known = np.asarray(labels)
+    rng = np.random.default_rng(SUBSET_SEED)
+    kept = []
+    for label in np.unique(known):
+        rows = np.flatnonzero(known == label)
+        kept.append(rng.permutation(rows)[: max(1, int(len(rows) * ratio))])
+    return [int(row) for row in np.sort(np.concatenate(kept))]
+
+
+def _some(names: Sequence[str], shown: int = 5) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

@@ -1,0 +1,70 @@
+"""Pictures from files, whatever their mode, as 8-bit RGB."""
+
+import warnings
+from typing import IO, Any
+
+import numpy as np
+
+MAX_PIXELS = 2**27
+"""A picture that claims more is not decoded: it may be a decompression bomb."""
+
+
+class BadPictureError(ValueError):
+    """A file is no picture, or only a part of one."""
+
+
+def open_picture(file: str | IO[bytes], name: str) -> Any:
+    """Return a picture of a file as a PIL image in RGB, upright.
+
+    EXIF rotation is applied, palettes, CMYK and alpha are converted, and 16-bit grey is scaled to
+    8 bits.
+
+    Parameters
+    ----------
+    file : str or binary file
+        What to read.
+    name : str
+        What to call it in an error.
+
+    Raises
+    ------
+    BadPictureError
+        If it cannot be read as a whole.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings(), Image.open(file) as picture:
+            warnings.simplefilter("ignore")  # of broken EXIF, and of sizes that are checked here
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise BadPictureError(
+                    f"{name} claims {width} x {height} pixels, more than {MAX_PIXELS}; it is not "
+                    "opened, since it may be made to fill the memory."
+                )
+            if picture.mode == "RGB":
+                picture.load()
+            return ImageOps.exif_transpose(_to_rgb(picture))
+    except BadPictureError:
+        raise
+    except Exception as error:  # decoders of damaged files raise whatever they meet
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadPictureError(
+            f"{name} cannot be read as a picture ({reason}); replace or remove it, or pass "
+            "--on-bad-image skip."
+        ) from error
+
+
+def _to_rgb(picture: Any) -> Any:
+    from PIL import Image
+
+    if picture.mode == "RGB":
+        return picture
+    if picture.mode.startswith("I"):  # 16 bits, which convert() would clip at 255
+        grey = (np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        deep = Image.fromarray(grey).convert("RGB")
+        deep.info["exif"] = picture.getexif().tobytes()
+        return deep
+    if picture.mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    return picture.convert("RGB")
