@@ -50,6 +50,10 @@ def unpack(optimizer: torch.optim.Optimizer, tensors: Tensors, plain: dict[str, 
             if isinstance(value, list) and name == "betas":
                 group[name] = tuple(value)
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for weight, values in optimizer.state.items():
+        for name, value in values.items():
+            if value.shape == weight.shape:  # the memory layout decides the order of sums
+                values[name] = torch.empty_like(weight).copy_(value)
 
 
 def _tensor(value: Any) -> Any:
