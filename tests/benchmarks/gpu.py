@@ -7,14 +7,14 @@ Without a GPU it times a small network on the CPU, for the share outside the net
 import time
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
-
-from skdidicm.core import LogLinear, UniformProcess
-from skdidicm.imagenet.recipes import resolve
 from skdidicm_torch.imagenet.data import Synthetic
 from skdidicm_torch.imagenet.engine import Engine
 from skdidicm_torch.imagenet.processes import Place
 from skdidicm_torch.imagenet.step import draw_noise, generator, score_entropy_loss
+from torch.utils.flop_counter import FlopCounterMode
+
+from skdidicm.core import LogLinear, UniformProcess
+from skdidicm.imagenet.recipes import resolve
 from tests.benchmarks.timing import Row
 
 K = 1000

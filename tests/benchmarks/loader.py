@@ -1,4 +1,4 @@
-"""Reading JPEGs for training against the limit: decoding and resizing alone, on the same cores."""
+"""Reading JPEGs for training against the limit: decoding and resizing alone on the same cores."""
 
 import os
 import tempfile
@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from skdidicm_torch.imagenet.feed import Feed
+from skdidicm_torch.imagenet.processes import Place
 from skimage import data
 
 from skdidicm.imagenet.recipes import resolve
-from skdidicm_torch.imagenet.feed import Feed
-from skdidicm_torch.imagenet.processes import Place
 from tests.benchmarks.timing import Row
 
 N, SIZE, RESOLUTION, BATCH = 384, (500, 375), 224, 32
