@@ -82,7 +82,7 @@ def _finish(folder: Path, config: Any, result: dict[str, Any], *, json: bool) ->
     """Write metrics.json and model.skd, and tell."""
     from importlib.metadata import version
 
-    from skdidicm.imagenet.export import export_model
+    from skdidicm.export import export_model
 
     details = {
         "skdidicm": version("skdidicm"),

@@ -17,6 +17,7 @@ from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from skdidicm.core.arrays import one_hot
 from skdidicm.imagenet.config import RunConfig
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -66,7 +67,7 @@ def mixer(config: RunConfig, n_classes: int) -> Callable[[Tensor, Tensor], tuple
     if not (config.mixup or config.cutmix):
 
         def smooth(x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-            target = nn.functional.one_hot(label, n_classes).float()
+            target = one_hot(label, n_classes, torch.float32)
             return x, target * (1 - config.label_smoothing) + config.label_smoothing / n_classes
 
         return smooth

@@ -1,4 +1,4 @@
-"""From a checkpoint to a model file that `DiDiClassifier.load` opens."""
+"""From weights that were trained on a folder of pictures to a fitted `DiDiClassifier`."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from skdidicm.backend import NetworkConfig
 from skdidicm.classifier import DiDiClassifier
 from skdidicm.core import SCHEDULES, UniformProcess
 from skdidicm.fitting import Seeds
+from skdidicm.imagenet.checkpoint import evaluated_weights, read
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.registry import new_network
 
@@ -75,8 +76,6 @@ def classifier_of(
 
 def export_model(checkpoint: str | Path, config: RunConfig, path: Path) -> DiDiClassifier:
     """Write the evaluated weights of a checkpoint as a model file, and return the classifier."""
-    from skdidicm.imagenet.checkpoint import evaluated_weights, read
-
     saved = read(Path(checkpoint))
     weights = evaluated_weights(saved)
     classifier = classifier_of(weights, saved.values["classes"], config)
