@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from skdidicm.cli import train
+from skdidicm.cli import evaluate, train
 from skdidicm.cli.console import SentenceGroup, print_version
-from skdidicm.cli.evaluate import evaluate
 from skdidicm.cli.info import backends, info
 from skdidicm.cli.predict import predict
 
@@ -22,7 +21,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(train.app, name="train")
-for command in (evaluate, predict, info, backends):
+app.add_typer(evaluate.app, name="evaluate")
+for command in (predict, info, backends):
     app.command()(command)
 
 
