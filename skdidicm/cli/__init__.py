@@ -10,6 +10,7 @@ import typer
 
 from skdidicm.cli import evaluate, train
 from skdidicm.cli.console import SentenceGroup, print_version
+from skdidicm.cli.export import export, import_official
 from skdidicm.cli.info import backends, info
 from skdidicm.cli.predict import predict
 
@@ -22,7 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
-for command in (predict, info, backends):
+for command in (predict, export, import_official, info, backends):
     app.command()(command)
 
 
