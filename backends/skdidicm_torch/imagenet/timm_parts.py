@@ -5,6 +5,7 @@ No other module imports timm.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ import timm
 import torch
 from timm.data import Mixup, create_transform
 from timm.data.readers import create_reader
+from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from skdidicm.imagenet.config import RunConfig
+from skdidicm.imagenet.folder import find_tars
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's pixels in [0, 1]."""
@@ -53,9 +56,19 @@ def test_transform(config: RunConfig) -> Transform:
 
 
 def open_reader(config: RunConfig, split: str) -> Any:
-    """Return timm's reader of a source other than a folder."""
-    name = "" if config.reader == "tar" else config.reader
-    return create_reader(name, root=config.data, split=split, is_training=split == "train")
+    """Return timm's reader of a source other than a folder of pictures."""
+    if config.reader == "tar":
+        return ReaderImageInTar(str(find_tars(Path(config.data), split)), cache_tarinfo=False)
+    return create_reader(config.reader, root=config.data, split=split, is_training=split == "train")
+
+
+def class_numbers(reader: Any) -> dict[str, int]:
+    """Return the number of every class that a reader of timm names."""
+    for attribute in ("class_to_idx", "class_name_to_idx"):
+        found = getattr(reader, attribute, None)
+        if found:
+            return {str(name): int(number) for name, number in found.items()}
+    return {}
 
 
 def mixer(config: RunConfig, n_classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
