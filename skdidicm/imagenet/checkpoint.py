@@ -171,6 +171,9 @@ def thin(folder: Path, keep: int) -> None:
 
 def mark_best(folder: Path, path: Path) -> None:
     """Let `best.safetensors` be a checkpoint, atomically and without a copy where links work."""
+    best = folder / FOLDER / BEST
+    if best.exists() and best.samefile(path):  # rename would leave both names
+        return
     partial = path.with_name(f".{BEST}.partial")
     partial.unlink(missing_ok=True)
     try:
@@ -178,7 +181,8 @@ def mark_best(folder: Path, path: Path) -> None:
     except OSError:  # a file system without hard links
         partial.write_bytes(path.read_bytes())
         _sync(partial)
-    partial.replace(folder / FOLDER / BEST)
+    partial.replace(best)
+    _sync(best.parent)
 
 
 def set_aside(folder: Path) -> Path | None:
