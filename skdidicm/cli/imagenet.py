@@ -95,7 +95,10 @@ def _finish(folder: Path, config: Any, result: dict[str, Any], *, json: bool) ->
         "crop": config.crop,
         "metrics": result["metrics"],
     }
-    export_model(result["checkpoint"], config, folder / runs.MODEL)
+    if config.model.startswith("didirn"):
+        export_model(result["checkpoint"], config, folder / runs.MODEL)
+    else:
+        say(f"No {runs.MODEL}, since it cannot hold {config.model}; the checkpoints do.")
     (folder / runs.METRICS).write_text(json_text.dumps(details, indent=2) + "\n", encoding="utf-8")
     if json:
         print_json({"output": str(folder), **details})

@@ -43,6 +43,8 @@ class Engine:
         if config.gradient_checkpointing:
             _checkpoint_blocks(module, config)
         if config.sync_batchnorm and place.world > 1:
+            if place.device.type == "cpu":
+                raise ValueError("--sync-batchnorm needs GPUs; leave it out on a CPU.")
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         self.module = module.to(place.device).to(memory_format=self.prepare.layout)
         self.optimizer = timm_parts.create_optimizer(config, self.module)
