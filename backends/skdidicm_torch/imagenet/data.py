@@ -4,8 +4,10 @@ Randomness is a function of (seed, epoch, place in the epoch), so it depends nei
 of reading processes nor on where a run was interrupted.
 """
 
+import os
 import random
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -238,9 +240,20 @@ class Loader:
 
 
 def _leave_signals(_: int) -> None:
-    """Let a reading process outlive signals that reach all processes: the first one saves."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    """Let a reading process outlive signals that reach all processes: the first one saves.
+
+    Only its parent may end it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # macOS cannot tell who sends a signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 class Synthetic:

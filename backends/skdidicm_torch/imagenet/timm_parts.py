@@ -30,16 +30,22 @@ Transform = Callable[[Any], Any]
 
 def train_transform(config: RunConfig) -> Transform:
     """Return the random change from a PIL picture to pixels, uint8 (3, h, w)."""
-    transform: Transform = create_transform(
-        config.resolution,
-        is_training=True,
-        scale=(config.min_crop, 1.0),
-        color_jitter=config.color_jitter,
-        auto_augment=config.auto_augment or None,
-        interpolation="random",
-        re_prob=0.0,
-        normalize=False,
-    )
+    try:
+        transform: Transform = create_transform(
+            config.resolution,
+            is_training=True,
+            scale=(config.min_crop, 1.0),
+            color_jitter=config.color_jitter,
+            auto_augment=config.auto_augment or None,
+            interpolation="random",
+            re_prob=0.0,
+            normalize=False,
+        )
+    except (AssertionError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"--auto-augment is {config.auto_augment!r}; expected a policy as timm spells it, such "
+            "as rand-m7-mstd0.5-inc1."
+        ) from error
     return transform
 
 
@@ -110,13 +116,19 @@ def create_optimizer(config: RunConfig, module: nn.Module) -> torch.optim.Optimi
     options: dict[str, Any] = {}
     if clips_itself(config):
         options["max_grad_norm"] = config.max_grad_norm or None
-    optimizer: torch.optim.Optimizer = create_optimizer_v2(
-        module,
-        opt=config.optimizer,
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        **options,
-    )
+    try:
+        optimizer: torch.optim.Optimizer = create_optimizer_v2(
+            module,
+            opt=config.optimizer,
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            **options,
+        )
+    except (AssertionError, ValueError) as error:
+        raise ValueError(
+            f"--optimizer is {config.optimizer!r}; expected one of timm, such as lamb, adamw or "
+            f"sgd ({error})."
+        ) from error
     return optimizer
 
 

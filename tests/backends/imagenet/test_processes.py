@@ -72,26 +72,30 @@ def test_two_processes_end_together_at_a_signal_and_resume_bit_for_bit(
     assert_same(state_of(tmp_path), state_of(together[0]))
 
 
-def test_gradients_of_two_processes_are_averaged(train, train_together, tmp_path):
-    """Without draws, two processes of 16 images are one that accumulates twice."""
-    settings = PLAIN | {"objective": "cross-entropy", "stop_epoch": 1, "max_grad_norm": 0}
-    codes, text = ended(train_together(tmp_path / "two", **settings))
+def test_gradients_of_two_processes_are_averaged(train, train_together, settings, tmp_path):
+    """Without draws, two processes of 16 images are one of 16 twice, and one of 32."""
+    changes = PLAIN | {"objective": "cross-entropy", "stop_epoch": 1, "max_grad_norm": 0}
+    changes |= {"learning_rate": 0.1, "warmup_epochs": 0}
+    codes, text = ended(train_together(tmp_path / "two", **changes))
     assert codes == [0, 0], text
-    assert train(tmp_path / "one", **settings).wait() == 0
-    assert train(tmp_path / "whole", **settings | {"batch_size": 32}).wait() == 0
+    assert train(tmp_path / "one", **changes).wait() == 0
+    assert train(tmp_path / "whole", **changes | {"batch_size": 32}).wait() == 0
+    found = [files.read(files.newest(tmp_path / name)) for name in ("two", "one", "whole")]
+    losses = [saved.values["history"][0]["loss"] for saved in found]
+    assert losses == pytest.approx([losses[2]] * 3, rel=1e-4)
+
+    from skdidicm_torch.imagenet.model import create_model
+
+    start = create_model(settings(**changes), 6).state_dict()
     two, one, whole = (
-        files.read(files.newest(tmp_path / name)) for name in ("two", "one", "whole")
+        np.concatenate(
+            [(saved.tensors[f"model.{k}"] - v.numpy()).ravel() for k, v in start.items()]
+        )
+        for saved in found
     )
-    for name, expected in whole.tensors.items():
-        if name.startswith("model."):
-            for found in (two, one):
-                np.testing.assert_allclose(
-                    found.tensors[name], expected, rtol=2e-3, atol=2e-5, err_msg=name
-                )
-    losses = [saved.values["history"][0]["loss"] for saved in (two, one, whole)]
-    assert losses == pytest.approx([losses[0]] * 3, rel=1e-4)
-    accuracy = {saved.values["best"] for saved in (two, one, whole)}
-    assert len(accuracy) == 1
+    assert np.linalg.norm(whole) > 0.1
+    for change in (two, one):
+        assert np.linalg.norm(change - whole) < 1e-3 * np.linalg.norm(whole)
 
 
 def test_batch_statistics_of_all_processes_need_gpus(train_together, tmp_path):
