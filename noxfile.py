@@ -26,14 +26,14 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Static types, strictly."""
-    session.install("-e", ".[torch,plot]", *groups("types"))
+    session.install("-e", ".[imagenet]", *groups("types"))
     session.run("mypy")
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests, with every backend of this repository."""
-    session.install("-e", ".[torch,plot]", *groups("test"))
+    session.install("-e", ".[imagenet]", *groups("test"))
     session.run("pytest", *session.posargs)
 
 
@@ -54,7 +54,7 @@ def tests_floor(session: nox.Session) -> None:
 @nox.session
 def doctests(session: nox.Session) -> None:
     """The examples in docstrings."""
-    session.install("-e", ".[torch,plot]", *groups("test"))
+    session.install("-e", ".[imagenet]", *groups("test"))
     session.run("pytest", "--doctest-modules", "skdidicm", "backends", *session.posargs)
 
 
@@ -73,7 +73,7 @@ def build(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--outdir", out)  # the wheel is made from the sdist
     wheel = max(Path(out).glob("*.whl"), key=lambda path: path.stat().st_mtime)
     session.install("--force-reinstall", "--no-deps", str(wheel))
-    session.install(f"{wheel}[torch,plot]")
+    session.install(f"{wheel}[imagenet]")
     session.run("pytest", *session.posargs)
 
 

@@ -198,3 +198,28 @@ def exact_score():
         return log_score_fn
 
     return make
+
+
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "hubble_deep_field", "retina", "rocket")
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory):
+    """A folder of small JPEG files, cut from pictures that scikit-image brings along.
+
+    A class is a picture; train/ has patches of its left half, val/ of its right half. 144 images to
+    train on, 31 to evaluate.
+    """
+    data = pytest.importorskip("skimage.data")
+    image = pytest.importorskip("PIL.Image")
+    root, rng = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    for i, name in enumerate(PHOTOGRAPHS):
+        picture = getattr(data, name)()
+        left, right = np.split(picture[:, : picture.shape[1] // 2 * 2], 2, axis=1)
+        for split, half, n in (("train", left, 24), ("val", right, 5 + (i == 0))):
+            (root / split / name).mkdir(parents=True)
+            for j in range(n):
+                y, x = (int(rng.integers(0, side - 48)) for side in half.shape[:2])
+                patch = image.fromarray(half[y : y + 48, x : x + 48])
+                patch.save(root / split / name / f"{j:02d}.jpg")
+    return root

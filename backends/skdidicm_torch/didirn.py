@@ -3,7 +3,8 @@
 Names and shapes of all tensors are those of the official checkpoints when `conditioning="blocks"`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -219,9 +220,28 @@ class DiDiRN(ConditionedNetwork):
 
     def _run(self, part: Callable[..., Any], *inputs: Tensor) -> Any:
         """Return a block's output; with `checkpointing` it is computed again for the gradient."""
-        if self.checkpointing and self.training:
+        if not (self.checkpointing and self.training):
+            return part(*inputs)
+        if torch.compiler.is_compiling():  # which sees to the statistics itself
             return checkpoint(part, *inputs, use_reentrant=False)
-        return part(*inputs)
+        return checkpoint(part, *inputs, use_reentrant=False, context_fn=self._both_passes)
+
+    def _both_passes(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _without_statistics(self)
+
+
+@contextmanager
+def _without_statistics(network: nn.Module) -> Iterator[None]:
+    """Let a second pass over a batch leave the running statistics as the first has made them."""
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, momentum, count in before:
+            norm.momentum, norm.num_batches_tracked = momentum, count
 
 
 def _moments(h: Tensor, pixels: tuple[int, ...]) -> tuple[Tensor, Tensor]:

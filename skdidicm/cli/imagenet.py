@@ -57,6 +57,7 @@ def train(
 
     Under torchrun it uses every device: torchrun --nproc-per-node=8 -m skdidicm train imagenet ...
     """
+    from skdidicm.imagenet.checkpoint import check_folder
     from skdidicm.imagenet.recipes import resolve
     from skdidicm.imagenet.trainer import get_trainer
 
@@ -68,6 +69,7 @@ def train(
         raise ValueError("--data is missing; expected a folder with train/ and val/, or synthetic.")
     folder = output or runs.default_folder("imagenet")
     trainer = get_trainer(resolved.config.backend)
+    check_folder(resolved.config, folder)  # before its settings are written
     _write_config(folder, resolved)
     result = trainer.train(resolved.config, folder)
     if result["first"]:

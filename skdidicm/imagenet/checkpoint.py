@@ -1,8 +1,10 @@
 """Checkpoints: one safetensors file each, the JSON part in its header, written atomically."""
 
+import itertools
 import json
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +14,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from skdidicm.imagenet.config import FREE, RunConfig
+
 FOLDER = "checkpoints"
 BEST = "best.safetensors"
 _FORMAT = 1
 _KEY = "skdidicm"
+LOSS = "epoch_loss"
+_OF_A_RUN = ("config", "classes", "history", "best", "seconds", "update", "optimizer", "scaler")
 _NAME = re.compile(r"update-(\d{9})\.safetensors")
 
 
@@ -48,7 +54,7 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    tensors = {name: np.ascontiguousarray(value) for name, value in checkpoint.tensors.items()}
+    tensors = {k: np.asarray(v, order="C") for k, v in checkpoint.tensors.items()}
     header = json.dumps({"format": _FORMAT, **checkpoint.values}, allow_nan=False)
     try:
         save_file(tensors, partial, metadata={_KEY: header})
@@ -77,6 +83,8 @@ def read(path: Path) -> Checkpoint:
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     CheckpointError
         If the file is damaged, foreign, or of a later version.
     """
@@ -84,29 +92,68 @@ def read(path: Path) -> Checkpoint:
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """Return the plain values of a checkpoint alone; errors as for `read`."""
+    """Return the plain values of a checkpoint, and raise as `read` does."""
     return _read(path, tensors=False).values
 
 
 def _read(path: Path, *, tensors: bool) -> Checkpoint:
-    found: Tensors = {}
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; expected a checkpoint of skdidicm.")
     try:
         with safe_open(path, framework="np") as file:
-            header = json.loads((file.metadata() or {})[_KEY])
-            if tensors:
-                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is no checkpoint of skdidicm, or a damaged one ({error}); choose another."
-        ) from error
+            header = json.loads((file.metadata() or {}).get(_KEY, "null"))
+            names = list(file.keys()) if tensors else []
+            found = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, ValueError, OSError) as error:
+        raise _unreadable(path, error) from error
+    if not isinstance(header, dict):
+        raise _unreadable(path, "its header is another's")
     if header.get("format") != _FORMAT:
         raise CheckpointError(
             f"{path} has format {header.get('format')}, but this version reads {_FORMAT}; use the "
             "version of skdidicm that wrote it."
         )
     return Checkpoint(found, header)
+
+
+def read_run(path: Path) -> Checkpoint:
+    """Return a checkpoint that a run can go on from, and raise as `read` does."""
+    saved = read(path)
+    missing = [name for name in _OF_A_RUN if name not in saved.values]
+    if missing or LOSS not in saved.tensors:
+        raise _unreadable(path, f"it lacks {', '.join(missing) or LOSS}")
+    return saved
+
+
+def _unreadable(path: Path, reason: object) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is no checkpoint of skdidicm, or a damaged one ({reason}); choose another."
+    )
+
+
+def check_same(config: RunConfig, saved: Mapping[str, Any], path: Path) -> None:
+    """Check that a run can go on from a checkpoint that was written with the settings `saved`.
+
+    Raises
+    ------
+    ValueError
+        If a setting that decides what is learnt has changed.
+    """
+    now = config.plain()
+    changed = [k for k in now if k not in FREE and k in saved and saved[k] != now[k]]
+    if changed:
+        listed = ", ".join(f"{k} {saved[k]!r} -> {now[k]!r}" for k in changed)
+        raise ValueError(
+            f"{path} was written with other settings ({listed}); use those, or another --output, "
+            "or --resume never."
+        )
+
+
+def check_folder(config: RunConfig, folder: Path) -> None:
+    """Check that a run can go on in a folder, as `check_same` does."""
+    path = newest(folder) if config.resume == "auto" else None
+    if path is not None:
+        check_same(config, read_values(path).get("config", {}), path)
 
 
 def newest(folder: Path) -> Path | None:
@@ -124,6 +171,9 @@ def thin(folder: Path, keep: int) -> None:
 
 def mark_best(folder: Path, path: Path) -> None:
     """Let `best.safetensors` be a checkpoint, atomically and without a copy where links work."""
+    best = folder / FOLDER / BEST
+    if best.exists() and best.samefile(path):  # rename would leave both names
+        return
     partial = path.with_name(f".{BEST}.partial")
     partial.unlink(missing_ok=True)
     try:
@@ -131,7 +181,17 @@ def mark_best(folder: Path, path: Path) -> None:
     except OSError:  # a file system without hard links
         partial.write_bytes(path.read_bytes())
         _sync(partial)
-    partial.replace(folder / FOLDER / BEST)
+    partial.replace(best)
+    _sync(best.parent)
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Rename the folder of checkpoints, for a run that does not go on from them."""
+    old = folder / FOLDER
+    if not old.is_dir():
+        return None
+    free = (folder / f"{FOLDER}-{i}" for i in itertools.count(1))
+    return old.rename(next(path for path in free if not path.exists()))
 
 
 def _kept(folder: Path) -> list[Path]:
@@ -150,7 +210,9 @@ def evaluated_weights(saved: Checkpoint) -> Tensors:
 
 
 def locate(path: Path) -> Path:
-    """Return a checkpoint: the file itself, or the best, else the newest, of a run folder.
+    """Return a checkpoint: the file itself, or the last of a run folder.
+
+    Not the best: choosing an epoch by its figures on the validation images would flatter them.
 
     Raises
     ------
@@ -160,7 +222,7 @@ def locate(path: Path) -> Path:
     if path.is_file():
         return path
     best = path / FOLDER / BEST
-    found = best if best.is_file() else newest(path)
+    found = newest(path) or (best if best.is_file() else None)
     if found is None:
         raise FileNotFoundError(
             f"{path} holds no checkpoint; expected a folder that skdidicm train imagenet has "

@@ -122,11 +122,12 @@ class RunConfig:
         return asdict(self)
 
 
-_INFINITE = float("inf")
+_INFINITE = 1e12  # JSON knows no infinity
 _CHOICES = {
     "objective": OBJECTIVES,
     "on_bad_image": ("error", "skip"),
     "recipe": ("weak", "strong"),
+    "schedule": ("loglinear", "geometric", "cosine"),
     "sampler": ("cp", "cl"),
     "solver": ("euler", "bridge"),
 }
@@ -143,9 +144,11 @@ _RANGES: dict[str, tuple[float, float]] = {
     "global_batch": (1, 10**7),
     "learning_rate": (0, 10),
     "warmup_epochs": (0, 10**6),
+    "warmup_learning_rate": (0, 10),
     "weight_decay": (0, 10),
     "max_grad_norm": (0, _INFINITE),
     "min_crop": (1e-3, 1),
+    "color_jitter": (0, 10),
     "mixup": (0, 100),
     "cutmix": (0, 100),
     "label_smoothing": (0, 0.99),

@@ -39,6 +39,26 @@ def find_split(root: Path, split: str) -> Path:
     )
 
 
+def find_tars(root: Path, split: str) -> Path:
+    """Return the tar file of a split, or its folder of tar files, one for every class.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the data has none.
+    """
+    for name in SPLITS[split]:
+        if (root / f"{name}.tar").is_file():
+            return root / f"{name}.tar"
+        if any((root / name).glob("*.tar")):
+            return root / name
+    raise FileNotFoundError(
+        f"{root} has no {' or '.join(f'{name}.tar' for name in SPLITS[split])}; expected "
+        f"{root}/train.tar and {root}/val.tar, with a folder for every class inside, or folders "
+        "train and val with one tar file for every class."
+    )
+
+
 def scan(folder: Path, classes: Sequence[str] | None = None) -> Folder:
     """Return the pictures below the class folders of a split.
 
@@ -54,7 +74,7 @@ def scan(folder: Path, classes: Sequence[str] | None = None) -> Folder:
     ValueError
         If there are no classes, or a class is missing, empty or unknown.
     """
-    found = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    found = sorted(e.name for e in os.scandir(folder) if e.is_dir() and not _is_hidden(e.name))
     names = found if classes is None else list(classes)
     if len(names) < 2:
         raise ValueError(
@@ -88,8 +108,13 @@ def _pictures(folder: Path) -> list[str]:
         os.path.join(parent, name)  # noqa: PTH118 - a Path for each of a million files is slow
         for parent, _, names in os.walk(folder, followlinks=True)
         for name in names
-        if os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
+        if os.path.splitext(name)[1].lower() in SUFFIXES and not _is_hidden(name)  # noqa: PTH122
     ]
+
+
+def _is_hidden(name: str) -> bool:
+    """Return whether a name is one that file managers and notebooks leave behind."""
+    return name.startswith(".")
 
 
 def subset(labels: Sequence[int], ratio: float) -> list[int]:

@@ -4,7 +4,10 @@ Randomness is a function of (seed, epoch, place in the epoch), so it depends nei
 of reading processes nor on where a run was interrupted.
 """
 
+import os
 import random
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +22,6 @@ from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.pictures import BadPictureError, open_picture
 from skdidicm_torch.imagenet import timm_parts
 from skdidicm_torch.imagenet.processes import Place
-
-_TRIES = 20  # neighbours that may stand in for an unreadable picture
 
 Key = tuple[int, int, int]
 """Epoch, place in the epoch, and row of the data."""
@@ -46,30 +47,52 @@ class Source(NamedTuple):
 def open_source(config: RunConfig, split: str, classes: Sequence[str] | None = None) -> Source:
     """Return the pictures of a split: a folder's, or those of a reader of timm."""
     if config.reader:
-        return _from_reader(config, split)
+        return _from_reader(config, split, classes)
     found = folders.scan(folders.find_split(Path(config.data), split), classes)
-
-    def open_file(row: int) -> tuple[Any, int]:
-        return open_picture(found.files[row], found.files[row]), found.labels[row]
-
-    return Source(found.classes, found.labels, len(found.files), open_file)
+    return Source(found.classes, found.labels, len(found.files), _Files(found))
 
 
-def _from_reader(config: RunConfig, split: str) -> Source:
+class _Files:
+    """Opens the pictures of a folder; an object, since reading processes may have to pickle it."""
+
+    def __init__(self, found: folders.Folder) -> None:
+        self.found = found
+
+    def __call__(self, row: int) -> tuple[Any, int]:
+        file = self.found.files[row]
+        return open_picture(file, file), self.found.labels[row]
+
+
+class _Rows:
+    """Opens the pictures of a reader of timm, whose numbers of classes are translated."""
+
+    def __init__(self, reader: Any, translated: dict[int, int]) -> None:
+        self.reader, self.translated = reader, translated
+
+    def __call__(self, row: int) -> tuple[Any, int]:
+        file, label = self.reader[row]
+        label = self.translated.get(int(label), int(label))
+        return open_picture(file, self.reader.filename(row)), label
+
+
+def _from_reader(config: RunConfig, split: str, classes: Sequence[str] | None) -> Source:
     reader = timm_parts.open_reader(config, split)
     if not hasattr(reader, "__getitem__"):
         raise ValueError(
             f"--reader {config.reader} streams its pictures, which cannot be read by number; "
             "unpack the shards to a folder, or use a tar file or hfds/NAME."
         )
-
-    def open_row(row: int) -> tuple[Any, int]:
-        file, label = reader[row]
-        return open_picture(file, reader.filename(row)), int(label)
-
-    by_name = getattr(reader, "class_to_idx", None) or {}
-    classes = [str(name) for name in sorted(by_name, key=by_name.__getitem__)]
-    return Source(classes, None, len(reader), open_row)
+    numbers = timm_parts.class_numbers(reader)
+    names = sorted(numbers)  # timm sorts class10 behind class9, a folder does not
+    if names and classes and names != list(classes):
+        raise ValueError(
+            f"{config.data} has other classes in {split} than in train: {len(names)}, such as "
+            f"{names[0]}, against {len(classes)}, such as {classes[0]}; expected the same."
+        )
+    translated = {numbers[name]: i for i, name in enumerate(names)}
+    known = getattr(reader, "targets", None)
+    labels = None if known is None else [translated.get(int(n), int(n)) for n in known]
+    return Source(names, labels, len(reader), _Rows(reader, translated))
 
 
 class Pictures(Dataset[tuple[Any, int, list[str]]]):
@@ -82,7 +105,7 @@ class Pictures(Dataset[tuple[Any, int, list[str]]]):
         transform: timm_parts.Transform,
         *,
         seed: int,
-        replace_bad: bool | None,
+        replace_bad: bool,
     ) -> None:
         self.source, self.rows, self.transform, self.seed = source, rows, transform, seed
         self.replace_bad = replace_bad
@@ -94,19 +117,17 @@ class Pictures(Dataset[tuple[Any, int, list[str]]]):
         """Return pixels, label and the names of unreadable pictures; no pixels if not replaced."""
         epoch, place, row = key
         bad: list[str] = []
-        for i in range(_TRIES):
+        for i in range(len(self.rows) // 100 + 1):  # then there are more than may be skipped
             try:
                 picture, label = self.source.open(self.rows[(row + i) % len(self.rows)])
             except BadPictureError as error:
-                if self.replace_bad is None:
-                    raise
                 bad.append(str(error))
                 if not self.replace_bad:
                     return None, 0, bad
             else:
                 with _seeded(self.seed, epoch, place):
                     return self.transform(picture), label, bad
-        raise BadPictureError(f"{_TRIES} pictures in a row cannot be read; the last: {bad[-1]}")
+        return None, 0, bad
 
 
 class _seeded:  # noqa: N801 - used as a function
@@ -182,19 +203,57 @@ class TestOrder(Sampler[list[Key]]):
         return (batch for batch in self.batches if batch)
 
 
-def loader(
-    pictures: Pictures, order: Sampler[list[Key]], config: RunConfig, place: Place
-) -> DataLoader[Any]:
-    """Return the loader of a data set in an order."""
-    return DataLoader(
-        pictures,
-        batch_sampler=order,
-        num_workers=config.workers,
-        collate_fn=collate,
-        pin_memory=place.device.type == "cuda",
-        persistent_workers=config.workers > 0,
-        prefetch_factor=4 if config.workers else None,
-    )
+class Loader:
+    """Batches of a data set in an order, which ends at the first picture that must not be bad.
+
+    An error of a reading process would come back as a stack of text, so a sentence is handed over
+    with the batch and raised here.
+    """
+
+    def __init__(
+        self, pictures: Pictures, order: Sampler[list[Key]], config: RunConfig, place: Place
+    ) -> None:
+        self.strict = config.on_bad_image == "error"
+        self.batches: DataLoader[Any] = DataLoader(
+            pictures,
+            batch_sampler=order,
+            num_workers=config.workers,
+            collate_fn=collate,
+            pin_memory=place.device.type == "cuda",
+            persistent_workers=config.workers > 0,
+            prefetch_factor=4 if config.workers else None,
+            worker_init_fn=_leave_signals,
+        )
+
+    def __iter__(self) -> Iterator[Images]:
+        """Return the batches.
+
+        Raises
+        ------
+        BadPictureError
+            If a picture cannot be read, unless those are skipped.
+        """
+        for images in self.batches:
+            if self.strict and images.bad:
+                raise BadPictureError(images.bad[0])
+            yield images
+
+
+def _leave_signals(_: int) -> None:
+    """Let a reading process outlive signals that reach all processes: the first one saves.
+
+    Only its parent may end it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # macOS cannot tell who sends a signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 class Synthetic:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from skdidicm.core import SCHEDULES, UniformProcess
-from skdidicm.imagenet.checkpoint import Tensors, weights
+from skdidicm.imagenet.checkpoint import CheckpointError, Tensors, weights
 from skdidicm.imagenet.config import RunConfig
 from skdidicm_torch.imagenet import optimizer_state, timm_parts
 from skdidicm_torch.imagenet.data import Images
@@ -43,6 +43,8 @@ class Engine:
         if config.gradient_checkpointing:
             _checkpoint_blocks(module, config)
         if config.sync_batchnorm and place.world > 1:
+            if place.device.type == "cpu":
+                raise ValueError("--sync-batchnorm needs GPUs; leave it out on a CPU.")
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         self.module = module.to(place.device).to(memory_format=self.prepare.layout)
         self.optimizer = timm_parts.create_optimizer(config, self.module)
@@ -89,6 +91,7 @@ class Engine:
         x = self.prepare(images.pixels)
         label = images.labels.to(x.device, non_blocking=True)
         rng = generator(x.device, config.seed, *place)
+        torch.manual_seed(rng.initial_seed())  # for dropout in networks of timm
         with timm_parts.seeded(rng.initial_seed()):
             x, q_0 = self._mix(x, label)
         if config.objective == "cross-entropy":
@@ -144,8 +147,21 @@ class Engine:
 
 
 def load_weights(module: nn.Module, state: Tensors) -> None:
-    """Load weights by name from host arrays."""
-    module.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+    """Load weights by name from host arrays.
+
+    Raises
+    ------
+    CheckpointError
+        If they are not those of the module.
+    """
+    try:
+        module.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"the checkpoint's weights do not fit the network ({reason}); it is damaged, or of "
+            "another network."
+        ) from error
 
 
 def accumulation(config: RunConfig, place: Place) -> int:

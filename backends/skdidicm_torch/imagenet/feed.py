@@ -10,12 +10,12 @@ from skdidicm.imagenet.pictures import BadPictureError
 from skdidicm_torch.imagenet import timm_parts
 from skdidicm_torch.imagenet.data import (
     Images,
+    Loader,
     Pictures,
     Source,
     Synthetic,
     TestOrder,
     TrainOrder,
-    loader,
     open_source,
 )
 from skdidicm_torch.imagenet.processes import Place
@@ -55,13 +55,13 @@ class Feed:
             rows,
             timm_parts.train_transform(config),
             seed=config.seed,
-            replace_bad=True if config.on_bad_image == "skip" else None,
+            replace_bad=config.on_bad_image == "skip",
         )
         self._order = TrainOrder(
             len(rows), config.batch_size, place, seed=config.seed, repeats=config.repeats
         )
         self.n_train, self.per_epoch = len(rows), len(self._order)
-        self._train = loader(pictures, self._order, config, place)
+        self._train = Loader(pictures, self._order, config, place)
         self._test = evaluation_loader(config, place, self.classes)
 
     def train(self, epoch: int, start: int) -> Iterator[Images]:
@@ -77,25 +77,18 @@ class Feed:
             return iter((self._synthetic.batch,))
         return iter(self._test)
 
-    def check_bad(self) -> list[str]:
-        """Return what could not be read so far, over all processes.
-
-        Raises
-        ------
-        BadPictureError
-            If that is more than 1% of the training images.
-        """
-        names = list(dict.fromkeys(n for found in self.place.gather(list(self.bad)) for n in found))
-        if len(names) > _BAD_SHARE * self.n_train:
-            raise BadPictureError(
-                f"{len(names)} of {self.n_train} training pictures cannot be read, more than 1%: "
-                f"{'; '.join(names[:_LISTED])} ... Mend the data; skdidicm check-data lists them."
-            )
+    def gather_bad(self) -> list[str]:
+        """Return what could not be read so far, over all processes; check that it is little."""
+        found = self.place.gather(list(self.bad))
+        names = list(dict.fromkeys(name for one in found for name in one))
+        check_share(names, self.n_train, "training")
         return names
 
-    def _noting_bad(self, batches: Any) -> Iterator[Images]:
+    def _noting_bad(self, batches: Loader) -> Iterator[Images]:
         for images in batches:
-            self.bad.update(dict.fromkeys(images.bad))
+            if images.bad:
+                self.bad.update(dict.fromkeys(images.bad))
+                check_share(list(self.bad), self.n_train, "training")
             yield images
 
     def _rows(self, source: Source) -> list[int]:
@@ -117,17 +110,31 @@ class Feed:
             )
 
 
+def check_share(bad: list[str], n: int, kind: str) -> None:
+    """Check that no more pictures were skipped than may be.
+
+    Raises
+    ------
+    BadPictureError
+        If it is more than 1%.
+    """
+    if len(bad) > _BAD_SHARE * n:
+        raise BadPictureError(
+            f"{len(bad)} of {n} {kind} pictures cannot be read, more than 1%: "
+            f"{'; '.join(bad[:_LISTED])} ... Mend the data; skdidicm check-data lists them."
+        )
+
+
 def evaluation_loader(
     config: RunConfig, place: Place, classes: list[str], corrupt: Corruption | None = None
 ) -> Any:
     """Return the loader of this process's share of the validation images."""
     source = open_source(config, "val", classes)
-    skip = config.on_bad_image == "skip"
     pictures = Pictures(
         source,
         range(source.n),
         timm_parts.evaluation_transform(config, corrupt),
         seed=config.seed,
-        replace_bad=False if skip else None,
+        replace_bad=False,
     )
-    return loader(pictures, TestOrder(source.n, config.batch_size, place), config, place)
+    return Loader(pictures, TestOrder(source.n, config.batch_size, place), config, place)

@@ -52,7 +52,8 @@ def unpack(optimizer: torch.optim.Optimizer, tensors: Tensors, plain: dict[str, 
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     for weight, values in optimizer.state.items():
         for name, value in values.items():
-            if value.shape == weight.shape:  # the memory layout decides the order of sums
+            # The memory layout decides the order of sums.
+            if isinstance(value, Tensor) and value.shape == weight.shape:
                 values[name] = torch.empty_like(weight).copy_(value)
 
 

@@ -1,8 +1,12 @@
 """Signals: a run that is asked to end saves first."""
 
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+_SAME_PRESS = 1.0
+"""Seconds: Ctrl-C reaches a process twice under torchrun, by the terminal and by torchrun."""
 
 
 class Interrupted(SystemExit):
@@ -17,6 +21,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal = 0
+        self._since = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -34,6 +39,8 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _remember(self, number: int, _: FrameType | None) -> None:
-        if self.signal == signal.SIGINT == number:
+        now = time.monotonic()
+        if self.signal == signal.SIGINT == number and now - self._since > _SAME_PRESS:
             raise KeyboardInterrupt
+        self._since = now
         self.signal = number

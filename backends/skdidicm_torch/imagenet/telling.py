@@ -78,7 +78,9 @@ def forget_after(folder: Path, update: int) -> None:
     if path.is_file():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if line.endswith("\n") and _update(line) <= update]
-        path.write_text("".join(kept), encoding="utf-8")
+        partial = path.with_name(f".{LOG}.partial")
+        partial.write_text("".join(kept), encoding="utf-8")
+        partial.replace(path)
 
 
 def _update(line: str) -> float:

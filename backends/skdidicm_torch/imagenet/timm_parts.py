@@ -5,6 +5,7 @@ No other module imports timm.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import timm
 import torch
 from timm.data import Mixup, create_transform
 from timm.data.readers import create_reader
+from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 from skdidicm.core.arrays import one_hot
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.corruptions import Corruption
+from skdidicm.imagenet.folder import find_tars
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's pixels in [0, 1]."""
@@ -29,16 +32,22 @@ Transform = Callable[[Any], Any]
 
 def train_transform(config: RunConfig) -> Transform:
     """Return the random change from a PIL picture to pixels, uint8 (3, h, w)."""
-    transform: Transform = create_transform(
-        config.resolution,
-        is_training=True,
-        scale=(config.min_crop, 1.0),
-        color_jitter=config.color_jitter,
-        auto_augment=config.auto_augment or None,
-        interpolation="random",
-        re_prob=0.0,
-        normalize=False,
-    )
+    try:
+        transform: Transform = create_transform(
+            config.resolution,
+            is_training=True,
+            scale=(config.min_crop, 1.0),
+            color_jitter=config.color_jitter,
+            auto_augment=config.auto_augment or None,
+            interpolation="random",
+            re_prob=0.0,
+            normalize=False,
+        )
+    except (AssertionError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"--auto-augment is {config.auto_augment!r}; expected a policy as timm spells it, such "
+            "as rand-m7-mstd0.5-inc1."
+        ) from error
     return transform
 
 
@@ -62,9 +71,19 @@ def evaluation_transform(config: RunConfig, corrupt: Corruption | None = None) -
 
 
 def open_reader(config: RunConfig, split: str) -> Any:
-    """Return timm's reader of a source other than a folder."""
-    name = "" if config.reader == "tar" else config.reader
-    return create_reader(name, root=config.data, split=split, is_training=split == "train")
+    """Return timm's reader of a source other than a folder of pictures."""
+    if config.reader == "tar":
+        return ReaderImageInTar(str(find_tars(Path(config.data), split)), cache_tarinfo=False)
+    return create_reader(config.reader, root=config.data, split=split, is_training=split == "train")
+
+
+def class_numbers(reader: Any) -> dict[str, int]:
+    """Return the number of every class that a reader of timm names."""
+    for attribute in ("class_to_idx", "class_name_to_idx"):
+        found = getattr(reader, attribute, None)
+        if found:
+            return {str(name): int(number) for name, number in found.items()}
+    return {}
 
 
 def mixer(config: RunConfig, n_classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -106,13 +125,19 @@ def create_optimizer(config: RunConfig, module: nn.Module) -> torch.optim.Optimi
     options: dict[str, Any] = {}
     if clips_itself(config):
         options["max_grad_norm"] = config.max_grad_norm or None
-    optimizer: torch.optim.Optimizer = create_optimizer_v2(
-        module,
-        opt=config.optimizer,
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        **options,
-    )
+    try:
+        optimizer: torch.optim.Optimizer = create_optimizer_v2(
+            module,
+            opt=config.optimizer,
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            **options,
+        )
+    except (AssertionError, ValueError) as error:
+        raise ValueError(
+            f"--optimizer is {config.optimizer!r}; expected one of timm, such as lamb, adamw or "
+            f"sgd ({error})."
+        ) from error
     return optimizer
 
 

@@ -1,10 +1,9 @@
 """The run: epochs, evaluations and checkpoints."""
 
-import itertools
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ import torch
 
 from skdidicm.core import SCHEDULES, UniformProcess
 from skdidicm.imagenet import checkpoint as files
-from skdidicm.imagenet.config import FREE, RunConfig
+from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.corruptions import Corruption
-from skdidicm_torch.imagenet.data import Images
 from skdidicm_torch.imagenet.engine import Engine, accumulation, load_weights
 from skdidicm_torch.imagenet.evaluation import evaluate as evaluate_batches
-from skdidicm_torch.imagenet.feed import Feed, evaluation_loader
+from skdidicm_torch.imagenet.feed import Feed, check_share, evaluation_loader
+from skdidicm_torch.imagenet.interval import Interval
 from skdidicm_torch.imagenet.model import create_model
 from skdidicm_torch.imagenet.preparation import Preparation
 from skdidicm_torch.imagenet.processes import Place, joined
@@ -40,19 +39,21 @@ def train(config: RunConfig, folder: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        `metrics` of the last evaluation, `classes`, the `checkpoint` to export, and `first`:
-        whether this process is the one that writes.
+        `first`: whether this process is the one that writes; and there the `checkpoint` to
+        export, which is the last, its `metrics`, and `classes`.
     """
     with joined(config.device) as place, StopRequest() as stop:
         run = Run(config, folder, place, stop)
         with run.teller:
-            metrics = run.go()
-        best = folder / files.FOLDER / files.BEST
+            run.go()
+        if not place.first:
+            return {"first": False}
+        exported = files.locate(folder)
         return {
-            "metrics": metrics,
+            "metrics": run.figures_of(exported),
             "classes": run.feed.classes,
-            "checkpoint": str(best),
-            "first": place.first,
+            "checkpoint": str(exported),
+            "first": True,
         }
 
 
@@ -73,19 +74,23 @@ class Run:
         n_updates = config.epochs * self.per_epoch
         self.teller = Teller(config, folder, n_updates, first=place.first)
         self.history: list[dict[str, Any]] = []
-        self.best = -math.inf
+        self.best, self.is_best = -math.inf, False
         self._saved = time.monotonic()
         self._new_epoch()
 
-    def go(self) -> dict[str, Any]:
-        """Run to the end and return the last figures."""
+    def go(self) -> None:
+        """Run to the end; an epoch counts as done when its row is in the history."""
         self._resume()
         last = min(self.config.epochs, self.config.stop_epoch or self.config.epochs)
-        metrics: dict[str, Any] = {}
-        for epoch in range(self.engine.update // self.per_epoch, last):
+        for epoch in range(len(self.history), last):
             self._train_epoch(epoch)
-            metrics = self._end_epoch(epoch)
-        return metrics or (self.history[-1].get("figures", {}) if self.history else {})
+            self._end_epoch(epoch)
+
+    def figures_of(self, path: Path) -> dict[str, Any]:
+        """Return the figures of a checkpoint of this run: those of its last evaluation."""
+        rows = files.read_values(path)["history"] or self.history
+        found: list[dict[str, Any]] = [row["figures"] for row in rows if "figures" in row]
+        return found[-1] if found else {}
 
     def _new_epoch(self) -> None:
         self.loss = torch.zeros(2, device=self.place.device)
@@ -105,19 +110,14 @@ class Run:
             self._save_if_asked()
         self._end_interval(since)
 
-    def _end_interval(self, since: "Interval") -> "Interval":
+    def _end_interval(self, since: Interval) -> Interval:
         self.seconds += since.seconds
         self.waited += since.waited
         return Interval(self.engine.update)
 
-    def _tell(self, epoch: int, since: "Interval", loss: Any) -> None:
+    def _tell(self, epoch: int, since: Interval, loss: Any) -> None:
         value = float(loss)
-        if not math.isfinite(value):
-            raise NonFiniteLossError(
-                f"the loss became {value} before update {self.engine.update} in epoch {epoch + 1}; "
-                "the last checkpoint is sound. Try a smaller --learning-rate, or --precision "
-                "float32."
-            )
+        self._check_finite(value, "the loss")
         n = (self.engine.update - since.update) * self.config.global_batch
         self.teller.updates(
             {
@@ -130,6 +130,20 @@ class Run:
                 "memory_gib": _memory(self.place.device),
             }
         )
+
+    def _check_finite(self, value: float, what: str) -> None:
+        if not math.isfinite(value):
+            raise NonFiniteLossError(
+                f"{what} became {value} before update {self.engine.update} in epoch "
+                f"{len(self.history) + 1}; the last checkpoint is sound. Try a smaller "
+                "--learning-rate, or --precision float32."
+            )
+
+    def _check_sound(self, loss: torch.Tensor) -> None:
+        """Check before a checkpoint is written that it can be gone on from."""
+        self._check_finite(float(loss[0]), "the loss")
+        parameters = [weight.detach().sum() for weight in self.engine.module.parameters()]
+        self._check_finite(float(torch.stack(parameters).sum()), "a weight")
 
     def _save_if_asked(self) -> None:
         """Save if the time has come, and end if a signal asks for it; all processes agree."""
@@ -146,8 +160,8 @@ class Run:
             self.teller.say(f"saved after update {self.engine.update}; the same command resumes.")
             raise Interrupted(asked[0])
 
-    def _end_epoch(self, epoch: int) -> dict[str, Any]:
-        bad = self.feed.check_bad()
+    def _end_epoch(self, epoch: int) -> None:
+        bad = self.feed.gather_bad()
         total = self.place.sum(self.loss.clone())
         row: dict[str, Any] = {
             "epoch": epoch + 1,
@@ -172,10 +186,15 @@ class Run:
         self._save(best=better)
         if self.place.first:
             self._write_history()
-            if bad:
-                (self.folder / BAD_IMAGES).write_text("\n".join(bad) + "\n", encoding="utf-8")
+            self._list_bad(bad)
         self.teller.epoch(row)
-        return figures
+
+    def _list_bad(self, bad: list[str]) -> None:
+        """Add to the list of unreadable pictures what an earlier part of the run has not met."""
+        path = self.folder / BAD_IMAGES
+        known = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        if set(bad) - set(known):
+            path.write_text("".join(f"{n}\n" for n in dict.fromkeys(known + bad)), "utf-8")
 
     def _evaluate(self) -> tuple[dict[str, Any], list[str]]:
         engine = self.engine
@@ -188,19 +207,23 @@ class Run:
             engine.prepare,
             self.place,
         )
-        return figures, [name for names in self.place.gather(bad) for name in names]
+        unread = [name for names in self.place.gather(bad) for name in names]
+        check_share(unread, figures["n_images"] + len(unread), "validation")
+        return figures, unread
 
     def _save(self, *, best: bool = False) -> None:
         loss = self.place.sum(self.loss.clone())
+        self._check_sound(loss)
         if self.place.first:
             tensors, values = self.engine.pack()
-            tensors["epoch_loss"] = loss.cpu().numpy()
+            tensors[files.LOSS] = loss.cpu().numpy()
             values |= {
                 "config": self.config.plain(),
                 "classes": self.feed.classes,
                 "world": self.place.world,
                 "history": self.history,
                 "best": self.best if math.isfinite(self.best) else None,
+                "is_best": best,
                 "seconds": [self.seconds, self.waited],
             }
             path = files.path_of(self.folder, self.engine.update)
@@ -212,59 +235,58 @@ class Run:
         self.place.wait()
 
     def _resume(self) -> None:
-        if self.config.resume == "never":
-            return
-        chosen = self.config.resume
-        path = files.newest(self.folder) if chosen == "auto" else Path(chosen)
+        path = self._start()
+        if path is not None:
+            self._restore(path)
+        if self.config.resume != "auto":
+            self.place.wait()  # until all have read what is renamed here
+            aside = files.set_aside(self.folder) if self.place.first else None
+            if aside is not None:
+                self.teller.say(f"earlier checkpoints are now in {aside}")
+        if self.place.first:
+            forget_after(self.folder, self.engine.update)
+            self._write_history()
+            if path is None:
+                (self.folder / BAD_IMAGES).unlink(missing_ok=True)
         if path is None:
             return
-        saved = files.read(path)
-        _check_same(self.config, saved.values["config"], path)
+        if self.config.resume != "auto":
+            self.best = -math.inf  # there is no best.safetensors any more
+            self._save()
+        elif self.is_best and self.place.first:  # unless the last run was killed just before that
+            files.mark_best(self.folder, path)
+        self.teller.say(f"going on after update {self.engine.update} from {path}")
+
+    def _start(self) -> Path | None:
+        """Return the checkpoint to go on from."""
+        if self.config.resume == "never":
+            return None
+        if self.config.resume != "auto":
+            return Path(self.config.resume)
+        path = files.newest(self.folder)
+        if len({path and path.name for path in self.place.gather(path)}) > 1:
+            raise ValueError(
+                f"the processes do not see the same checkpoints in {self.folder}; expected an "
+                "--output that all machines share."
+            )
+        return path
+
+    def _restore(self, path: Path) -> None:
+        saved = files.read_run(path)
+        files.check_same(self.config, saved.values["config"], path)
         if saved.values["classes"] != self.feed.classes:
             raise ValueError(f"{path} was trained on other classes than {self.config.data} has.")
         self.engine.unpack(saved.tensors, saved.values)
         self.history = saved.values["history"]
         self.best = -math.inf if saved.values["best"] is None else saved.values["best"]
+        self.is_best = bool(saved.values.get("is_best"))
         self.seconds, self.waited = saved.values["seconds"]
         if self.place.first:
-            self.loss = torch.from_numpy(saved.tensors["epoch_loss"]).to(self.place.device)
-            forget_after(self.folder, self.engine.update)
-            self._write_history()
-        self.teller.say(f"going on after update {self.engine.update} from {path}")
+            self.loss = torch.from_numpy(saved.tensors[files.LOSS]).to(self.place.device)
 
     def _write_history(self) -> None:
         lines = [json.dumps(row) + "\n" for row in self.history]
         (self.folder / HISTORY).write_text("".join(lines), encoding="utf-8")
-
-
-class Interval:
-    """Time since an update, and how much of it was waiting for data."""
-
-    def __init__(self, update: int) -> None:
-        self.update, self._start, self.waited = update, time.perf_counter(), 0.0
-
-    @property
-    def seconds(self) -> float:
-        """Seconds so far."""
-        return time.perf_counter() - self._start
-
-    def wait(self, batches: Iterator[Images], n: int) -> list[Images]:
-        """Return the next n batches."""
-        start = time.perf_counter()
-        group = list(itertools.islice(batches, n))
-        self.waited += time.perf_counter() - start
-        return group
-
-
-def _check_same(config: RunConfig, saved: Mapping[str, Any], path: Path) -> None:
-    now = config.plain()
-    changed = [k for k in now if k not in FREE and k in saved and saved[k] != now[k]]
-    if changed:
-        listed = ", ".join(f"{k} {saved[k]!r} -> {now[k]!r}" for k in changed)
-        raise ValueError(
-            f"{path} was written with other settings ({listed}); use those, or another --output, "
-            "or --resume never."
-        )
 
 
 def _memory(device: torch.device) -> float:

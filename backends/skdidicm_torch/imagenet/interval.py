@@ -1,0 +1,26 @@
+"""Time between two reports of a run, and how much of it was waiting for data."""
+
+import itertools
+import time
+from collections.abc import Iterator
+
+from skdidicm_torch.imagenet.data import Images
+
+
+class Interval:
+    """Time since an update, and how much of it was waiting for data."""
+
+    def __init__(self, update: int) -> None:
+        self.update, self._start, self.waited = update, time.perf_counter(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.perf_counter() - self._start
+
+    def wait(self, batches: Iterator[Images], n: int) -> list[Images]:
+        """Return the next n batches."""
+        start = time.perf_counter()
+        group = list(itertools.islice(batches, n))
+        self.waited += time.perf_counter() - start
+        return group

@@ -1,0 +1,108 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skdidicm.imagenet.folder import find_split, find_tars, scan, subset
+
+
+def make(root, tree):
+    for name in tree:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            path.touch()
+        else:
+            path.mkdir()
+    return root
+
+
+def names(folder, found):
+    return [os.path.relpath(file, folder) for file in found.files]
+
+
+def test_classes_are_folders_and_pictures_may_lie_deeper(tmp_path):
+    make(tmp_path, ["b/2.png", "b/deep/er/1.JPEG", "a/x.webp", "a/notes.txt", "LICENSE"])
+    found = scan(tmp_path)
+    assert found.classes == ["a", "b"]
+    assert names(tmp_path, found) == ["a/x.webp", "b/2.png", "b/deep/er/1.JPEG"]
+    assert found.labels == [0, 1, 1]
+
+
+def test_what_file_managers_leave_behind_is_neither_class_nor_picture(tmp_path):
+    make(tmp_path, ["a/1.png", "b/1.png", "b/._1.png", ".ipynb_checkpoints/1.png"])
+    found = scan(tmp_path)
+    assert names(tmp_path, found) == ["a/1.png", "b/1.png"]
+
+
+def test_class_folders_may_be_links(tmp_path):
+    make(tmp_path, ["real/1.png", "split/a/1.png"])
+    (tmp_path / "split/b").symlink_to(tmp_path / "real")
+    assert scan(tmp_path / "split").labels == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        (["a/1.png"], "holds 1 class folders; expected at least two"),
+        (["1.png"], "holds 0 class folders"),
+        (["a/1.png", "b/"], "has no pictures of b; every class needs a folder"),
+        (["a/1.png", "b/1.txt"], "has no pictures of b;"),
+        ([f"{c}/" for c in "abcdefg"], "has no pictures of a, b, c, d, e and 2 more;"),
+    ],
+)
+def test_a_folder_without_enough_pictures_says_what_it_lacks(tmp_path, tree, words):
+    make(tmp_path, tree)
+    with pytest.raises(ValueError, match="class") as raised:
+        scan(tmp_path)
+    assert str(raised.value).startswith(f"{tmp_path} {words}")
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        (["a/1.png"], "has no pictures of b;"),
+        (["a/1.png", "b/"], "has no pictures of b;"),
+        (["a/1.png", "b/1.png", "c/1.png"], "that the training data lack: c;"),
+    ],
+)
+def test_validation_data_have_the_classes_of_the_training_data(tmp_path, tree, words):
+    make(tmp_path, tree)
+    with pytest.raises(ValueError, match="class") as raised:
+        scan(tmp_path, ["a", "b"])
+    assert words in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["val", "validation", "test"])
+def test_the_split_may_have_any_of_its_usual_names(tmp_path, name):
+    make(tmp_path, [f"{name}/", "other.tar"])
+    assert find_split(tmp_path, "val") == tmp_path / name
+    with pytest.raises(FileNotFoundError, match="has no folder train or training; expected"):
+        find_split(tmp_path, "train")
+
+
+def test_tar_files_are_one_of_a_split_or_one_of_every_class(tmp_path):
+    make(tmp_path, ["train.tar", "val/a.tar", "val/b.tar"])
+    assert find_tars(tmp_path, "train") == tmp_path / "train.tar"
+    assert find_tars(tmp_path, "val") == tmp_path / "val"
+    with pytest.raises(FileNotFoundError, match=r"has no train\.tar or training\.tar; expected"):
+        find_tars(Path("nowhere"), "train")
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 0.9])
+def test_a_subset_is_the_first_of_a_permutation_of_every_class(rng, ratio):
+    labels = rng.permutation(np.repeat(np.arange(5), [8, 11, 1, 40, 13]))
+    rows = subset(labels, ratio)
+    assert rows == sorted(set(rows))
+    counts = np.bincount(labels[rows], minlength=5)
+    np.testing.assert_array_equal(
+        counts, [max(1, int(n * ratio)) for n in np.bincount(labels, minlength=5)]
+    )
+    assert rows == subset(labels, ratio)
+
+
+def test_a_smaller_subset_lies_in_a_larger_one():
+    labels = np.repeat(np.arange(4), 20)
+    quarter, half = (set(subset(labels, ratio)) for ratio in (0.25, 0.5))
+    assert quarter < half < set(subset(labels, 1))

@@ -1,0 +1,144 @@
+import io
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+
+from skdidicm.imagenet.pictures import MAX_PIXELS, BadPictureError, open_picture
+
+Image = pytest.importorskip("PIL.Image")
+
+RAMP = np.linspace(0, 255, 12 * 20).astype(np.uint8).reshape(12, 20)
+COLOURS = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], axis=2)
+
+
+def opened(picture, kind, **options):
+    """Write a picture to memory and return it as the trainer reads it, as an array."""
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return np.asarray(read(file.getvalue()))
+
+
+def read(content):
+    picture = open_picture(io.BytesIO(content), "a.file")
+    assert picture.mode == "RGB"
+    return picture
+
+
+def jpeg(**options):
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def test_rgb_is_read_as_it_is():
+    np.testing.assert_array_equal(opened(Image.fromarray(COLOURS), "PNG"), COLOURS)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_grey_of_16_bits_keeps_its_upper_eight(kind):
+    deep = RAMP.astype(np.uint16) * 256 + 77
+    found = opened(Image.fromarray(deep), kind)
+    np.testing.assert_array_equal(found, np.repeat(RAMP[:, :, None], 3, axis=2))
+
+
+def test_grey_and_black_and_white_become_equal_channels():
+    np.testing.assert_array_equal(opened(Image.fromarray(RAMP), "PNG"), np.stack([RAMP] * 3, 2))
+    found = opened(Image.fromarray(RAMP > 100), "PNG")
+    np.testing.assert_array_equal(found, np.stack([(RAMP > 100) * 255] * 3, 2))
+
+
+def test_cmyk_becomes_the_colours_that_it_prints():
+    flat = np.full((16, 16, 4), (0, 255, 255, 0), np.uint8)  # magenta and yellow ink: red
+    found = opened(Image.fromarray(flat, "CMYK"), "JPEG", quality=100)
+    assert np.abs(found.astype(int) - (255, 0, 0)).max() <= 4
+
+
+def test_a_palette_with_transparency_becomes_its_colours():
+    palette = Image.fromarray((np.arange(16).reshape(4, 4) % 2).astype(np.uint8), "P")
+    palette.putpalette([200, 10, 20, 30, 40, 250])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # PIL warns where transparency is dropped carelessly
+        found = opened(palette, "PNG", transparency=bytes([128, 255]))
+    assert {tuple(pixel) for pixel in found.reshape(-1, 3)} == {(200, 10, 20), (30, 40, 250)}
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_dropped(mode):
+    picture = Image.fromarray(COLOURS).convert(mode)
+    picture.putalpha(100)
+    expected = np.asarray(Image.fromarray(COLOURS).convert("L" if mode == "LA" else "RGB"))
+    if mode == "LA":
+        expected = np.stack([expected] * 3, 2)
+    np.testing.assert_array_equal(opened(picture, "PNG"), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "I;16"])
+@pytest.mark.parametrize(("orientation", "turn"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+def test_a_picture_is_upright_whatever_its_mode(mode, orientation, turn):
+    if mode == "I;16":
+        stored = Image.fromarray(RAMP.astype(np.uint16) * 256)
+    else:
+        stored = Image.fromarray(RAMP).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    found = opened(stored, "PNG", exif=exif.tobytes())
+    np.testing.assert_array_equal(found[..., 0], np.rot90(RAMP, turn))
+
+
+def test_the_first_frame_of_an_animation_is_taken():
+    frames = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (10, 200)]
+    found = opened(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert (found == 10).all()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.99])
+def test_a_truncated_picture_is_bad(share):
+    content = jpeg(quality=95)
+    with pytest.raises(BadPictureError, match="^a.file cannot be read as a picture"):
+        read(content[: int(len(content) * share)])
+
+
+def test_a_truncated_png_is_bad():
+    file = io.BytesIO()
+    Image.fromarray(COLOURS).save(file, "PNG")
+    with pytest.raises(BadPictureError, match="--on-bad-image skip"):
+        read(file.getvalue()[:-40])
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, this is text", b"\xff\xd8\xff", bytes(1000)])
+def test_what_is_no_picture_is_bad(content):
+    with pytest.raises(BadPictureError, match="^a.file cannot be read as a picture") as raised:
+        read(content)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("file", ["none.png", "."])
+def test_what_is_no_file_is_bad(tmp_path, file):
+    with pytest.raises(BadPictureError, match="cannot be read as a picture"):
+        open_picture(str(tmp_path / file), "a.file")
+
+
+def bomb(width, height):
+    """Return a PNG file that claims a size and holds hardly a pixel."""
+
+    def chunk(kind, content):
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes(1000))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("side", [12_000, 20_000, 2**30])
+def test_a_decompression_bomb_is_bad_and_not_opened(side):
+    with pytest.raises(BadPictureError, match="^a.file ") as raised:
+        read(bomb(side, side))
+    assert side * side > MAX_PIXELS
+    assert any(word in str(raised.value) for word in ("bomb", "fill the memory"))
