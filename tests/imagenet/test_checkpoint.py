@@ -129,7 +129,7 @@ def test_a_folder_keeps_its_last_checkpoints_and_the_best(tmp_path):
         "update-000000100.safetensors",
     ]
     assert files.locate(tmp_path) == files.path_of(tmp_path, 100)
-    assert files.read_values(files.locate(tmp_path))["update"] == 5
+    assert files.read_values(tmp_path / files.FOLDER / files.BEST)["update"] == 5
 
 
 def test_the_best_is_a_copy_where_files_cannot_be_linked(tmp_path, monkeypatch):
@@ -137,7 +137,7 @@ def test_the_best_is_a_copy_where_files_cannot_be_linked(tmp_path, monkeypatch):
     monkeypatch.setattr(files.os, "link", lambda *_: (_ for _ in ()).throw(OSError("no links")))
     for update in (5, 10):
         files.mark_best(tmp_path, files.path_of(tmp_path, update))
-        assert files.read_values(files.locate(tmp_path))["update"] == update
+        assert files.read_values(tmp_path / files.FOLDER / files.BEST)["update"] == update
 
 
 def test_marking_the_best_twice_leaves_nothing_behind(tmp_path):

@@ -230,7 +230,7 @@ def test_weights_of_another_network_end_with_a_sentence(settings):
     ("changes", "words"),
     [
         ({"batch_size": 15}, "--global-batch 32 is no multiple of 15 images on 1 devices"),
-        ({"model": "resnet1"}, "--model is 'resnet1'; expected didirn18"),
+        ({"model": "resnet1"}, "timm has no network 'resnet1'; expected"),
         ({"precision": "int8"}, "--precision is 'int8'; expected float32, bfloat16, float16."),
         ({"precision": "float16"}, "--precision float16 needs a GPU; on a CPU use float32"),
         ({"conditioning": "arms"}, "conditioning is 'arms'; expected one of"),
