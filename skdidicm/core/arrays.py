@@ -25,6 +25,8 @@ def namespace(*arrays: Array) -> Any:
 def like(value: Array, other: Array) -> Array:
     """Return `value` as an array with the dtype and on the device of `other`."""
     xp = namespace(other)
+    if isinstance(value, np.generic):
+        value = value.item()  # torch would take it for an array that it may share
     if is_array_api_obj(value) and namespace(value) is xp:
         return xp.astype(value, other.dtype, copy=False)
     return xp.asarray(value, dtype=other.dtype, device=device_of(other), copy=True)

@@ -67,8 +67,8 @@ def test_the_last_law_is_that_of_the_cores_sampler(parts, settings, alone, solve
     )
     path = laws(made, [batch])[0]
     assert path.shape == (16, 5, K)
-    np.testing.assert_allclose(path[:, 0], 1 / K)
-    np.testing.assert_allclose(path[:, -1], expected, atol=1e-4)
+    np.testing.assert_allclose(path[:, 0], 1 / K, rtol=1e-6)
+    np.testing.assert_allclose(path[:, -1], 0.999 * expected + 0.001 / K, atol=1e-4)
 
 
 @pytest.mark.parametrize("changes", [{}, {"sampler": "cl"}, {"objective": "cross-entropy"}])

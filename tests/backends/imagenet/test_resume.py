@@ -95,7 +95,7 @@ def test_a_run_that_is_killed_at_random_moments_ends_the_same(
         if done + moment < 16:
             run.after(f"update {done + moment}/16")
             signal.sigtimedwait([], rng.uniform(0, 0.3))
-        run.kill_group(signal.SIGKILL)
+        run.kill(signal.SIGKILL)
         assert run.wait() in (0, -signal.SIGKILL), run.text
         if files.newest(tmp_path):  # every checkpoint that is there is whole
             for path in (tmp_path / files.FOLDER).glob("*.safetensors"):
