@@ -18,6 +18,7 @@ COMMANDS = [
     ["predict"],
     ["info"],
     ["backends"],
+    ["check-data"],
 ]
 
 
