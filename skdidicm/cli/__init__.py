@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from skdidicm.cli import train
+from skdidicm.cli import reproduce, train
 from skdidicm.cli.check_data import check_data
 from skdidicm.cli.console import SentenceGroup, print_version
 from skdidicm.cli.evaluate import evaluate
@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(train.app, name="train")
+app.add_typer(reproduce.app, name="reproduce")
 for command in (evaluate, predict, info, backends, check_data):
     app.command()(command)
 

@@ -54,7 +54,6 @@ def train(
     Under torchrun it uses every device: torchrun --nproc-per-node=8 -m skdidicm train imagenet ...
     """
     from skdidicm.imagenet.recipes import resolve
-    from skdidicm.imagenet.trainer import get_trainer
 
     resolved = resolve(given(settings), config)
     if dry_run:
@@ -63,11 +62,18 @@ def train(
     if not resolved.config.data:
         raise ValueError("--data is missing; expected a folder with train/ and val/, or synthetic.")
     folder = output or runs.default_folder("imagenet")
-    trainer = get_trainer(resolved.config.backend)
-    _write_config(folder, resolved)
-    result = trainer.train(resolved.config, folder)
+    result = run(resolved, folder)
     if result["first"]:
         _finish(folder, resolved.config, result, json=json)
+
+
+def run(resolved: Any, folder: Path) -> dict[str, Any]:
+    """Train, or go on, in a run folder; return what the trainer returns."""
+    from skdidicm.imagenet.trainer import get_trainer
+
+    trainer = get_trainer(resolved.config.backend)
+    _write_config(folder, resolved)
+    return trainer.train(resolved.config, folder)
 
 
 def _write_config(folder: Path, resolved: Any) -> None:
@@ -79,10 +85,21 @@ def _write_config(folder: Path, resolved: Any) -> None:
 
 
 def _finish(folder: Path, config: Any, result: dict[str, Any], *, json: bool) -> None:
-    """Write metrics.json and model.skd, and tell."""
-    from importlib.metadata import version
-
+    """Write model.skd and metrics.json, and tell."""
     from skdidicm.imagenet.export import export_model
+
+    export_model(result["checkpoint"], config, folder / runs.MODEL)
+    details = write_metrics(folder, config, result)
+    if json:
+        print_json({"output": str(folder), **details})
+    else:
+        print_scores(f"imagenet, {result['metrics']['n_images']} images", result["metrics"])
+    say(f"Written to {folder}")
+
+
+def write_metrics(folder: Path, config: Any, result: dict[str, Any]) -> dict[str, Any]:
+    """Write metrics.json, and return what is in it."""
+    from importlib.metadata import version
 
     details = {
         "skdidicm": version("skdidicm"),
@@ -93,13 +110,8 @@ def _finish(folder: Path, config: Any, result: dict[str, Any], *, json: bool) ->
         "crop": config.crop,
         "metrics": result["metrics"],
     }
-    export_model(result["checkpoint"], config, folder / runs.MODEL)
     (folder / runs.METRICS).write_text(json_text.dumps(details, indent=2) + "\n", encoding="utf-8")
-    if json:
-        print_json({"output": str(folder), **details})
-    else:
-        print_scores(f"imagenet, {result['metrics']['n_images']} images", result["metrics"])
-    say(f"Written to {folder}")
+    return details
 
 
 def _print_settings(resolved: Any, *, json: bool) -> None:

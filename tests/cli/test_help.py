@@ -19,6 +19,8 @@ COMMANDS = [
     ["info"],
     ["backends"],
     ["check-data"],
+    ["reproduce"],
+    ["reproduce", "table1"],
 ]
 
 
