@@ -71,7 +71,7 @@ def finished(folder: Path, resolved: "Resolved") -> bool:
 
 def last_epoch(settings: Mapping[str, Any]) -> int:
     """Return the epoch after which a run ends."""
-    return min(settings["epochs"], settings["stop_epoch"] or settings["epochs"])
+    return int(min(settings["epochs"], settings["stop_epoch"] or settings["epochs"]))
 
 
 def details(folder: Path) -> "dict[str, Any] | None":

@@ -150,11 +150,16 @@ def gather_facts(found: Iterable[Mapping[str, Any]]) -> "Facts":
         n_classes=len(first["class_names"]),
         n_train=n_train,
         n_val=n_val,
-        model=settings["model"],
-        epochs=last_epoch(settings),
-        sampler=f"{settings['sampler']}, {settings['steps']} steps",
+        model=_every(said["settings"]["model"] for said in every),
+        epochs=_every(last_epoch(said["settings"]) for said in every),
+        sampler=_every("{sampler}, {steps} steps".format(**said["settings"]) for said in every),
         is_imagenet=is_imagenet(first["class_names"], n_train, n_val),
     )
+
+
+def _every(values: Iterable[object]) -> str:
+    """Return all different values: cells of one table may differ, but it has to say so."""
+    return " and ".join(dict.fromkeys(map(str, values)))
 
 
 def _count_training(settings: Mapping[str, Any]) -> int | None:
@@ -175,7 +180,7 @@ def _draw(rows: Sequence["Row"], facts: "Facts", path: Path) -> None:
     from skdidicm.plotting.comparison import draw_comparison
 
     what = "ImageNet-1k" if facts.is_imagenet else f"not ImageNet-1k, but {facts.data}"
-    title = f"{what}: {facts.n_classes} classes, {facts.model}, {facts.epochs} epochs"
+    title = f"{what}: {facts.n_classes} classes, {facts.model}, epochs: {facts.epochs}"
     draw_comparison(rows, title).savefig(path, dpi=120)
 
 

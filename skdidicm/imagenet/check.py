@@ -81,7 +81,8 @@ def scan_tree(root: Path) -> Tree:
             folder = find_split(root, split)
         except FileNotFoundError:
             continue
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        found = (entry.name for entry in os.scandir(folder) if entry.is_dir())
+        names = sorted(name for name in found if not name.startswith("."))
         splits[split] = {name: sorted(pictures_below(folder / name)) for name in names}
     if not splits:
         find_split(root, "train")

@@ -93,9 +93,9 @@ def _fits(cell: Cell, parts: Sequence[str]) -> bool:
     )
 
 
-def _equal(value: int | float | str, text: str) -> bool:
+def _equal(value: object, text: str) -> bool:
     try:
-        return text == value if isinstance(value, str) else float(text) == value
+        return text == value or float(text) == value
     except ValueError:
         return False
 

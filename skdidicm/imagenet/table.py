@@ -35,7 +35,7 @@ class Facts(NamedTuple):
     n_train: int | None
     n_val: int
     model: str
-    epochs: int
+    epochs: str
     sampler: str
     is_imagenet: bool
 
@@ -46,22 +46,28 @@ def is_imagenet(classes: Sequence[str], n_train: int | None, n_val: int) -> bool
     return counts == _IMAGENET and all(_WORDNET.fullmatch(name) for name in classes)
 
 
+Figures = Mapping[str, float]
+"""What an evaluation found; shares lie in [0, 1]."""
+
+
 class Row(NamedTuple):
     """Figures of a setting: of the baseline and of DiDiCM, and the paper's, where there are any."""
 
     setting: Setting
-    baseline: Mapping[str, float] | None
-    didicm: Mapping[str, float] | None
+    baseline: Figures | None
+    didicm: Figures | None
     reported: Reported | None
 
 
-def rows(cells: Iterable[Cell], results: Mapping[Cell, Mapping[str, float]]) -> list[Row]:
+def rows(cells: Iterable[Cell], results: Mapping[Cell, Figures]) -> list[Row]:
     """Return a row for every setting of the cells; cells without a result leave a gap."""
     settings = dict.fromkeys(cell.setting for cell in cells)
-    return [
-        Row(s, *(results.get(Cell(*s, objective)) for objective in OBJECTIVES), PAPER.get(s))
-        for s in settings
-    ]
+    return [Row(s, *_pair_of_results(s, results), PAPER.get(s)) for s in settings]
+
+
+def _pair_of_results(setting: Setting, results: Mapping[Cell, Figures]) -> tuple[Any, Any]:
+    baseline, didicm = (Cell(*setting, objective) for objective in OBJECTIVES)
+    return results.get(baseline), results.get(didicm)
 
 
 HEADER = (
@@ -103,8 +109,10 @@ Tops = tuple[float, float] | None
 """Top-1 and top-5 accuracy in percent."""
 
 
-def _tops(figures: Mapping[str, float] | None) -> Tops:
-    return figures and (100 * figures["accuracy"], 100 * figures["top5_accuracy"])  # type: ignore[return-value]
+def _tops(figures: Figures | None) -> Tops:
+    if figures is None:
+        return None
+    return 100 * figures["accuracy"], 100 * figures["top5_accuracy"]
 
 
 def _pair(tops: Tops) -> str:
@@ -127,7 +135,7 @@ def caption(facts: Facts) -> str:
     n_train = "an unknown number of" if facts.n_train is None else f"{facts.n_train:,}"
     said = (
         f"Data: {facts.data}, {facts.n_classes} classes, {n_train} training and {facts.n_val:,} "
-        f"validation images. Network: {facts.model}, {facts.epochs} epochs, evaluated with "
+        f"validation images. Network: {facts.model}. Epochs: {facts.epochs}. Sampler: "
         f"{facts.sampler}. The baseline is cross-entropy on the same stem and blocks."
     )
     if facts.is_imagenet:

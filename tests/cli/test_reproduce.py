@@ -155,6 +155,13 @@ def test_a_finished_cell_of_other_settings_is_refused(cli, trained, tmp_path):
     assert len(trained) == 2
 
 
+def test_a_table_of_different_epochs_says_so(cli, trained, tmp_path):
+    command = ("reproduce", "table1", "--data", "x", *SMALL, "--output", tmp_path)
+    cli(*command, "--cells", "::weak:cross-entropy")
+    cli(*command, "--cells", "::weak:score-entropy", "--epochs", "7")
+    assert "Epochs: 1 and 7." in (tmp_path / "table1.md").read_text()
+
+
 def test_cells_of_different_data_do_not_share_a_table(cli, trained, tmp_path):
     command = ("reproduce", "table1", "--data", "x", *SMALL, "--output", tmp_path)
     cli(*command, "--cells", "::weak:cross-entropy")
@@ -176,6 +183,7 @@ def test_a_later_process_writes_and_prints_nothing(cli, trained, tmp_path, monke
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
+@pytest.mark.imagenet
 def test_photographs_are_trained_on_end_to_end(torch, cli, photos, tmp_path, read_json):
     pytest.importorskip("timm")
     output = tmp_path / "table"
@@ -189,7 +197,7 @@ def test_photographs_are_trained_on_end_to_end(torch, cli, photos, tmp_path, rea
         "n_train": 32,
         "n_val": 12,
         "model": "didirn-tiny",
-        "epochs": 1,
+        "epochs": "1",
         "sampler": "cp, 2 steps",
         "is_imagenet": False,
     }
@@ -199,6 +207,8 @@ def test_photographs_are_trained_on_end_to_end(torch, cli, photos, tmp_path, rea
         assert metrics["n_images"] == 12
 
 
+@pytest.mark.imagenet
+@pytest.mark.slow
 def test_two_processes_share_the_cells(torch, photos, tmp_path):
     pytest.importorskip("timm")
     arguments = ["reproduce", "table1", "--data", photos, *SMALL, "--output", tmp_path / "table"]

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from skdidicm_torch.device import resolve_device
 
@@ -62,7 +64,7 @@ def joined(device: str) -> Iterator[Place]:
     distributed.init_process_group(
         "nccl" if chosen.type == "cuda" else "gloo",
         # Under the names of an earlier group, processes would find its closed connections.
-        store=distributed.PrefixStore(f"skdidicm {next(_joins)}", store),
+        store=PrefixStore(f"skdidicm {next(_joins)}", store),
         rank=rank,
         world_size=world,
     )
@@ -78,7 +80,7 @@ _joins = itertools.count()
 @functools.cache
 def _meeting() -> tuple[Any, int, int]:
     """Return the store where processes meet, this one's rank, and how many there are."""
-    found: tuple[Any, int, int] = next(iter(distributed.rendezvous("env://")))
+    found: tuple[Any, int, int] = next(iter(rendezvous("env://")))
     return found
 
 
