@@ -42,12 +42,14 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     n_chains : int, default=16
         Chains per row of "cl".
     network : str or object, default="auto"
-        A name that the backend knows ("mlp", "didirn-tiny", "didirn18", "didirn50", ...), or a
-        module of its framework that maps images to features. "auto" is "mlp" for tables,
-        "didirn-tiny" for images under 64 pixels, else "didirn18".
-    conditioning : {"auto", "blocks", "last", "head"}, default="auto"
+        A name that the backend knows ("mlp", "didirn-tiny", "didirn18", "didirn50", ..., or
+        "timm/NAME" for a network of timm), or a module of its framework that maps images to
+        features. "auto" is "mlp" for tables, "didirn-tiny" for images under 64 pixels, else
+        "didirn18".
+    conditioning : {"auto", "blocks", "last", "head", "none"}, default="auto"
         Where label and noise enter the network: every block (the paper), the last block, or a
-        small head. "auto" is "last", and "head" for a module of your own.
+        small head. "auto" is "last", and "head" for a module of your own or of timm. "none" is an
+        ordinary classifier, for comparison.
     parameterization : {"score", "posterior"}, default="score"
         Whether outputs are log scores or logits of the posterior.
     objective : {"score_entropy", "cross_entropy"}, default="score_entropy"

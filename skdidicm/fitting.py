@@ -59,7 +59,8 @@ def build_network(e: Any, rows: Rows, process: Process, seed: int) -> ScoreNetwo
     settings = resolve(_numbers(e), shape, len(rows.x), n_classes)
     conditioning = e.conditioning
     if conditioning == "auto":
-        conditioning = "last" if isinstance(e.network, str) else "head"
+        own_trunk = isinstance(e.network, str) and not e.network.startswith("timm/")
+        conditioning = "last" if own_trunk else "head"
     config = NetworkConfig(
         input_shape=shape,
         n_classes=n_classes,

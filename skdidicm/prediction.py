@@ -10,8 +10,7 @@ from array_api_compat import array_namespace, to_device
 from numpy.typing import NDArray
 
 from skdidicm.backend import ScoreNetwork
-from skdidicm.core import Process, Schedule, sample_labels, sample_probabilities
-from skdidicm.training import EPS_T
+from skdidicm.core import EPS_T, Process, Schedule, sample_labels, sample_probabilities
 
 _CHUNK_NUMBERS = 2**19  # numbers of X that one chunk holds: small enough for a CPU's caches
 _CHUNK_ROWS = (64, 4096)

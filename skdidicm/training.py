@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from skdidicm.augmentation import Augmentation
 from skdidicm.backend import Batch, ScoreNetwork
-from skdidicm.core import Process, Schedule
+from skdidicm.core import EPS_T, Process, Schedule
 from skdidicm.core.arrays import draw
 
 FloatArray = NDArray[np.floating]
 HistoryRow = dict[str, float]
 
-EPS_T = 1e-3  # smallest time that is trained on; the score of an unnoised label is infinite
 _WARM_UP = 0.05  # share of the updates over which the learning rate rises
 
 

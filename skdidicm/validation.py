@@ -13,7 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from skdidicm.core import SCHEDULES, Process, RateProcess, Schedule, UniformProcess
 from skdidicm.core.samplers import LABEL_RULES, SOLVERS
 
-CONDITIONINGS = ("auto", "blocks", "last", "head")
+CONDITIONINGS = ("auto", "blocks", "last", "head", "none")
 SAMPLERS = ("cp", "cl")
 
 
@@ -152,6 +152,11 @@ def check_settings(estimator: Any) -> None:
         ("conditioning", CONDITIONINGS),
     ):
         check_choice(name, getattr(e, name), choices)
+    if e.conditioning == "none" and e.parameterization != "posterior":
+        raise ValueError(
+            "conditioning='none' is an ordinary classifier, whose outputs are a posterior; set "
+            "parameterization='posterior' and objective='cross_entropy' too."
+        )
     for name in ("steps", "n_chains", "n_iter_no_change"):
         check_number(name, getattr(e, name), numbers.Integral, 1)
     for name in ("max_epochs", "batch_size", "n_draws"):

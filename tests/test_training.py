@@ -9,7 +9,6 @@ import scipy.linalg
 from skdidicm.backend import Batch
 from skdidicm.core import Geometric, LogLinear, RateProcess, UniformProcess
 from skdidicm.training import (
-    EPS_T,
     NonFiniteLossError,
     Rows,
     TrainingPlan,

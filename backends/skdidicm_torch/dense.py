@@ -43,7 +43,7 @@ class MLP(ConditionedNetwork):
         Number of classes K and of columns d.
     width, depth : int
         Hidden units and residual blocks.
-    conditioning : {"blocks", "last", "head"}
+    conditioning : {"blocks", "last", "head", "none"}
         Where the condition enters.
     """
 
@@ -56,7 +56,7 @@ class MLP(ConditionedNetwork):
         depth: int = 2,
         conditioning: str = "blocks",
     ) -> None:
-        super().__init__(n_classes)
+        super().__init__(n_classes, conditional=conditioning != "none")
         self.conditioning = conditioning
         self.first = 0 if conditioning == "blocks" else depth - 1  # the block that is cut in two
         self.stem = nn.Linear(n_features, width)
@@ -83,12 +83,16 @@ class MLP(ConditionedNetwork):
         for block in blocks[: self.first]:
             x = block.join(*block.split(x))
         features = blocks[self.first].split(x)
+        if self.conditioning == "none":
+            return (self.fc(blocks[self.first].join(*features)),)
         if self.conditioning == "head":
             return self.head.encode(blocks[self.first].join(*features))
         return features
 
     def decode_draws(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor) -> Tensor:
         """Return outputs (n, m, k) for labels and noise (n, m)."""
+        if self.conditioning == "none":
+            return features[0][:, None, :].expand(-1, label.shape[1], -1)
         e = self.condition(label, sigma)
         if self.conditioning == "head":
             return self.head.decode(features, e)
@@ -148,6 +152,22 @@ class BackboneNetwork(ConditionedNetwork):
     def decode_draws(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor) -> Tensor:
         """Return outputs (n, m, k) for labels and noise (n, m)."""
         return self.head.decode(features, self.condition(label, sigma))
+
+
+class PlainClassifier(ConditionedNetwork):
+    """A classifier that sees neither label nor noise, behind the halves that samplers call."""
+
+    def __init__(self, module: nn.Module, n_classes: int) -> None:
+        super().__init__(n_classes, conditional=False)
+        self.module = module
+
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the logits (n, k)."""
+        return (self.module(x),)
+
+    def decode_draws(self, features: tuple[Tensor, ...], label: Tensor, _: Tensor) -> Tensor:
+        """Return the logits again for each draw, (n, m, k)."""
+        return features[0][:, None, :].expand(-1, label.shape[1], -1)
 
 
 def _describe(value: object) -> str:

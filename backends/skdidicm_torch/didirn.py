@@ -64,7 +64,9 @@ class Block(nn.Module):
     def join(self, h: Tensor, skip: Tensor, e: Tensor | None = None) -> Tensor:
         """Return the block's output (n, c, h, w) for conditions (n, 128)."""
         if e is not None:
-            h = self.out_layers(h + self.emb_layers(e)[:, :, None, None])
+            gain, offset = self.affine(*_moments(h, (2, 3)), e[:, None])
+            gain, offset = (x.to(h.dtype).reshape(*h.shape[:2], 1, 1) for x in (gain, offset))
+            h = functional.silu(torch.addcmul(offset, h, gain))
         return functional.relu(h + skip)
 
     def forward(self, x: Tensor, e: Tensor | None = None) -> Tensor:
@@ -74,17 +76,22 @@ class Block(nn.Module):
     def pool_statistics(self, h: Tensor, skip: Tensor) -> tuple[Tensor, ...]:
         """Return h and skip as (n, c, pixels), with mean and variance of h by channel."""
         h, skip = h.flatten(2), skip.flatten(2)
-        mean = h.mean(dim=2)
-        variance = (h - mean[:, :, None]).square().mean(dim=2)  # faster here than var_mean
-        return h, skip, mean, variance
+        return h, skip, *_moments(h, (2,))
 
     def join_pooled(self, statistics: tuple[Tensor, ...], e: Tensor) -> Tensor:
-        """Return `join` averaged over the pixels, (n, m, c), for conditions (n, m, 128).
-
-        The condition is constant over pixels, so the GroupNorm of h + e is an affine map of h that
-        the statistics of h give: m draws need no convolution and one pass over the pixels each.
-        """
+        """Return `join` averaged over the pixels, (n, m, c), for conditions (n, m, 128)."""
         h, skip, mean, variance = statistics
+        gain, offset = (x.to(h.dtype) for x in self.affine(mean, variance, e))
+        y = torch.addcmul(offset[..., None], h[:, None], gain[..., None])
+        return functional.relu(functional.silu(y) + skip[:, None]).mean(dim=3)
+
+    def affine(self, mean: Tensor, variance: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+        """Return gain and offset (n, m, c) of h in the GroupNorm of h + e.
+
+        The condition (n, m, 128) is constant over pixels, so mean and variance of h by channel,
+        (n, c), say it all: m draws need no convolution and one pass over the pixels each. It also
+        spares GPUs torch's GroupNorm, which leaves the layout and number format of the rest.
+        """
         norm = cast("nn.GroupNorm", self.out_layers[0])
         shift = self.emb_layers(e)
         in_groups = (*shift.shape[:2], norm.num_groups, -1)
@@ -94,9 +101,7 @@ class Block(nn.Module):
         spread = variance.reshape(len(mean), 1, norm.num_groups, -1) + deviation**2
         inverse = torch.rsqrt(spread.mean(dim=3, keepdim=True) + norm.eps)
         gain = (norm.weight.reshape(norm.num_groups, -1) * inverse).flatten(2)
-        offset = (shift.reshape(in_groups) - centre).flatten(2) * gain + norm.bias
-        y = torch.addcmul(offset[..., None], h[:, None], gain[..., None])
-        return functional.relu(functional.silu(y) + skip[:, None]).mean(dim=3)
+        return gain, (shift.reshape(in_groups) - centre).flatten(2) * gain + norm.bias
 
 
 class DiDiRN(ConditionedNetwork):
@@ -217,6 +222,19 @@ class DiDiRN(ConditionedNetwork):
         if self.checkpointing and self.training:
             return checkpoint(part, *inputs, use_reentrant=False)
         return part(*inputs)
+
+
+def _moments(h: Tensor, pixels: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return mean and variance of h (n, c, ...) by channel, (n, c), at least in float32."""
+    dtype = torch.promote_types(h.dtype, torch.float32)
+    mean = h.mean(dim=pixels, dtype=dtype)
+    if h.dtype == dtype:
+        centred = h - mean.reshape(*mean.shape, *(1 for _ in pixels))
+        return mean, centred.square().mean(dim=pixels)  # faster here than var_mean
+    # Sums of squares without a copy in float32; h comes from a BatchNorm and is nearly centred.
+    square = torch.linalg.vector_norm(h, dim=pixels, dtype=dtype).square()
+    n_pixels = h[0, 0].numel()
+    return mean, (square / n_pixels - mean.square()).clamp_min(0)
 
 
 def _initialise(module: nn.Module) -> None:

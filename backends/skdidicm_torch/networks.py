@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from skdidicm_torch.conditioning import ConditionedNetwork
-from skdidicm_torch.dense import MLP, BackboneNetwork
+from skdidicm_torch.dense import MLP, BackboneNetwork, PlainClassifier
 from skdidicm_torch.didirn import DiDiRN
 
 CONDITIONINGS = ("blocks", "last", "head", "none")
@@ -29,7 +29,9 @@ _DIDIRN: dict[str, dict[str, Any]] = {
 }
 
 NETWORKS = (*_DIDIRN, "mlp")
-"""Names that `create_network` knows."""
+"""Names that `create_network` knows, beside "timm/NAME" for the networks of timm."""
+
+TIMM = "timm/"
 
 
 def create_network(
@@ -48,8 +50,8 @@ def create_network(
     Parameters
     ----------
     name : str, or nn.Module or callable
-        One of `NETWORKS`, or a backbone that maps images to feature vectors (n, d) or maps
-        (n, d, h, w), which gets a conditional head.
+        One of `NETWORKS`, "timm/NAME" for a network of timm, or a backbone that maps images to
+        feature vectors (n, d) or maps (n, d, h, w), which gets a conditional head.
     n_classes : int
         Number of classes K.
     in_channels : int, default=3
@@ -78,17 +80,40 @@ def create_network(
         raise ValueError(f"conditioning is {conditioning!r}; expected one of {CONDITIONINGS}.")
     if not isinstance(name, str):
         return _on_backbone(name, n_classes, in_channels, conditioning, image_size)
+    if name.startswith(TIMM):
+        return _from_timm(name.removeprefix(TIMM), n_classes, in_channels, conditioning, image_size)
     if name == "mlp":
         return MLP(n_classes, in_channels, conditioning=conditioning)
     if name not in _DIDIRN:
         raise ValueError(
-            f"network is {name!r}; expected one of {NETWORKS}, or a torch module that maps images "
-            "to features."
+            f"network is {name!r}; expected one of {NETWORKS}, timm/NAME, or a torch module that "
+            "maps images to features."
         )
     settings = dict(_DIDIRN[name])
     if name == "didirn-tiny" and image_size is not None and min(image_size) < 16:
         settings["stem_pool"] = None
     return DiDiRN(n_classes, in_channels, conditioning=conditioning, **settings)
+
+
+def _from_timm(
+    name: str,
+    n_classes: int,
+    in_channels: int,
+    conditioning: str,
+    image_size: tuple[int, int] | None,
+) -> ConditionedNetwork:
+    """Return timm's classifier as it is for "none", else a conditional head on its features."""
+    try:
+        from skdidicm_torch.imagenet.timm_parts import create_timm
+    except ImportError as error:
+        raise ImportError(
+            f"network {TIMM + name!r} needs timm, which is not installed; install it with: "
+            'pip install "skdidicm[imagenet]"'
+        ) from error
+    if conditioning == "none":
+        return PlainClassifier(create_timm(name, n_classes, in_channels), n_classes)
+    backbone = create_timm(name, 0, in_channels)
+    return _on_backbone(backbone, n_classes, in_channels, conditioning, image_size)
 
 
 def _on_backbone(

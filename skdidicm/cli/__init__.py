@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from skdidicm.cli import reproduce, train
+from skdidicm.cli import evaluate, reproduce, train
 from skdidicm.cli.check_data import check_data
 from skdidicm.cli.console import SentenceGroup, print_version
-from skdidicm.cli.evaluate import evaluate
 from skdidicm.cli.info import backends, info
 from skdidicm.cli.predict import predict
 
@@ -23,8 +22,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(train.app, name="train")
+app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(reproduce.app, name="reproduce")
-for command in (evaluate, predict, info, backends, check_data):
+for command in (predict, info, backends, check_data):
     app.command()(command)
 
 

@@ -32,6 +32,19 @@ class SentenceGroup(TyperGroup):
             raise typer.Exit(1) from None
 
 
+def default_command(name: str) -> type[TyperGroup]:
+    """Return a command group that takes a first argument that is no command for `name`'s."""
+
+    class DefaultGroup(TyperGroup):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            asks_help = set(args[:1]) & set(ctx.help_option_names)
+            if args and args[0] not in self.commands and not asks_help:
+                args = [name, *args]
+            return super().parse_args(ctx, args)
+
+    return DefaultGroup
+
+
 def _can_be_mended(error: Exception) -> bool:
     """Return whether the user, not a programmer, is to do something about an error."""
     if isinstance(error, BrokenPipeError):  # the reader, such as head, has seen enough

@@ -1,4 +1,8 @@
-"""`skdidicm evaluate`: test a model again, perhaps with another sampler."""
+"""`skdidicm evaluate`: test a model again, perhaps with another sampler.
+
+`evaluate MODEL` is short for `evaluate run MODEL`; runs on folders of pictures have a command of
+their own.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,10 +10,19 @@ from typing import Annotated, Any
 import typer
 
 from skdidicm.cli import runs
-from skdidicm.cli.console import print_json, print_scores
+from skdidicm.cli.console import default_command, print_json, print_scores
+from skdidicm.cli.evaluate_imagenet import evaluate_imagenet
 from skdidicm.cli.options import PlaceOptions, SamplerOptions, expand, given
 
+app = typer.Typer(
+    cls=default_command("run"),
+    no_args_is_help=True,
+    help="Test a model again: 'evaluate MODEL', or 'evaluate imagenet RUN'.",
+)
+app.command("imagenet")(evaluate_imagenet)
 
+
+@app.command("run")
 @expand
 def evaluate(
     *,

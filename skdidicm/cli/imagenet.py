@@ -2,6 +2,7 @@
 
 import json as json_text
 import os
+from collections.abc import Iterable
 from dataclasses import Field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import typer
 from skdidicm.cli import runs
 from skdidicm.cli.console import print_json, print_scores, print_table, say
 from skdidicm.cli.options import expand, given
-from skdidicm.imagenet.config import SETTINGS
+from skdidicm.imagenet.config import AT_EVALUATION, SETTINGS
 
 CONFIG = "config.json"
 
@@ -27,9 +28,12 @@ def _option(setting: "Field[Any]") -> tuple[str, Any, Any]:
     return setting.name, Annotated[kind | None, option], None
 
 
-RunSettings: Any = make_dataclass(
-    "RunSettings", [_option(setting) for setting in SETTINGS.values()], kw_only=True, frozen=True
-)
+def _options(name: str, settings: Iterable["Field[Any]"]) -> Any:
+    return make_dataclass(name, [_option(s) for s in settings], kw_only=True, frozen=True)
+
+
+RunSettings: Any = _options("RunSettings", SETTINGS.values())
+EvaluationSettings: Any = _options("EvaluationSettings", (SETTINGS[n] for n in AT_EVALUATION))
 
 
 @expand
@@ -86,7 +90,7 @@ def _write_config(folder: Path, resolved: Any) -> None:
 
 def _finish(folder: Path, config: Any, result: dict[str, Any], *, json: bool) -> None:
     """Write model.skd and metrics.json, and tell."""
-    from skdidicm.imagenet.export import export_model
+    from skdidicm.export import export_model
 
     export_model(result["checkpoint"], config, folder / runs.MODEL)
     details = write_metrics(folder, config, result)

@@ -32,6 +32,23 @@ def save_pictures(folder: Path, classifier: "DiDiClassifier", data: "Split", y_p
     _save(HistoryDisplay(classifier.history_), folder / "learning_curve.png")
 
 
+def save_steps(path: Path, accuracy: list[float], nll: list[float]) -> None:
+    """Draw accuracy and NLL at every step of the sampler."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    left = figure.add_subplot()
+    left.plot(range(len(accuracy)), accuracy, "o-", color="#0072B2", label="accuracy")
+    left.set(xlabel="step", ylabel="accuracy")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    right = left.twinx()
+    right.plot(range(len(nll)), nll, "s--", color="#D55E00", label="NLL")
+    right.set_ylabel("NLL (nats)")
+    figure.legend(loc="outside upper center", ncols=2)
+    figure.savefig(path, dpi=120)
+
+
 def surest_to_least_sure(y_proba: Any, n: int) -> list[int]:
     """Return n rows whose confidences are spread evenly from the highest to the lowest.
 

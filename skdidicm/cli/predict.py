@@ -1,6 +1,7 @@
 """`skdidicm predict`: the most probable classes of arrays, tables and pictures."""
 
 import csv
+import json as json_text
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +20,7 @@ class Format(StrEnum):
     table = "table"
     csv = "csv"
     json = "json"
+    jsonl = "jsonl"
 
 
 @expand
@@ -48,9 +50,10 @@ def predict(
     classifier = runs.load_model(model, given(place), given(sampler))
     names = runs.class_names(classifier, details)
     white = pixel_max or float(details.get("pixel_max", 255))
+    crop = details.get("crop")  # of models that were trained on folders of pictures
     predictions: list[dict[str, Any]] = []
     for path in files:
-        rows = read_rows(path, classifier.input_shape_, white)
+        rows = read_rows(path, classifier.input_shape_, white, crop)
         for i, p in enumerate(classifier.predict_proba(rows)):
             predictions.append({"file": str(path), "row": i, "classes": leading(p, names, top)})
     _print(predictions, Format.json if json else output_format, str(model))
@@ -72,6 +75,9 @@ def leading(p: Any, names: list[str], top: int) -> list[dict[str, Any]]:
 def _print(predictions: list[dict[str, Any]], output_format: Format, model: str) -> None:
     if output_format is Format.json:
         print_json({"model": model, "predictions": predictions})
+    elif output_format is Format.jsonl:
+        for row in predictions:
+            typer.echo(json_text.dumps(row))
     elif output_format is Format.csv:
         _print_csv(predictions)
     else:

@@ -1,6 +1,7 @@
 """Rows to predict, from .npy arrays, .csv tables and pictures, in the shape that a model takes."""
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def read_rows(path: Path, shape: tuple[int, ...], pixel_max: float = 255) -> NDArray[Any]:
+def read_rows(
+    path: Path, shape: tuple[int, ...], pixel_max: float = 255, crop: float | None = None
+) -> NDArray[Any]:
     """Return the rows of a file as an array (n, *shape).
 
     Parameters
@@ -19,6 +22,9 @@ def read_rows(path: Path, shape: tuple[int, ...], pixel_max: float = 255) -> NDA
         Shape of one row, as in the model's `input_shape_`.
     pixel_max : float, default=255
         What white is in the model's training images; only pictures are scaled to it.
+    crop : float, optional
+        Share of a picture's shorter side that the model saw of its centre; by default pictures
+        are squeezed into the model's shape as a whole.
 
     Raises
     ------
@@ -31,6 +37,8 @@ def read_rows(path: Path, shape: tuple[int, ...], pixel_max: float = 255) -> NDA
         return _fit_shape(_read_npy(path), shape, path)
     if path.suffix.lower() == ".csv":
         return _fit_shape(_read_csv(path), shape, path)
+    if crop is not None:
+        return _read_centre(path, shape, crop)
     return _read_picture(path, shape, pixel_max)
 
 
@@ -78,6 +86,20 @@ def _fit_shape(rows: NDArray[Any], shape: tuple[int, ...], path: Path) -> NDArra
         f"{path} holds an array of shape {rows.shape}; the model takes rows of shape {shape}, so "
         f"expected (n, {', '.join(map(str, shape))})" + (f" or (n, {size})." if shape[1:] else ".")
     )
+
+
+def _read_centre(path: Path, shape: tuple[int, ...], crop: float) -> NDArray[Any]:
+    """Return the centre of a picture (1, size, size, 3), as evaluation on folders sees it."""
+    from PIL import Image
+
+    from skdidicm.imagenet.pictures import open_picture
+
+    picture, size = open_picture(str(path), str(path)), shape[0]
+    short = math.floor(size / crop)
+    width, height = (int(short * side / min(picture.size)) for side in picture.size)
+    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+    left, upper = round((width - size) / 2), round((height - size) / 2)
+    return np.asarray(resized.crop((left, upper, left + size, upper + size)))[None]
 
 
 def _read_picture(path: Path, shape: tuple[int, ...], pixel_max: float) -> NDArray[Any]:

@@ -10,9 +10,10 @@ from skdidicm.core.losses import (
 from skdidicm.core.process import Process, UniformProcess
 from skdidicm.core.rate_process import RateProcess
 from skdidicm.core.samplers import sample_labels, sample_probabilities, time_steps
-from skdidicm.core.schedules import SCHEDULES, Cosine, Geometric, LogLinear, Schedule
+from skdidicm.core.schedules import EPS_T, SCHEDULES, Cosine, Geometric, LogLinear, Schedule
 
 __all__ = [
+    "EPS_T",
     "SCHEDULES",
     "Cosine",
     "Geometric",

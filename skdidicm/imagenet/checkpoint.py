@@ -80,10 +80,21 @@ def read(path: Path) -> Checkpoint:
     CheckpointError
         If the file is damaged, foreign, or of a later version.
     """
+    return _read(path, tensors=True)
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Return the plain values of a checkpoint alone; errors as for `read`."""
+    return _read(path, tensors=False).values
+
+
+def _read(path: Path, *, tensors: bool) -> Checkpoint:
+    found: Tensors = {}
     try:
         with safe_open(path, framework="np") as file:
             header = json.loads((file.metadata() or {})[_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if tensors:
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise
     except (SafetensorError, KeyError, ValueError, OSError) as error:
@@ -95,7 +106,7 @@ def read(path: Path) -> Checkpoint:
             f"{path} has format {header.get('format')}, but this version reads {_FORMAT}; use the "
             "version of skdidicm that wrote it."
         )
-    return Checkpoint(tensors, header)
+    return Checkpoint(found, header)
 
 
 def newest(folder: Path) -> Path | None:

@@ -112,6 +112,11 @@ class RunConfig:
                 "even number."
             )
 
+    @property
+    def network(self) -> str:
+        """The name by which `DiDiClassifier` knows the model: timm's have a prefix."""
+        return self.model if self.model.startswith("didirn") else f"timm/{self.model}"
+
     def plain(self) -> dict[str, Any]:
         """Return the settings as a dictionary that JSON and TOML can hold."""
         return asdict(self)
@@ -162,6 +167,12 @@ FREE = frozenset(
     | {"channels_last", "gradient_checkpointing"}
 )
 """Settings that may change when a run is resumed: they do not change what is learnt."""
+
+AT_EVALUATION = (
+    *("data", "reader", "workers", "on_bad_image", "batch_size", "device", "precision"),
+    *("sampler", "solver", "steps", "n_chains", "crop"),
+)
+"""Settings that may change when a run is evaluated again."""
 
 
 def flag(name: str) -> str:

@@ -14,13 +14,17 @@ class ImageTrainer(Protocol):
     """A trainer: two functions of settings and a run folder."""
 
     def train(self, config: RunConfig, folder: Path) -> dict[str, Any]:
-        """Train, or go on where a checkpoint in the folder ends; return the last figures."""
+        """Train, or go on where the newest checkpoint in the folder ends.
+
+        Returns the last `metrics`, the `classes`, the `checkpoint` to export, and whether this
+        process is the `first`, which writes and talks for all.
+        """
         ...
 
     def evaluate(
-        self, config: RunConfig, state: Mapping[str, Any], *, corrupt: str | None = None
+        self, checkpoint: Path, changes: Mapping[str, Any], *, corrupt: str | None = None
     ) -> dict[str, Any]:
-        """Return the figures of weights, by name, on the validation images."""
+        """Return `metrics` on the validation images, the `bad_images`, and `first` as above."""
         ...
 
 

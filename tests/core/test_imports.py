@@ -14,7 +14,8 @@ CORE = [path for path in LIBRARY if "core" in path.relative_to(ROOT).parts]
 
 FRAMEWORKS = {"torch", "torchvision", "timm", "keras", "jax", "jaxlib", "flax", "tensorflow"}
 # What is not listed lies between classifier and backend; the package itself is above classifier.
-LAYERS = {"core": 0, "backend": 1, "classifier": 3, "skdidicm": 4, "cli": 5, "__main__": 6}
+LAYERS = {"core": 0, "backend": 1, "imagenet": 1, "classifier": 3, "export": 4, "skdidicm": 4}
+LAYERS |= {"cli": 5, "__main__": 6}
 BETWEEN = 2
 
 
@@ -97,7 +98,7 @@ def test_a_backend_imports_core_and_the_contract_only(path):
         assert top(name) != "sklearn"
         assert top(name) == own or not top(name).startswith("skdidicm_"), name
         if top(name) == "skdidicm":
-            assert name.split(".")[1] in {"core", "backend"}, name
+            assert name.split(".")[1] in {"core", "backend", "imagenet"}, name
 
 
 def test_importing_the_library_loads_no_framework_and_no_plots():

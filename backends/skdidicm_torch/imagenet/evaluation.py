@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from skdidicm.core import (
+    EPS_T,
     Process,
     Schedule,
     log_score,
@@ -84,4 +85,4 @@ def posterior_path(
             rng.random((config.steps + 1, config.n_chains)), dtype=torch.float32
         ).to(prepare.device)
         law = sample_labels(scores, n, n_chains=config.n_chains, uniforms=uniforms, **settings)
-    return law
+    return process.diffuse(law, schedule.total(EPS_T))  # as DiDiClassifier reads out: no zeros

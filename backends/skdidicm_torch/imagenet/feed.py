@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from skdidicm.imagenet.config import RunConfig
+from skdidicm.imagenet.corruptions import Corruption
 from skdidicm.imagenet.folder import subset
 from skdidicm.imagenet.pictures import BadPictureError
 from skdidicm_torch.imagenet import timm_parts
@@ -61,7 +62,7 @@ class Feed:
         )
         self.n_train, self.per_epoch = len(rows), len(self._order)
         self._train = loader(pictures, self._order, config, place)
-        self._test = test_loader(config, place, self.classes)
+        self._test = evaluation_loader(config, place, self.classes)
 
     def train(self, epoch: int, start: int) -> Iterator[Images]:
         """Return the batches of an epoch from one on."""
@@ -116,14 +117,16 @@ class Feed:
             )
 
 
-def test_loader(config: RunConfig, place: Place, classes: list[str]) -> Any:
+def evaluation_loader(
+    config: RunConfig, place: Place, classes: list[str], corrupt: Corruption | None = None
+) -> Any:
     """Return the loader of this process's share of the validation images."""
     source = open_source(config, "val", classes)
     skip = config.on_bad_image == "skip"
     pictures = Pictures(
         source,
         range(source.n),
-        timm_parts.test_transform(config),
+        timm_parts.evaluation_transform(config, corrupt),
         seed=config.seed,
         replace_bad=False if skip else None,
     )

@@ -17,7 +17,9 @@ from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from skdidicm.core.arrays import one_hot
 from skdidicm.imagenet.config import RunConfig
+from skdidicm.imagenet.corruptions import Corruption
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's pixels in [0, 1]."""
@@ -40,7 +42,7 @@ def train_transform(config: RunConfig) -> Transform:
     return transform
 
 
-def test_transform(config: RunConfig) -> Transform:
+def evaluation_transform(config: RunConfig, corrupt: Corruption | None = None) -> Transform:
     """Return the change from a PIL picture to the pixels of its centre, uint8 (3, h, w)."""
     transform: Transform = create_transform(
         config.resolution,
@@ -49,7 +51,14 @@ def test_transform(config: RunConfig) -> Transform:
         interpolation="bicubic",
         normalize=False,
     )
-    return transform
+    if corrupt is None:
+        return transform
+
+    def corrupted(picture: Any) -> Any:
+        pixels = np.moveaxis(np.asarray(transform(picture)), 0, -1)
+        return np.ascontiguousarray(np.moveaxis(corrupt(pixels), -1, 0))
+
+    return corrupted
 
 
 def open_reader(config: RunConfig, split: str) -> Any:
@@ -66,7 +75,7 @@ def mixer(config: RunConfig, n_classes: int) -> Callable[[Tensor, Tensor], tuple
     if not (config.mixup or config.cutmix):
 
         def smooth(x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-            target = nn.functional.one_hot(label, n_classes).float()
+            target = one_hot(label, n_classes, torch.float32)
             return x, target * (1 - config.label_smoothing) + config.label_smoothing / n_classes
 
         return smooth
@@ -132,22 +141,12 @@ def create_average(module: nn.Module, decay: float) -> ModelEmaV3:
     return ModelEmaV3(module, decay=decay)
 
 
-def create_classifier(name: str, n_classes: int) -> nn.Module:
-    """Return timm's own classifier, for the cross-entropy baseline."""
-    return _create(name, n_classes)
-
-
-def create_backbone(name: str) -> nn.Module:
-    """Return timm's network up to its pooled features."""
-    return _create(name, 0)
-
-
-def _create(name: str, n_classes: int) -> nn.Module:
+def create_timm(name: str, n_classes: int, in_channels: int) -> nn.Module:
+    """Return a network of timm with fresh weights; 0 classes leave it at its pooled features."""
     if not timm.is_model(name):
         close = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
-        raise ValueError(
-            f"--model is {name!r}; expected didirn18, 34, 50, 101 or 152, didirn-tiny, or a "
-            f"network of timm ({close})."
-        )
-    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=n_classes)
+        raise ValueError(f"timm has no network {name!r}; perhaps one of: {close}.")
+    network: nn.Module = timm.create_model(
+        name, pretrained=False, num_classes=n_classes, in_chans=in_channels
+    )
     return network

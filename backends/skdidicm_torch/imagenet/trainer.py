@@ -14,10 +14,13 @@ import torch
 from skdidicm.core import SCHEDULES, UniformProcess
 from skdidicm.imagenet import checkpoint as files
 from skdidicm.imagenet.config import FREE, RunConfig
+from skdidicm.imagenet.corruptions import Corruption
 from skdidicm_torch.imagenet.data import Images
 from skdidicm_torch.imagenet.engine import Engine, accumulation, load_weights
 from skdidicm_torch.imagenet.evaluation import evaluate as evaluate_batches
-from skdidicm_torch.imagenet.feed import Feed
+from skdidicm_torch.imagenet.feed import Feed, evaluation_loader
+from skdidicm_torch.imagenet.model import create_model
+from skdidicm_torch.imagenet.preparation import Preparation
 from skdidicm_torch.imagenet.processes import Place, joined
 from skdidicm_torch.imagenet.stopping import Interrupted, StopRequest
 from skdidicm_torch.imagenet.telling import Teller, forget_after
@@ -268,21 +271,20 @@ def _memory(device: torch.device) -> float:
     return torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
 
 
-def evaluate(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
+def evaluate(
+    checkpoint: Path, changes: Mapping[str, Any], *, corrupt: str | None = None
+) -> dict[str, Any]:
     """Return the figures of a checkpoint on the validation images, with other settings."""
-    from skdidicm_torch.imagenet.feed import test_loader
-    from skdidicm_torch.imagenet.model import create_model
-    from skdidicm_torch.imagenet.preparation import Preparation
-
-    saved = files.read(files.locate(path))
+    saved = files.read(checkpoint)
     config = replace(RunConfig(**saved.values["config"]), **changes)
+    corruption = None if corrupt is None else Corruption(corrupt)
     with joined(config.device) as place:
         classes = saved.values["classes"]
         module = create_model(config, len(classes)).to(place.device)
         load_weights(module, files.evaluated_weights(saved))
         figures, bad = evaluate_batches(
             module,
-            test_loader(config, place, classes),
+            evaluation_loader(config, place, classes, corruption),
             config,
             UniformProcess(len(classes)),
             SCHEDULES[config.schedule](),

@@ -1,4 +1,4 @@
-"""From a checkpoint to a model file that `DiDiClassifier.load` opens."""
+"""From weights that were trained on a folder of pictures to a fitted `DiDiClassifier`."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from skdidicm.backend import NetworkConfig
 from skdidicm.classifier import DiDiClassifier
 from skdidicm.core import SCHEDULES, UniformProcess
 from skdidicm.fitting import Seeds
+from skdidicm.imagenet.checkpoint import evaluated_weights, read
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.registry import new_network
 
@@ -16,9 +17,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's pixels in [0, 1]."""
 
 
-def classifier_of(
-    weights: dict[str, Any], classes: list[str], config: RunConfig, *, network: Any = None
-) -> DiDiClassifier:
+def classifier_of(weights: dict[str, Any], classes: list[str], config: RunConfig) -> DiDiClassifier:
     """Return a fitted classifier that holds the weights of a run.
 
     It takes images (n, resolution, resolution, 3) of pixels from 0 to 255.
@@ -34,7 +33,7 @@ def classifier_of(
         solver="bridge" if plain else config.solver,
         sampler=config.sampler,
         n_chains=config.n_chains,
-        network=network or config.model,
+        network=config.network,
         schedule=config.schedule,
         backend=config.backend,
         device="cpu",
@@ -53,7 +52,7 @@ def classifier_of(
     c.schedule_ = SCHEDULES[config.schedule]()
     c.class_prior_ = np.full(k, 1 / k)
     c.history_, c.n_iter_ = [], 0
-    c._seeds = Seeds.draw(config.seed % 2**32)
+    c._seeds = Seeds(*[config.seed] * len(Seeds._fields))  # samples as the run evaluated
     c._rng = np.random.default_rng(c._seeds.training)
     c.network_ = new_network(
         config.backend,
@@ -61,7 +60,7 @@ def classifier_of(
             input_shape=c.input_shape_,
             n_classes=k,
             process=c.process_,
-            network=network or config.model,
+            network=config.network,
             mean=np.array(MEAN) * 255,
             scale=np.array(STD) * 255,
             device="cpu",
@@ -75,8 +74,6 @@ def classifier_of(
 
 def export_model(checkpoint: str | Path, config: RunConfig, path: Path) -> DiDiClassifier:
     """Write the evaluated weights of a checkpoint as a model file, and return the classifier."""
-    from skdidicm.imagenet.checkpoint import evaluated_weights, read
-
     saved = read(Path(checkpoint))
     weights = evaluated_weights(saved)
     classifier = classifier_of(weights, saved.values["classes"], config)
