@@ -7,7 +7,7 @@ import pytest
 import scipy.linalg
 
 from skdidicm.backend import Batch
-from skdidicm.core import Geometric, LogLinear, RateProcess, UniformProcess
+from skdidicm.core import EPS_T, Geometric, LogLinear, RateProcess, UniformProcess
 from skdidicm.training import (
     NonFiniteLossError,
     Rows,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,12 @@ class TorchNetwork:
         """Take over weights and buffers; names and shapes must match."""
         self.module.load_state_dict({k: torch.as_tensor(v) for k, v in state.items()})
 
+    def export_onnx(self, folder: Path) -> None:
+        """Write the two halves as ONNX; see `skdidicm_torch.onnx`."""
+        from skdidicm_torch.onnx import export_onnx
+
+        export_onnx(self, folder)
+
     def __getstate__(self) -> dict[str, Any]:
         return {"config": self.config, "state": self.state()}
 
@@ -121,7 +128,11 @@ class TorchNetwork:
 
     def _prepare(self, x: NDArray[Any]) -> Tensor:
         """Return standardised rows: (n, d), or images (n, c, h, w)."""
-        rows = torch.tensor(x, device=self.device).to(self.dtype)
+        return self.standardise(torch.tensor(x, device=self.device))
+
+    def standardise(self, rows: Tensor) -> Tensor:
+        """Return rows as the module takes them: standardised, with channels first."""
+        rows = rows.to(self.dtype)
         if rows.ndim == 3:
             rows = rows[..., None]
         rows = (rows - self._mean) * self._inverse_scale

@@ -95,10 +95,10 @@ class Block(nn.Module):
         norm = cast("nn.GroupNorm", self.out_layers[0])
         shift = self.emb_layers(e)
         in_groups = (*shift.shape[:2], norm.num_groups, -1)
-        channel_mean = (mean[:, None] + shift).reshape(len(mean), *in_groups[1:])
+        channel_mean = (mean[:, None] + shift).reshape(mean.shape[0], *in_groups[1:])
         centre = channel_mean.mean(dim=3, keepdim=True)
         deviation = channel_mean - centre
-        spread = variance.reshape(len(mean), 1, norm.num_groups, -1) + deviation**2
+        spread = variance.reshape(mean.shape[0], 1, norm.num_groups, -1) + deviation**2
         inverse = torch.rsqrt(spread.mean(dim=3, keepdim=True) + norm.eps)
         gain = (norm.weight.reshape(norm.num_groups, -1) * inverse).flatten(2)
         return gain, (shift.reshape(in_groups) - centre).flatten(2) * gain + norm.bias
@@ -208,7 +208,7 @@ class DiDiRN(ConditionedNetwork):
         if self.conditioning == "last":
             output: Tensor = self.fc(blocks[-1].join_pooled(features, e))
             return output
-        draws = (len(features[0]), label.shape[1])
+        draws = (features[0].shape[0], label.shape[1])
         flat = e.expand(*draws, -1).flatten(0, 1)
         h, skip = (f.repeat_interleave(label.shape[1], dim=0) for f in features)
         x = blocks[0].join(h, skip, flat)

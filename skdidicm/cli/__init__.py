@@ -11,6 +11,7 @@ import typer
 from skdidicm.cli import evaluate, reproduce, train
 from skdidicm.cli.check_data import check_data
 from skdidicm.cli.console import SentenceGroup, print_version
+from skdidicm.cli.export import export, import_official
 from skdidicm.cli.info import backends, info
 from skdidicm.cli.predict import predict
 
@@ -24,7 +25,7 @@ app = typer.Typer(
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(reproduce.app, name="reproduce")
-for command in (predict, info, backends, check_data):
+for command in (predict, export, import_official, info, backends, check_data):
     app.command()(command)
 
 

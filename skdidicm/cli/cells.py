@@ -98,8 +98,23 @@ def run_cells(
         folder = output / cell.name
         result = imagenet.run(resolved, folder)
         if result["first"]:
-            imagenet.write_metrics(folder, resolved.config, result)
+            _write(folder, resolved, result)
             after_each()
+
+
+def _write(folder: Path, resolved: "Resolved", result: Mapping[str, Any]) -> None:
+    """Write metrics.json, which marks a cell as finished: figures of the last evaluation."""
+    from importlib.metadata import version
+
+    content = {
+        "skdidicm": version("skdidicm"),
+        "settings": resolved.config.plain(),
+        "class_names": result["classes"],
+        "metrics": result["metrics"],
+    }
+    partial = folder / f".{runs.METRICS}.partial"
+    partial.write_text(json_text.dumps(content, indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / runs.METRICS)
 
 
 def is_first() -> bool:

@@ -68,7 +68,7 @@ def train(
     folder = output or runs.default_folder("imagenet")
     result = run(resolved, folder)
     if result["first"]:
-        _finish(folder, resolved.config, result, json=json)
+        _finish(folder, Path(result["checkpoint"]), json=json)
 
 
 def run(resolved: Any, folder: Path) -> dict[str, Any]:
@@ -88,34 +88,20 @@ def _write_config(folder: Path, resolved: Any) -> None:
         (folder / CONFIG).write_text(json_text.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _finish(folder: Path, config: Any, result: dict[str, Any], *, json: bool) -> None:
-    """Write model.skd and metrics.json, and tell."""
-    from skdidicm.export import export_model
+def _finish(folder: Path, checkpoint: Path, *, json: bool) -> None:
+    """Write metrics.json and model.skd of the best checkpoint, and tell."""
+    from skdidicm.export import classifier_of_checkpoint, describe
+    from skdidicm.imagenet.checkpoint import read
 
-    export_model(result["checkpoint"], config, folder / runs.MODEL)
-    details = write_metrics(folder, config, result)
+    saved = read(checkpoint)
+    details = describe(saved)
+    classifier_of_checkpoint(saved).save(folder / runs.MODEL)
+    (folder / runs.METRICS).write_text(json_text.dumps(details, indent=2) + "\n", encoding="utf-8")
     if json:
         print_json({"output": str(folder), **details})
     else:
-        print_scores(f"imagenet, {result['metrics']['n_images']} images", result["metrics"])
+        print_scores(f"imagenet, {details['metrics']['n_images']} images", details["metrics"])
     say(f"Written to {folder}")
-
-
-def write_metrics(folder: Path, config: Any, result: dict[str, Any]) -> dict[str, Any]:
-    """Write metrics.json, and return what is in it."""
-    from importlib.metadata import version
-
-    details = {
-        "skdidicm": version("skdidicm"),
-        "dataset": {"name": "imagenet", "folder": config.data},
-        "settings": config.plain(),
-        "class_names": result["classes"],
-        "pixel_max": 255,
-        "crop": config.crop,
-        "metrics": result["metrics"],
-    }
-    (folder / runs.METRICS).write_text(json_text.dumps(details, indent=2) + "\n", encoding="utf-8")
-    return details
 
 
 def _print_settings(resolved: Any, *, json: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Protocol
 from skdidicm.core.arrays import Array, namespace
 
 EPS_T = 1e-3
-"""Smallest time that classifiers train at and read out at: an unnoised label's score is infinite."""
+"""Smallest time that classifiers train at and read out at; an unnoised score is infinite."""
 
 
 class Schedule(Protocol):

@@ -5,6 +5,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
+from skdidicm.imagenet.checkpoint import Tensors
 from skdidicm.imagenet.config import RunConfig
 
 GROUP = "skdidicm.trainers"
@@ -25,6 +26,10 @@ class ImageTrainer(Protocol):
         self, checkpoint: Path, changes: Mapping[str, Any], *, corrupt: str | None = None
     ) -> dict[str, Any]:
         """Return `metrics` on the validation images, the `bad_images`, and `first` as above."""
+        ...
+
+    def read_official(self, path: Path) -> tuple[str, Tensors]:
+        """Return name and weights of the network in a checkpoint of the paper's code."""
         ...
 
 

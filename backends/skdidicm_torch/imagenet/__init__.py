@@ -3,6 +3,7 @@
 Register: entry point `torch` of the group `skdidicm.trainers`.
 """
 
+from skdidicm_torch.imagenet.official import read_official
 from skdidicm_torch.imagenet.trainer import evaluate, train
 
-__all__ = ["evaluate", "train"]
+__all__ = ["evaluate", "read_official", "train"]

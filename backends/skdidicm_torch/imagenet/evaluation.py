@@ -85,4 +85,6 @@ def posterior_path(
             rng.random((config.steps + 1, config.n_chains)), dtype=torch.float32
         ).to(prepare.device)
         law = sample_labels(scores, n, n_chains=config.n_chains, uniforms=uniforms, **settings)
-    return process.diffuse(law, schedule.total(EPS_T))  # as DiDiClassifier reads out: no zeros
+    # As DiDiClassifier reads out: no zeros.
+    read_out: Tensor = process.diffuse(law, float(schedule.total(EPS_T)))
+    return read_out

@@ -1,0 +1,96 @@
+"""`skdidicm export` and `import-official`: models out of and into run folders."""
+
+import json as json_text
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from skdidicm.cli import runs
+from skdidicm.cli.console import say
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, checkpoint or model.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write.", show_default="RUN/export")
+    ] = None,
+    onnx: Annotated[
+        bool, typer.Option(help="Also write the two halves of the network as ONNX.")
+    ] = True,
+) -> None:
+    """Write a model as JSON and safetensors (model.skd) and as ONNX (encode, decode)."""
+    folder = output or (run if run.is_dir() else run.parent) / "export"
+    classifier, details = _load(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    classifier.save(folder / runs.MODEL)
+    _write_details(folder, details)
+    say(f"{folder / runs.MODEL}: for DiDiClassifier.load and skdidicm predict")
+    if onnx:
+        network = classifier.network_
+        if not hasattr(network, "export_onnx"):
+            raise ValueError(
+                f"the backend {classifier.backend!r} exports no ONNX; pass --no-onnx, or load the "
+                "model with a backend that does, such as torch."
+            )
+        network.export_onnx(folder)
+        say(f"{folder}: encode.onnx and decode.onnx, checked with onnxruntime")
+
+
+def _load(run: Path) -> tuple[Any, dict[str, Any]]:
+    """Return the classifier of a run, model or checkpoint, and what is known about it."""
+    from skdidicm import DiDiClassifier
+    from skdidicm.export import classifier_of_checkpoint, describe
+    from skdidicm.imagenet.checkpoint import read
+
+    if run.suffix == ".safetensors":
+        saved = read(run)
+        return classifier_of_checkpoint(saved), describe(saved)
+    return DiDiClassifier.load(runs.find_model(run), device="cpu"), runs.read_details(run)
+
+
+def import_official(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth.tar of the official code.")],
+    output: Annotated[Path, typer.Option(help="Run folder to write.")],
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="Class names, one a line, in the order of the outputs."),
+    ] = None,
+    resolution: Annotated[int, typer.Option(min=8, help="Pixels a side in training.")] = 224,
+    backend: Annotated[str, typer.Option(help="The backend that reads the file.")] = "torch",
+) -> None:
+    """Turn a checkpoint of the paper's code into a run folder, without running code of it."""
+    from skdidicm.export import classifier_of_checkpoint, describe
+    from skdidicm.imagenet.checkpoint import BEST, FOLDER, Checkpoint, write
+    from skdidicm.imagenet.recipes import resolve
+    from skdidicm.imagenet.trainer import get_trainer
+
+    model, weights = get_trainer(backend).read_official(file)
+    names = _names(classes, len(weights["fc.weight"]))
+    config = resolve({"model": model, "resolution": resolution, "backend": backend}).config
+    tensors = {f"model.{name}": value for name, value in weights.items()}
+    values = {"config": config.plain(), "classes": names, "update": 0, "history": []}
+    saved = Checkpoint(tensors, values)
+    with runs.new_folder(output, overwrite=False):
+        write(output / FOLDER / BEST, saved)
+        classifier_of_checkpoint(saved).save(output / runs.MODEL)
+        _write_details(output, describe(saved))
+    say(f"{output}: {model} with {len(names)} classes, for skdidicm predict and evaluate imagenet")
+
+
+def _names(path: Path | None, k: int) -> list[str]:
+    if path is None:
+        return [str(i) for i in range(k)]
+    names = path.read_text(encoding="utf-8").split("\n")
+    names = [name.strip() for name in names if name.strip()]
+    if len(names) != k or len(set(names)) != k:
+        raise ValueError(
+            f"{path} has {len(set(names))} different names for {k} classes; expected one a line, "
+            "in the order of the network's outputs."
+        )
+    return names
+
+
+def _write_details(folder: Path, details: dict[str, Any]) -> None:
+    text = json_text.dumps(details, indent=2) + "\n"
+    (folder / runs.METRICS).write_text(text, encoding="utf-8")
