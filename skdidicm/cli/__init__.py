@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from skdidicm.cli import evaluate, train
+from skdidicm.cli import evaluate, reproduce, train
+from skdidicm.cli.check_data import check_data
 from skdidicm.cli.console import SentenceGroup, print_version
 from skdidicm.cli.export import export, import_official
 from skdidicm.cli.info import backends, info
@@ -23,7 +24,8 @@ app = typer.Typer(
 )
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
-for command in (predict, export, import_official, info, backends):
+app.add_typer(reproduce.app, name="reproduce")
+for command in (predict, export, import_official, info, backends, check_data):
     app.command()(command)
 
 

@@ -20,7 +20,7 @@ CONFIG = "config.json"
 def _option(setting: "Field[Any]") -> tuple[str, Any, Any]:
     """Return an option for a setting of a run; None means that the user has not set it."""
     facts = setting.metadata
-    shown = facts["shown"] or str(setting.default or "none")
+    shown = facts["shown"] or ("none" if setting.default == "" else str(setting.default))
     kind: Any = setting.type
     if kind is bool:
         shown = "yes" if setting.default else "no"
@@ -57,9 +57,7 @@ def train(
 
     Under torchrun it uses every device: torchrun --nproc-per-node=8 -m skdidicm train imagenet ...
     """
-    from skdidicm.imagenet.checkpoint import check_folder
     from skdidicm.imagenet.recipes import resolve
-    from skdidicm.imagenet.trainer import get_trainer
 
     resolved = resolve(given(settings), config)
     if dry_run:
@@ -68,12 +66,20 @@ def train(
     if not resolved.config.data:
         raise ValueError("--data is missing; expected a folder with train/ and val/, or synthetic.")
     folder = output or runs.default_folder("imagenet")
+    result = run(resolved, folder)
+    if result["first"]:
+        _finish(folder, Path(result["checkpoint"]), json=json)
+
+
+def run(resolved: Any, folder: Path) -> dict[str, Any]:
+    """Train, or go on, in a run folder; return what the trainer returns."""
+    from skdidicm.imagenet.checkpoint import check_folder
+    from skdidicm.imagenet.trainer import get_trainer
+
     trainer = get_trainer(resolved.config.backend)
     check_folder(resolved.config, folder)  # before its settings are written
     _write_config(folder, resolved)
-    result = trainer.train(resolved.config, folder)
-    if result["first"]:
-        _finish(folder, Path(result["checkpoint"]), json=json)
+    return trainer.train(resolved.config, folder)
 
 
 def _write_config(folder: Path, resolved: Any) -> None:
@@ -85,7 +91,7 @@ def _write_config(folder: Path, resolved: Any) -> None:
 
 
 def _finish(folder: Path, checkpoint: Path, *, json: bool) -> None:
-    """Write metrics.json and model.skd of the best checkpoint, and tell."""
+    """Write metrics.json and model.skd of the last checkpoint, and tell."""
     from skdidicm.export import classifier_of_checkpoint, describe
     from skdidicm.imagenet.checkpoint import read
 

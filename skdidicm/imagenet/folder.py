@@ -90,7 +90,7 @@ def scan(folder: Path, classes: Sequence[str] | None = None) -> Folder:
     labels: list[int] = []
     empty = []
     for label, name in enumerate(names):
-        pictures = sorted(_pictures(folder / name))
+        pictures = sorted(pictures_below(folder / name))
         if not pictures:
             empty.append(name)
         files += pictures
@@ -103,7 +103,8 @@ def scan(folder: Path, classes: Sequence[str] | None = None) -> Folder:
     return Folder(names, files, labels)
 
 
-def _pictures(folder: Path) -> list[str]:
+def pictures_below(folder: Path) -> list[str]:
+    """Return the files below a folder that have the suffix of a picture, in no order."""
     return [
         os.path.join(parent, name)  # noqa: PTH118 - a Path for each of a million files is slow
         for parent, _, names in os.walk(folder, followlinks=True)

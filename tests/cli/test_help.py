@@ -18,6 +18,9 @@ COMMANDS = [
     ["predict"],
     ["info"],
     ["backends"],
+    ["check-data"],
+    ["reproduce"],
+    ["reproduce", "table1"],
 ]
 
 

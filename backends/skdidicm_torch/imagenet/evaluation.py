@@ -86,5 +86,5 @@ def posterior_path(
         ).to(prepare.device)
         law = sample_labels(scores, n, n_chains=config.n_chains, uniforms=uniforms, **settings)
     # As DiDiClassifier reads out: no zeros.
-    read_out: Tensor = process.diffuse(law, schedule.total(EPS_T))
+    read_out: Tensor = process.diffuse(law, float(schedule.total(EPS_T)))
     return read_out

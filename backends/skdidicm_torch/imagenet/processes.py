@@ -1,5 +1,7 @@
 """One process among several: `torchrun` starts them, this joins them."""
 
+import functools
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from skdidicm_torch.device import resolve_device
 
@@ -48,7 +52,7 @@ class Place:
 
 @contextmanager
 def joined(device: str) -> Iterator[Place]:
-    """Join the processes that torchrun has started, or be alone."""
+    """Join the processes that torchrun has started, or be alone; one run after another may."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     chosen = resolve_device(_local(device) if world > 1 else device)
     if chosen.type == "cuda":
@@ -56,11 +60,28 @@ def joined(device: str) -> Iterator[Place]:
     if world == 1:
         yield Place(0, 1, chosen)
         return
-    distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    store, rank, world = _meeting()
+    distributed.init_process_group(
+        "nccl" if chosen.type == "cuda" else "gloo",
+        # Under the names of an earlier group, processes would find its closed connections.
+        store=PrefixStore(f"skdidicm {next(_joins)}", store),
+        rank=rank,
+        world_size=world,
+    )
     try:
         yield Place(distributed.get_rank(), world, chosen)
     finally:
         distributed.destroy_process_group()
+
+
+_joins = itertools.count()
+
+
+@functools.cache
+def _meeting() -> tuple[Any, int, int]:
+    """Return the store where processes meet, this one's rank, and how many there are."""
+    found: tuple[Any, int, int] = next(iter(rendezvous("env://")))
+    return found
 
 
 def _local(device: str) -> str:

@@ -170,7 +170,9 @@ def create_timm(name: str, n_classes: int, in_channels: int) -> nn.Module:
     """Return a network of timm with fresh weights; 0 classes leave it at its pooled features."""
     if not timm.is_model(name):
         close = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
-        raise ValueError(f"timm has no network {name!r}; expected one that it has, such as {close}.")
+        raise ValueError(
+            f"timm has no network {name!r}; expected one that it has, such as {close}."
+        )
     network: nn.Module = timm.create_model(
         name, pretrained=False, num_classes=n_classes, in_chans=in_channels
     )

@@ -1,0 +1,204 @@
+"""What is wrong with a tree of pictures: classes, and files that cannot be read."""
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from skdidicm.imagenet.folder import SPLITS, find_split, pictures_below
+from skdidicm.imagenet.pictures import BadPictureError, open_picture
+
+USUAL_MODES = frozenset({"RGB", "L"})
+_ROTATED = range(2, 9)  # values of EXIF's orientation that ask for a turn or a mirror
+_ORIENTATION = 0x0112
+_TASK = 32  # files of one task of a process
+
+
+class Look(NamedTuple):
+    """What one file is; `reason` says why it cannot be read, and is empty if it can."""
+
+    path: str
+    reason: str = ""
+    mode: str = ""
+    size: tuple[int, int] = (0, 0)
+    rotated: bool = False
+
+
+class Tree(NamedTuple):
+    """Files by split and class. A split that is missing is not in it."""
+
+    root: str
+    splits: dict[str, dict[str, list[str]]]
+
+    @property
+    def files(self) -> list[str]:
+        """All files, split by split and class by class."""
+        return [file for found in self.splits.values() for some in found.values() for file in some]
+
+
+class Fault(NamedTuple):
+    """Something to mend: `kind` is one of KINDS; what does not apply is empty."""
+
+    kind: str
+    split: str
+    class_name: str = ""
+    path: str = ""
+    reason: str = ""
+
+    def plain(self) -> dict[str, str]:
+        """Return it as JSON can hold it."""
+        named = {"kind": self.kind, "split": self.split, "class": self.class_name}
+        return {k: v for k, v in {**named, "path": self.path, "reason": self.reason}.items() if v}
+
+
+KINDS = {
+    "missing split": "training needs train/ and val/",
+    "too few classes": "training needs two classes",
+    "missing class": "train/ has it",
+    "unknown class": "train/ lacks it",
+    "empty class": "no file has a picture's suffix",
+    "unreadable": "",
+}
+"""Kinds of faults, and what to say of them."""
+
+
+def scan_tree(root: Path) -> Tree:
+    """Return the files of a tree, whatever is wrong with it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it has neither training nor validation pictures.
+    """
+    splits: dict[str, dict[str, list[str]]] = {}
+    for split in SPLITS:
+        try:
+            folder = find_split(root, split)
+        except FileNotFoundError:
+            continue
+        found = (entry.name for entry in os.scandir(folder) if entry.is_dir())
+        names = sorted(name for name in found if not name.startswith("."))
+        splits[split] = {name: sorted(pictures_below(folder / name)) for name in names}
+    if not splits:
+        find_split(root, "train")
+    return Tree(str(root), splits)
+
+
+def look(path: str) -> Look:
+    """Decode a file as training does, and say what it is."""
+    from PIL import Image
+
+    try:
+        open_picture(path, path)
+    except BadPictureError as error:
+        return Look(path, _reason(error))
+    with warnings.catch_warnings(), Image.open(path) as picture:
+        warnings.simplefilter("ignore")  # of broken EXIF
+        rotated = picture.getexif().get(_ORIENTATION) in _ROTATED
+        return Look(path, "", picture.mode, picture.size, rotated)
+
+
+def _reason(error: BadPictureError) -> str:
+    """Return what a decoder said; open_picture's sentence is the rest."""
+    return str(error.__cause__ or "it claims too many pixels").splitlines()[0]
+
+
+def look_at_all(files: Sequence[str], jobs: int) -> Iterator[Look]:
+    """Return a look at every file, in order, from several processes if `jobs` is above one.
+
+    Raises
+    ------
+    OSError
+        If a process ends early.
+    """
+    if jobs == 1:
+        yield from map(look, files)
+        return
+    tasks = [files[i : i + _TASK] for i in range(0, len(files), _TASK)]
+    # Children are spawned: a fork would copy the locks of a progress bar's thread, but not it.
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_be_quiet)
+    try:
+        for looks in pool.map(_look_at_some, tasks):
+            yield from looks
+    except BrokenProcessPool as error:
+        raise OSError(
+            "a process that read pictures ended early, perhaps for lack of memory; pass fewer "
+            "--jobs."
+        ) from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _look_at_some(files: Sequence[str]) -> list[Look]:
+    return [look(file) for file in files]
+
+
+def _be_quiet() -> None:
+    """Leave Ctrl-C to the first process, which ends the others."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def class_faults(tree: Tree) -> list[Fault]:
+    """Return the faults of the folders."""
+    faults = [Fault("missing split", split) for split in SPLITS if split not in tree.splits]
+    known = tree.splits.get("train")
+    for split, found in tree.splits.items():
+        if len(found) < 2:
+            faults.append(Fault("too few classes", split))
+        faults += [Fault("empty class", split, name) for name, files in found.items() if not files]
+        if known is not None:
+            missing, unknown = known.keys() - found.keys(), found.keys() - known.keys()
+            faults += [Fault("missing class", split, name) for name in sorted(missing)]
+            faults += [Fault("unknown class", split, name) for name in sorted(unknown)]
+    return faults
+
+
+class Report(NamedTuple):
+    """A summary for every split, and what to mend."""
+
+    splits: dict[str, dict[str, Any]]
+    faults: list[Fault]
+
+
+def report(tree: Tree, looks: Iterable[Look]) -> Report:
+    """Return the report on a tree, from a look at every file of it."""
+    seen = {one.path: one for one in looks}
+    faults = class_faults(tree)
+    summaries = {}
+    for split, found in tree.splits.items():
+        own = [seen[file] for files in found.values() for file in files]
+        summaries[split] = _summary(own, found, [f for f in faults if f.split == split])
+        faults += [
+            Fault("unreadable", split, name, file, seen[file].reason)
+            for name, files in found.items()
+            for file in files
+            if seen[file].reason
+        ]
+    return Report(summaries, faults)
+
+
+def _summary(
+    looks: Sequence[Look], classes: dict[str, list[str]], faults: Sequence[Fault]
+) -> dict[str, Any]:
+    read = [one for one in looks if not one.reason]
+    smallest = min(read, key=lambda one: min(one.size), default=None)
+    of_kind = Counter(fault.kind for fault in faults)
+    return {
+        "pictures": len(looks),
+        "classes": len(classes),
+        "unreadable": len(looks) - len(read),
+        "unusual_modes": dict(Counter(one.mode for one in read if one.mode not in USUAL_MODES)),
+        "rotated": sum(one.rotated for one in read),
+        "smallest": list(smallest.size) if smallest else None,
+        "smallest_file": smallest.path if smallest else None,
+        "empty_classes": of_kind["empty class"],
+        "missing_classes": of_kind["missing class"],
+        "unknown_classes": of_kind["unknown class"],
+    }

@@ -1,0 +1,181 @@
+"""The paper's first table: figures of our runs beside those that were reported."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from skdidicm.imagenet.grid import OBJECTIVES, Cell, Setting
+
+_IMAGENET = {"n_classes": 1000, "n_train": 1_281_167, "n_val": 50_000}
+_WORDNET = re.compile(r"n\d{8}")
+
+
+class Reported(NamedTuple):
+    """Top-1 and top-5 of the paper, in percent, as a secondary note gives them."""
+
+    baseline: tuple[float, float]
+    didicm: tuple[float, float]
+
+
+PAPER = {
+    Setting(224, 1.0, "strong"): Reported((80.42, 94.60), (80.40, 95.29)),
+    Setting(56, 0.25, "strong"): Reported((53.77, 76.03), (59.05, 81.93)),
+    Setting(56, 0.25, "weak"): Reported((44.86, 66.46), (57.92, 80.26)),
+}
+"""ResNet-50 against DiDiRN-50, DiDiCM-CP with 8 steps, on ImageNet-1k."""
+
+
+class Facts(NamedTuple):
+    """What the runs of a table saw; None is what is not known."""
+
+    data: str
+    n_classes: int
+    n_train: int | None
+    n_val: int
+    model: str
+    epochs: str
+    sampler: str
+    is_imagenet: bool
+
+
+def is_imagenet(classes: Sequence[str], n_train: int | None, n_val: int) -> bool:
+    """Return whether a data set has the classes and the number of images of ImageNet-1k."""
+    counts = {"n_classes": len(classes), "n_train": n_train, "n_val": n_val}
+    return counts == _IMAGENET and all(_WORDNET.fullmatch(name) for name in classes)
+
+
+Figures = Mapping[str, float]
+"""What an evaluation found; shares lie in [0, 1]."""
+
+
+class Row(NamedTuple):
+    """Figures of a setting: of the baseline and of DiDiCM, and the paper's, where there are any."""
+
+    setting: Setting
+    baseline: Figures | None
+    didicm: Figures | None
+    reported: Reported | None
+
+
+def rows(cells: Iterable[Cell], results: Mapping[Cell, Figures]) -> list[Row]:
+    """Return a row for every setting of the cells; cells without a result leave a gap."""
+    settings = dict.fromkeys(cell.setting for cell in cells)
+    return [Row(s, *_pair_of_results(s, results), PAPER.get(s)) for s in settings]
+
+
+def _pair_of_results(setting: Setting, results: Mapping[Cell, Figures]) -> tuple[Any, Any]:
+    baseline, didicm = (Cell(*setting, objective) for objective in OBJECTIVES)
+    return results.get(baseline), results.get(didicm)
+
+
+HEADER = (
+    "px",
+    "data",
+    "recipe",
+    "cross-entropy top-1 / top-5",
+    "DiDiCM top-1 / top-5",
+    "gain",
+    "NLL",
+    "ECE",
+    "paper (as reported): ResNet-50",
+    "DiDiCM",
+    "gain",
+)
+
+
+def cells_of(row: Row) -> list[str]:
+    """Return the texts of a row, under HEADER; NLL and ECE are the baseline's, then DiDiCM's."""
+    own = [_tops(row.baseline), _tops(row.didicm)]
+    baseline, didicm = (_pair(tops) for tops in own)
+    reported = row.reported
+    return [
+        str(row.setting.resolution),
+        f"{100 * row.setting.data_ratio:g}%",
+        row.setting.recipe,
+        baseline,
+        didicm,
+        _gain(*own),
+        _both(row, "nll", "{:.3f}".format),
+        _both(row, "ece", lambda share: f"{100 * share:.2f}%"),
+        _pair(reported and reported.baseline),
+        _pair(reported and reported.didicm),
+        _gain(reported and reported.baseline, reported and reported.didicm),
+    ]
+
+
+Tops = tuple[float, float] | None
+"""Top-1 and top-5 accuracy in percent."""
+
+
+def _tops(figures: Figures | None) -> Tops:
+    if figures is None:
+        return None
+    return 100 * figures["accuracy"], 100 * figures["top5_accuracy"]
+
+
+def _pair(tops: Tops) -> str:
+    return f"{tops[0]:.2f} / {tops[1]:.2f}" if tops else "-"
+
+
+def _gain(baseline: Tops, didicm: Tops) -> str:
+    if not baseline or not didicm:
+        return "-"
+    return " / ".join(f"{b - a:+.2f}" for a, b in zip(baseline, didicm, strict=True))
+
+
+def _both(row: Row, name: str, write: Any) -> str:
+    found = [write(one[name]) if one else "-" for one in (row.baseline, row.didicm)]
+    return "-" if set(found) == {"-"} else " / ".join(found)
+
+
+def caption(facts: Facts) -> str:
+    """Return what the figures are of, and what they are not."""
+    n_train = "an unknown number of" if facts.n_train is None else f"{facts.n_train:,}"
+    said = (
+        f"Data: {facts.data}, {facts.n_classes} classes, {n_train} training and {facts.n_val:,} "
+        f"validation images. Network: {facts.model}. Epochs: {facts.epochs}. Sampler: "
+        f"{facts.sampler}. The baseline is cross-entropy on the same stem and blocks."
+    )
+    if facts.is_imagenet:
+        return f"{said} The paper's figures are of 600 epochs."
+    return (
+        f"**Not ImageNet-1k**: these figures say nothing of the paper's. {said} The paper's "
+        "figures are of ImageNet-1k and 600 epochs."
+    )
+
+
+def markdown(found: Sequence[Row], facts: Facts) -> str:
+    """Return the table as Markdown, with its caption."""
+    lines = [list(HEADER), ["---"] * len(HEADER), *(cells_of(row) for row in found)]
+    text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return (
+        f"# Table 1\n\n{caption(facts)}\n\n{text}\n\nTop-1 and top-5 accuracy in percent, gain in "
+        "points. NLL in nats and ECE (15 bins): cross-entropy / DiDiCM. The columns after ECE are "
+        "the paper's figures as reported in a secondary note, not checked in its own text.\n"
+    )
+
+
+_FIGURES = {"top1": "accuracy", "top5": "top5_accuracy", "nll": "nll", "ece": "ece"}
+
+
+def as_csv(found: Sequence[Row], facts: Facts) -> str:
+    """Return the table as CSV: shares from 0 to 1, and what the runs saw in every line."""
+    text = io.StringIO()
+    lines = [_flat(row) | facts._asdict() for row in found]
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    flat: dict[str, Any] = row.setting._asdict()
+    for who, figures in (("baseline", row.baseline), ("didicm", row.didicm)):
+        flat |= {f"{who}_{k}": figures[v] if figures else "" for k, v in _FIGURES.items()}
+    for who in Reported._fields:
+        tops = getattr(row.reported, who) if row.reported else ("", "")
+        for name, percent in zip(("top1", "top5"), tops, strict=True):
+            flat[f"reported_{who}_{name}"] = percent and round(percent / 100, 4)
+    return flat
