@@ -362,7 +362,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         before = dict(self.__dict__)
         try:
             check.check_settings(self)
-            x = check.check_rows(self, X, reset=not going_on)
+            x = self._check_rows(X, reset=not going_on)
             rows = fitting.weighted_rows(x, q_0, classes, sample_weight, self.class_weight)
             if not going_on:
                 self._build(rows, classes)
@@ -387,6 +387,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             self._train(rows, held, plan)
         return self
 
+    def _check_rows(self, X: Any, *, reset: bool) -> NDArray[Any]:
+        return check.check_rows(self, X, reset=reset)
+
     def _build(self, rows: Rows, classes: NDArray[Any]) -> None:
         """Set all fitted attributes, with an untrained network."""
         self._seeds = fitting.Seeds.draw(self.random_state)
@@ -405,7 +408,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val belong together; pass both or neither.")
         if X_val is not None:
-            x = check.check_rows(self, X_val, reset=False)
+            x = self._check_rows(X_val, reset=False)
             labels = check.encode_labels(check.check_labels(y_val), self.classes_)
             check_consistent_length(x, labels)
             return rows, Rows(x, np.eye(len(self.classes_))[labels], np.ones(len(x)))
@@ -440,7 +443,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     def _sample(self, X: Any, **changes: Any) -> NDArray[np.float64]:
         check_is_fitted(self)
         check.check_settings(self)
-        return self._predict(check.check_rows(self, X, reset=False), **changes)
+        return self._predict(self._check_rows(X, reset=False), **changes)
 
     def _predict(
         self, x: NDArray[Any], *, path: bool = False, raw: bool = False, **changes: Any
