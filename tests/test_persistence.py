@@ -74,6 +74,7 @@ def test_a_loaded_table_model_gives_the_same_answers(path, settings):
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
     assert loaded.history_ == model.history_
     assert loaded.n_iter_ == model.n_iter_
+    assert loaded.max_epochs_ == model.max_epochs_
     kept = {k: v for k, v in settings.items() if isinstance(v, str | int | np.generic | dict)}
     kept.pop("schedule", None)  # which comes back as an object
     assert {name: getattr(loaded, name) for name in kept} == kept
