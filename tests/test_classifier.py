@@ -156,14 +156,6 @@ def test_tensors_are_arrays():
     np.testing.assert_array_equal(model.predict_proba(rows), expected)
 
 
-def test_tensors_of_images_are_arrays_too():
-    expected = quick().fit(IMAGES, DIGITS).predict_proba(IMAGES)
-    model = quick().fit(torch.tensor(IMAGES), torch.tensor(DIGITS))
-    np.testing.assert_array_equal(model.predict_proba(torch.tensor(IMAGES)), expected)
-    with pytest.raises(ValueError, match="looks like channels first.*Transpose"):
-        quick().fit(torch.zeros(4, 3, 8, 8), [0, 1, 0, 1])
-
-
 def test_nothing_that_is_handed_over_is_changed(data):
     rows, labels, model = data
     rows, weight = rows.copy(), np.linspace(1, 2, len(labels))
