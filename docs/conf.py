@@ -22,8 +22,10 @@ highlight_language = "python"
 autodoc_default_options = {
     "members": True,
     "member-order": "bysource",
+    "inherited-members": "ClassifierMixin, BaseEstimator, CallbackSupportMixin, object, tuple",
     # scikit-learn generates these; their docstrings link into its own documentation.
-    "exclude-members": "set_fit_request, set_partial_fit_request, set_score_request",
+    "exclude-members": "set_fit_request, set_partial_fit_request, set_score_request, "
+    "get_metadata_routing",
 }
 autodoc_typehints = "none"
 autosummary_generate = True

@@ -15,7 +15,7 @@ from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
 from skdidicm.core import Process, Schedule
 from skdidicm.defaults import resolve
 from skdidicm.registry import new_network
-from skdidicm.training import HistoryRow, Rows, TrainingPlan, epochs
+from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan, epochs
 from skdidicm.validation import check_weight, class_weights, moments
 
 
@@ -87,6 +87,28 @@ def rebuilt(network: ScoreNetwork, backend: str | BuildNetwork) -> ScoreNetwork:
     return fresh
 
 
+@contextmanager
+def restored_on_error(e: Any, *, going_on: bool) -> Iterator[None]:
+    """Put an estimator back as it was if its fit fails, but for a loss that is not finite.
+
+    With `going_on` the fit may change the weights of the network in place.
+    """
+    before = dict(vars(e))
+    weights = e.network_.state() if going_on else None
+    try:
+        yield
+    except NonFiniteLossError:  # its best weights are the estimator's now
+        raise
+    except BaseException:
+        trained = vars(e).get("history_") is not before.get("history_")
+        vars(e).clear()
+        vars(e).update(before)
+        if weights is not None and trained:
+            e.network_.load_state(weights)
+            e.network_ = rebuilt(e.network_, e.backend)  # without what its optimiser gathered
+        raise
+
+
 def training_plan(
     e: Any, rows: Rows, process: Process, schedule: Schedule, *, one_epoch: bool
 ) -> TrainingPlan:
@@ -131,18 +153,23 @@ def run(
 ) -> None:
     """Train a network in place; `watch.on_epoch` keeps the history."""
     best, best_epoch, best_state = math.inf, 0, network.state() if watch.patience else {}
-    with _progress(plan.max_epochs, shown=watch.progress) as advance:
-        for row in epochs(network, rows, plan, rng):
-            row |= watch.validate() if watch.validate else {}
-            stop = watch.on_epoch(row)
-            advance(row)
-            if watch.patience:
-                epoch = int(row["epoch"])
-                if row["val_nll"] < best:
-                    best, best_epoch, best_state = row["val_nll"], epoch, network.state()
-                stop |= epoch - best_epoch >= watch.patience
-            if stop:
-                break
+    try:
+        with _progress(plan.max_epochs, shown=watch.progress) as advance:
+            for row in epochs(network, rows, plan, rng):
+                row |= watch.validate() if watch.validate else {}
+                stop = watch.on_epoch(row)
+                advance(row)
+                if watch.patience:
+                    epoch = int(row["epoch"])
+                    if row["val_nll"] < best:
+                        best, best_epoch, best_state = row["val_nll"], epoch, network.state()
+                    stop |= epoch - best_epoch >= watch.patience
+                if stop:
+                    break
+    except NonFiniteLossError:
+        if best_epoch:
+            network.load_state(best_state)
+        raise
     if watch.patience:
         network.load_state(best_state)
 

@@ -4,11 +4,13 @@ The zip is stored without compression and holds two members, `estimator.json` an
 `weights.safetensors`; its checksums, and a SHA-256 of the weights in the JSON, show any damage.
 """
 
+import glob
 import hashlib
 import json
 import os
 import tempfile
 import zipfile
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from textwrap import shorten
@@ -21,6 +23,8 @@ from safetensors import SafetensorError
 FORMAT = 1
 """Version of the layout; a reader refuses files of a later one."""
 
+_UNFINISHED = ".saving"  # suffix of a file that is being written
+_ABANDONED = 60.0  # seconds without a write after which it may be looked at
 _JSON, _WEIGHTS = "estimator.json", "weights.safetensors"
 
 
@@ -40,12 +44,18 @@ def write(path: Path, header: dict[str, Any], tensors: dict[str, NDArray[Any]]) 
 
 
 def write_atomically(path: Path, content: Any) -> None:
-    """Write bytes to a new file beside `path` and rename it, so that `path` is always whole."""
+    """Write bytes to a new file beside `path` and rename it, so that `path` is always whole.
+
+    A process that is killed leaves its new file; the next save to the same path removes it.
+    """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is not a folder; create it before saving there.")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    prefix = f".{path.name}."
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=_UNFINISHED)
     try:
         with os.fdopen(handle, "wb") as file:
+            _claim(file)
+            _remove_abandoned(path, os.fstat(file.fileno()).st_mtime)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -60,6 +70,27 @@ def write_atomically(path: Path, content: Any) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _remove_abandoned(path: Path, now: float) -> None:
+    """Remove what killed saves to `path` have left; `now` is by the clock of the file system."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????{_UNFINISHED}"):
+        with suppress(OSError):  # it is in use, or gone already
+            if now - left.stat().st_mtime > _ABANDONED:
+                with left.open("rb") as file:
+                    _claim(file)
+                left.unlink()
+
+
+def _claim(file: Any) -> None:
+    """Lock a file for this process; raise OSError if another writes it. The system sees to the end.
+
+    Windows has no such lock, but does not let a file be removed that is open.
+    """
+    with suppress(ImportError):
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

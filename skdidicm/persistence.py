@@ -120,6 +120,7 @@ def describe(e: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         "config": settings,
         "history": e.history_,
         "n_iter": e.n_iter_,
+        "max_epochs": e.max_epochs_,
         "seeds": e._seeds._asdict(),
     }
     return {k: np.asarray(v, order="C") for k, v in tensors.items()}, header
@@ -194,6 +195,7 @@ def _restore(
     else:
         e.process_ = UniformProcess(len(e.classes_))
     e.history_, e.n_iter_ = header["history"], int(header["n_iter"])
+    e.max_epochs_ = int(header["max_epochs"])
     e._seeds = Seeds(**{name: int(seed) for name, seed in header["seeds"].items()})
     if min(e._seeds) < 0:
         raise ModelFileError("a seed is negative.")

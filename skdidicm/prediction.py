@@ -50,6 +50,7 @@ def sample_rows(
     *,
     path: bool = False,
     raw: bool = False,
+    finite: "FiniteScores | None" = None,
 ) -> NDArray[np.float64]:
     """Return the posterior (n, k) of a few rows, or with `path` (n, steps + 1, k) at every step.
 
@@ -58,6 +59,7 @@ def sample_rows(
     label at that time: its noise of about 1e-3 leaves every class a little.
     """
     n, k = len(x), len(plan.p_init)
+    finite = FiniteScores() if finite is None else finite
     features = network.encode(np.ascontiguousarray(x))  # flipped images have negative strides
     rng = np.random.default_rng(plan.seed)
     settings: dict[str, Any] = {
@@ -69,7 +71,7 @@ def sample_rows(
     }
     if plan.sampler == "cp":
         p = sample_probabilities(
-            lambda label, sigma: _finite(network.log_score(features, label, sigma)),
+            lambda label, sigma: finite(network.log_score(features, label, sigma)),
             network.start(np.broadcast_to(plan.p_init, (n, k)).copy()),
             label_rule=plan.label_rule,
             rng=rng,
@@ -79,21 +81,48 @@ def sample_rows(
 
         def log_score(label: Any, sigma: Any) -> Any:
             scores = network.log_score(features, label.reshape((n, -1)), sigma.reshape((n, -1)))
-            return _finite(scores.reshape((-1, k)))
+            return finite(scores.reshape((-1, k)))
 
         uniforms = network.start(rng.random((plan.steps + 1, plan.n_chains)))
         p = sample_labels(
             log_score, n, n_chains=plan.n_chains, uniforms=uniforms, p_init=plan.p_init, **settings
         )
     law: NDArray[np.float64] = np.asarray(to_device(p, "cpu"), dtype=np.float64)
+    finite.warn()
     law = law / law.sum(axis=-1, keepdims=True)
     return law if raw else np.asarray(plan.process.diffuse(law, plan.schedule.total(EPS_T)))
 
 
-def _finite(scores: Any) -> Any:
-    """Return log scores with 0, which says nothing, where a network overflowed."""
-    xp = array_namespace(scores)
-    return xp.where(xp.isfinite(scores), scores, xp.zeros_like(scores))
+class FiniteScores:
+    """Puts 0, which says nothing, where log scores overflowed, and warns of it once.
+
+    What it has seen stays on the device until `warn`, so that no step waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._all_finite: list[Any] = []
+        self._warned = False
+
+    def __call__(self, scores: Any) -> Any:
+        """Return log scores without NaN and infinity."""
+        xp = array_namespace(scores)
+        finite = xp.isfinite(scores)
+        if not self._warned:
+            self._all_finite.append(xp.all(finite))
+        return xp.where(finite, scores, xp.zeros_like(scores))
+
+    def warn(self) -> None:
+        """Warn if something was not finite since the last call."""
+        if not all(map(bool, self._all_finite)):
+            self._warned = True
+            warnings.warn(
+                "the network gave log scores that are not finite; they count as 0, so these "
+                "probabilities mean little. Train with a smaller learning_rate or with "
+                "precision='float32', and look for extreme values in X.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        self._all_finite.clear()
 
 
 def in_chunks(

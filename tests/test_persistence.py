@@ -74,6 +74,7 @@ def test_a_loaded_table_model_gives_the_same_answers(path, settings):
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
     assert loaded.history_ == model.history_
     assert loaded.n_iter_ == model.n_iter_
+    assert loaded.max_epochs_ == model.max_epochs_
     kept = {k: v for k, v in settings.items() if isinstance(v, str | int | np.generic | dict)}
     kept.pop("schedule", None)  # which comes back as an object
     assert {name: getattr(loaded, name) for name in kept} == kept
@@ -239,6 +240,37 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(saved, path, monke
     monkeypatch.undo()
     assert path.read_bytes() == b"the old file"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_killed_saves_have_left_is_removed_by_the_next_one(saved, path):
+    left = path.with_name(f".{path.name}.abcdefgh.saving")
+    kept = [
+        path.with_name(".other.skd.abcdefgh.saving"),  # another target's
+        path.with_name(f".{path.name}.backup.abcdefgh.saving"),
+        path.with_name(f".{path.name}.abcdefgh"),
+        path.with_name(f"{path.name}.abcdefgh.saving"),
+        path.with_name(f".{path.name}.ijklmnop.saving"),  # which was written to a moment ago
+    ]
+    for file in (left, *kept):
+        file.touch()
+    for file in (left, *kept[:-1]):
+        os.utime(file, (1e9, 1e9))
+    saved[0].save(path)
+    assert sorted(path.parent.iterdir()) == sorted([path, *kept])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows removes no open file")
+def test_what_another_process_still_writes_is_not_removed(saved, path):
+    import fcntl
+
+    busy = path.with_name(f".{path.name}.abcdefgh.saving")
+    with busy.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.utime(busy, (1e9, 1e9))
+        saved[0].save(path)
+        assert busy.exists()
+    saved[0].save(path)
+    assert not busy.exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are those of POSIX")

@@ -222,6 +222,24 @@ def test_a_network_out_of_memory_still_predicts(logits):
     np.testing.assert_allclose(p, softmax(logits, axis=1), atol=2e-3)
 
 
+def test_scores_that_overflow_are_warned_of_once_and_leave_a_law(logits):
+    class Overflowing(KnownPosterior):
+        def log_score(self, features, label, sigma):
+            scores = np.array(super().log_score(features, label, sigma))
+            scores[..., 0] = np.where(np.arange(len(scores)) % 2, np.inf, np.nan)
+            return scores
+
+    rows = np.tile(logits, (400, 1))  # several chunks
+    model = DiDiClassifier(backend=Overflowing, max_epochs=1, random_state=0)
+    model.fit(rows, np.arange(len(rows)) % K)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        p = model.predict_proba(rows)
+    assert [str(w.message)[:44] for w in caught] == ["the network gave log scores that are not fin"]
+    assert np.isfinite(p).all()
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+
+
 def test_memory_beyond_the_answer_does_not_grow_with_the_number_of_rows():
     def extra(n):
         x = np.broadcast_to(np.uint8(1), (n, 64))

@@ -8,7 +8,7 @@ from skdidicm import DiDiClassifier
 from skdidicm import validation as check
 from skdidicm.core import Cosine
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 X, y = load_iris(return_X_y=True)
 IMAGES, DIGITS = (a[:60] for a in load_digits(return_X_y=True))
@@ -245,6 +245,14 @@ def test_images_of_any_layout_and_type_give_the_same_answer(image_model, rows):
     np.testing.assert_allclose(image_model.predict_proba(rows), expected, atol=1e-6)
     again = quick().fit(rows, DIGITS)
     np.testing.assert_allclose(again.predict_proba(IMAGES), expected, atol=1e-3)
+
+
+def test_tensors_of_images_are_arrays_too():
+    expected = quick().fit(IMAGES, DIGITS).predict_proba(IMAGES)
+    model = quick().fit(torch.tensor(IMAGES), torch.tensor(DIGITS))
+    np.testing.assert_array_equal(model.predict_proba(torch.tensor(IMAGES)), expected)
+    with pytest.raises(ValueError, match="looks like channels first.*Transpose"):
+        quick().fit(torch.zeros(4, 3, 8, 8), [0, 1, 0, 1])
 
 
 def test_moments_are_those_of_the_repeated_rows(rng):

@@ -1,5 +1,6 @@
 """A score network on torch: the contract of `skdidicm.backend` with torch inside."""
 
+import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -16,6 +17,8 @@ from skdidicm.core import check_objective, denoising_loss, log_score
 from skdidicm_torch.conditioning import ConditionedNetwork
 from skdidicm_torch.device import resolve_device, resolve_precision
 from skdidicm_torch.networks import create_network
+
+_SEEDING = threading.Lock()  # all threads share torch's default generator
 
 
 class TorchNetwork:
@@ -158,7 +161,7 @@ def _build_module(config: NetworkConfig) -> ConditionedNetwork:
             f"network is {network!r}, but a row of X has shape {shape}; use {fitting}."
         )
     channels = shape[-1] if len(shape) != 2 else 1
-    with torch.random.fork_rng(devices=[]):
+    with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed GPUs
         return create_network(
             network,

@@ -19,6 +19,20 @@ def _convolution(c_in: int, c_out: int, size: int, stride: int = 1) -> nn.Conv2d
     return nn.Conv2d(c_in, c_out, size, stride, padding=size // 2, bias=False)
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """BatchNorm that trains on one value per channel too, as one row of one pixel has.
+
+    A single value has no variance; torch refuses it. The running statistics stand in.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return maps (n, c, h, w), standardised by channel."""
+        if not self.training or x.numel() > self.num_features:
+            return super().forward(x)
+        mean, variance = self.running_mean, self.running_var
+        return functional.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps)
+
+
 class Block(nn.Module):
     """A residual block: convolutions, then (if conditional) condition, GroupNorm and SiLU.
 
@@ -39,16 +53,16 @@ class Block(nn.Module):
         c_out = 4 * width if bottleneck else width
         self.bottleneck = bottleneck
         if bottleneck:
-            self.conv1, self.bn1 = _convolution(c_in, width, 1), nn.BatchNorm2d(width)
-            self.conv2, self.bn2 = _convolution(width, width, 3, stride), nn.BatchNorm2d(width)
-            self.conv3, self.bn3 = _convolution(width, c_out, 1), nn.BatchNorm2d(c_out)
+            self.conv1, self.bn1 = _convolution(c_in, width, 1), BatchNorm(width)
+            self.conv2, self.bn2 = _convolution(width, width, 3, stride), BatchNorm(width)
+            self.conv3, self.bn3 = _convolution(width, c_out, 1), BatchNorm(c_out)
         else:
-            self.conv1, self.bn1 = _convolution(c_in, width, 3, stride), nn.BatchNorm2d(width)
-            self.conv2, self.bn2 = _convolution(width, c_out, 3), nn.BatchNorm2d(c_out)
+            self.conv1, self.bn1 = _convolution(c_in, width, 3, stride), BatchNorm(width)
+            self.conv2, self.bn2 = _convolution(width, c_out, 3), BatchNorm(c_out)
         self.skip_connection: nn.Module = nn.Identity()
         if stride != 1 or c_in != c_out:
             self.skip_connection = nn.Sequential(
-                _convolution(c_in, c_out, 1, stride), nn.BatchNorm2d(c_out)
+                _convolution(c_in, c_out, 1, stride), BatchNorm(c_out)
             )
         if conditional:
             self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(EMBEDDING, c_out))
@@ -146,7 +160,7 @@ class DiDiRN(ConditionedNetwork):
         self.checkpointing = False
         self.stem_pool = stem_pool
         self.conv1 = _convolution(in_channels, widths[0], stem_size)
-        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.bn1 = BatchNorm(widths[0])
         self.n_stages = len(depths)
         c_in, n_blocks = widths[0], 0
         for stage, (depth, channels) in enumerate(zip(depths, widths, strict=True)):

@@ -4,12 +4,13 @@ Fields of `SamplerOptions` and `TrainOptions` bear the names of the parameters o
 None means that the classifier's own default holds; `show_default` only tells the user what it is.
 """
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, ClassVar, get_type_hints
 
 import typer
 
@@ -35,7 +36,9 @@ _place = functools.partial(_option, "Backend")
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerOptions:
-    """How to sample at prediction."""
+    """How to sample at prediction; what is not given is as the model has it."""
+
+    default_shown: ClassVar[str | None] = "the model's"
 
     steps: Annotated[int | None, _sampling("Reverse steps.", "8")] = None
     sampler: Annotated[
@@ -64,6 +67,8 @@ class PlaceOptions:
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(PlaceOptions, SamplerOptions):
     """The settings of a classifier."""
+
+    default_shown: ClassVar[str | None] = None  # but each option's own
 
     precision: Annotated[str | None, _place("Number format of the backend.")] = None
     compile: Annotated[
@@ -163,6 +168,9 @@ def expand(command: Callable[..., None]) -> Callable[..., None]:
 
 def _fields_of(group: Any) -> list[inspect.Parameter]:
     hints = get_type_hints(group, include_extras=True)
+    shown = getattr(group, "default_shown", None)
+    if shown is not None:
+        hints = {name: _showing(shown, hint) for name, hint in hints.items()}
     return [
         inspect.Parameter(
             field.name,
@@ -172,3 +180,12 @@ def _fields_of(group: Any) -> list[inspect.Parameter]:
         )
         for field in fields(group)
     ]
+
+
+def _showing(default: str, hint: Any) -> Any:
+    """Return an option's annotation with another default in its help."""
+    if not hasattr(hint, "__metadata__"):
+        return hint
+    option = copy.copy(hint.__metadata__[0])
+    option.show_default = default
+    return Annotated[hint.__origin__, option]

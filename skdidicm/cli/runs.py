@@ -48,14 +48,26 @@ def new_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
         raise
 
 
+class HistoryFile:
+    """A callback that writes each epoch's row as it happens, so that Ctrl-C keeps the history."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path, self._mode = folder / HISTORY, "w"
+
+    def __call__(self, _: "DiDiClassifier", row: Mapping[str, float]) -> None:
+        """Add a row to the file; the first one replaces that of an earlier run."""
+        with self._path.open(self._mode, encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self._mode = "a"
+
+
 def write_run(folder: Path, classifier: "DiDiClassifier", details: Mapping[str, Any]) -> None:
-    """Write the model, its history and its figures, and remove the pictures of an earlier run."""
+    """Write the model and its figures, and remove the pictures of an earlier run."""
     for picture in folder.glob("*.png"):
         if picture.name in ("posterior_path.png", "learning_curve.png"):
             picture.unlink()
     classifier.save(folder / MODEL)
-    _write(folder / HISTORY, (json.dumps(row) for row in classifier.history_))
-    _write(folder / METRICS, [json.dumps(details, indent=2)])
+    (folder / METRICS).write_text(json.dumps(details, indent=2) + "\n", encoding="utf-8")
 
 
 def find_model(path: Path) -> Path:
@@ -120,7 +132,3 @@ def class_names(classifier: "DiDiClassifier", details: Mapping[str, Any]) -> lis
     if not names or not all(label.isdecimal() and int(label) < len(names) for label in labels):
         return labels
     return [str(names[int(label)]) for label in labels]
-
-
-def _write(path: Path, lines: Any) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -65,7 +65,7 @@ def train(dataset: dict[str, Any], settings: TrainOptions, run: RunOptions) -> N
         data = runs.load_split(dataset)
         check_classes(data)
         say(f"Training on {len(data.X_train)} images of {dataset['name']}.")
-        classifier, training_seconds = fit(given(settings), run.seed, data)
+        classifier, training_seconds = fit(given(settings), run.seed, data, folder)
         result, y_proba = score(classifier, data)
         result = {**result, "training_seconds": training_seconds}
         details = describe(dataset, data, given(settings)) | {"metrics": result}
@@ -89,14 +89,19 @@ def check_classes(data: "Split") -> None:
         )
 
 
-def fit(settings: dict[str, Any], seed: int, data: "Split") -> tuple["DiDiClassifier", float]:
-    """Return a trained classifier and the seconds that it took."""
+def fit(
+    settings: dict[str, Any], seed: int, data: "Split", folder: Path
+) -> tuple["DiDiClassifier", float]:
+    """Return a trained classifier and the seconds that it took; its history goes into a folder."""
     from skdidicm import DiDiClassifier
 
     bar = sys.stderr.isatty()
-    lines = ProgressLines()
+    lines, history = ProgressLines(), runs.HistoryFile(folder)
     classifier = DiDiClassifier(
-        **settings, random_state=seed, verbose=int(bar), callbacks=None if bar else [lines]
+        **settings,
+        random_state=seed,
+        verbose=int(bar),
+        callbacks=[history] if bar else [history, lines],
     )
     start = time.perf_counter()
     classifier.fit(data.X_train, data.y_train)
@@ -137,10 +142,11 @@ class ProgressLines:
     def __init__(self) -> None:
         self._last_time = float("-inf")
         self._waiting: dict[str, float] | None = None
+        self._n_epochs = 0
 
-    def __call__(self, _: "DiDiClassifier", row: dict[str, float]) -> None:
+    def __call__(self, classifier: "DiDiClassifier", row: dict[str, float]) -> None:
         """Write the row if the last line is long enough ago, or keep it for the next."""
-        self._waiting = row
+        self._waiting, self._n_epochs = row, classifier.max_epochs_
         if time.monotonic() - self._last_time >= _PAUSE:
             self.finish()
 
@@ -151,5 +157,6 @@ class ProgressLines:
             if "val_nll" in self._waiting:
                 figures.append(f"validation NLL {self._waiting['val_nll']:.3f}")
                 figures.append(f"accuracy {self._waiting['val_accuracy']:.3f}")
-            say(f"epoch {int(self._waiting['epoch'])}: {', '.join(figures)}")
+            epoch = int(self._waiting["epoch"])
+            say(f"epoch {epoch} of {self._n_epochs}: {', '.join(figures)}")
             self._waiting, self._last_time = None, time.monotonic()

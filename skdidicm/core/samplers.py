@@ -140,7 +140,10 @@ def sample_probabilities(
     for step in time_steps(schedule, steps, grid):
         label = _choose_label(p, label_rule, order, rng)
         q = _law(log_score_fn, label, step.sigma, p.dtype)
-        p = normalize(xp.clip(_advance(process, solver, p, q, step), max=1.0))
+        p = _advance(process, solver, p, q, step)
+        if solver == "euler":  # a step too long leads out of [0, 1]; the bridge's is positive
+            p = xp.clip(p, max=1.0)
+        p = normalize(p)
         path.append(p)
     return xp.stack(path, axis=1) if return_path else p
 
@@ -167,7 +170,7 @@ def sample_labels(
         Maps labels (n c,) and total noise (n c,) to log scores (n c, k), for any number c of
         chains: the c chains of a row lie next to each other.
     n : int
-        Number of rows.
+        Number of rows >= 0.
     process, schedule, steps, solver, grid
         As for `sample_probabilities`.
     n_chains : int
@@ -192,7 +195,7 @@ def sample_labels(
     numbers = _uniforms(uniforms, n, steps, n_chains)
     xp = namespace(numbers)
     plan = time_steps(schedule, steps, grid)
-    width = max(1, _CHUNK // (n * process.n_classes))
+    width = max(1, _CHUNK // max(1, n * process.n_classes))
     law = like(process.limit() if p_init is None else p_init, numbers)
     total: Array = 0
     for start in range(0, n_chains, width):

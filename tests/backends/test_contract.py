@@ -138,6 +138,16 @@ def test_training_lowers_the_loss(build, shape, conditioning):
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("conditioning", ["blocks", "last", "head"])
+def test_one_image_of_a_few_pixels_can_be_learned(build, size, conditioning):
+    network = build((size, size), conditioning=conditioning)
+    losses = [float(network.train_step(make_batch((size, size), n=1), 1e-2)) for _ in range(30)]
+    assert np.isfinite(losses).all()
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+    assert all(np.isfinite(value).all() for value in network.state().values())
+
+
 def test_rows_without_weight_have_no_influence(build):
     batch = make_batch((5,))
     batch.weight[3:] = 0

@@ -1,6 +1,8 @@
 """What is particular to torch: devices, number formats, the optimiser, random numbers."""
 
 import multiprocessing
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -40,6 +42,20 @@ def test_neither_building_nor_training_touches_torchs_generator():
     network.train_step(batch(), 1e-3)
     network.encode(batch().x)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_building_and_unpickling_in_many_threads_draw_the_weights_of_one():
+    expected, pickled = build().state(), pickle.dumps(build())
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    with ThreadPoolExecutor(8) as pool:
+        loaded = [pool.submit(pickle.loads, pickled) for _ in range(60)]
+        built = [pool.submit(build) for _ in range(60)]
+        networks = [future.result() for future in (*loaded, *built)]
+    assert torch.equal(before, torch.get_rng_state())
+    for network in networks:
+        for name, value in network.state().items():
+            np.testing.assert_array_equal(value, expected[name])
 
 
 def test_norms_and_biases_do_not_decay():

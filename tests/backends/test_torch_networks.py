@@ -113,6 +113,19 @@ def test_the_tiny_network_pools_only_where_there_are_pixels(size, expected):
     assert network.stem(torch.zeros(1, 1, *size)).shape[-1] == expected
 
 
+def test_one_value_per_channel_is_standardised_by_the_running_statistics():
+    network = create_network("didirn-tiny", 5, 1, image_size=(2, 2))
+    norm = network.layer3[0].bn1
+    norm.running_mean.fill_(2.0)
+    norm.running_var.fill_(4.0)
+    one = torch.full((1, norm.num_features, 1, 1), 6.0)
+    torch.testing.assert_close(norm.train()(one), torch.full_like(one, 2.0))
+    assert norm.running_mean.eq(2).all()
+    two = torch.cat([one, one + 8])
+    torch.testing.assert_close(norm(two)[:, 0].flatten(), torch.tensor([-1.0, 1.0]))
+    assert norm.running_mean.eq(2 + 0.1 * (10 - 2)).all()
+
+
 def test_unknown_names_and_arguments_are_refused():
     with pytest.raises(ValueError, match="expected one of .*didirn-tiny"):
         create_network("didirn19", 5)

@@ -1,13 +1,13 @@
-"""`python -m tests.benchmarks [NAME ...]`: ratios of two things timed in one run.
+"""`python -m tests.benchmarks [NAME ...]`: ratios of two things timed in one run, and peak memory.
 
-Machines are noisy and differ, so nothing here is a test. Every benchmark times its two sides by
+Machines are noisy and differ, so nothing here is a test. Every timing takes its two sides by
 turns, several times, and the ratio is that of their medians.
 """
 
 import sys
 from importlib import import_module
 
-NAMES = ("core_steps", "predict", "fit", "imports", "fashion_mnist")
+NAMES = ("core_steps", "predict", "memory", "checks", "fit", "imports", "fashion_mnist")
 
 
 def main(chosen):

@@ -7,7 +7,7 @@ from typing import get_type_hints
 import pytest
 
 from skdidicm import DiDiClassifier
-from skdidicm.cli.options import TrainOptions
+from skdidicm.cli.options import SamplerOptions, TrainOptions
 
 COMMANDS = [
     [],
@@ -73,6 +73,16 @@ def test_options_show_the_defaults_of_the_classifier(field):
     (option,) = get_type_hints(TrainOptions, include_extras=True)[field.name].__metadata__
     assert field.default is None
     assert option.show_default == {False: "no"}.get(default, str(default))
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_sampler_that_is_not_chosen_is_that_of_the_model(cli, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    lines = cli(command, "--help").out.splitlines()
+    for field in fields(SamplerOptions):
+        (line,) = [line for line in lines if f"--{field.name.replace('_', '-')} " in line]
+        assert "[default: (the model's)]" in line
+    assert "[default: (8)]" in cli("train", "digits", "--help").out
 
 
 @pytest.mark.parametrize(

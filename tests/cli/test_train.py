@@ -59,8 +59,8 @@ def test_the_history_has_a_row_for_every_epoch(digits_run):
 
 
 def test_progress_without_a_terminal_is_plain_lines(digits_run):
-    assert re.search(r"^epoch 1: loss \d+\.\d+$", digits_run.err, re.MULTILINE)
-    assert re.search(r"^epoch 2: loss \d+\.\d+$", digits_run.err, re.MULTILINE)
+    assert re.search(r"^epoch 1 of 2: loss \d+\.\d+$", digits_run.err, re.MULTILINE)
+    assert re.search(r"^epoch 2 of 2: loss \d+\.\d+$", digits_run.err, re.MULTILINE)
     assert "\x1b" not in digits_run.err
 
 
@@ -196,7 +196,7 @@ def test_an_output_that_is_a_file_is_refused(cli, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
-def test_ctrl_c_ends_quietly_with_130(quick, tmp_path):
+def test_ctrl_c_ends_quietly_with_130_and_keeps_the_history(quick, tmp_path):
     folder = tmp_path / "run"
     command = ["-m", "skdidicm", *quick, "--epochs", "100000", "--output", str(folder)]
     with subprocess.Popen(
@@ -216,4 +216,7 @@ def test_ctrl_c_ends_quietly_with_130(quick, tmp_path):
     assert process.returncode == 130
     assert out == ""
     assert "Traceback" not in err
-    assert not folder.exists()
+    assert [path.name for path in folder.iterdir()] == ["history.jsonl"]
+    rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
+    assert rows[0].keys() >= {"loss", "learning_rate", "seconds"}

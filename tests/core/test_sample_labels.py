@@ -164,6 +164,17 @@ def test_the_path_starts_from_the_first_draw_and_ends_at_the_answer(exact_score,
     np.testing.assert_allclose(path.sum(axis=-1), 1)
 
 
+@pytest.mark.parametrize("solver", ["euler", "bridge"])
+def test_no_rows_have_no_shares(solver):
+    def log_score(label, sigma):
+        return np.zeros((len(label), 3))
+
+    settings = {"process": UniformProcess(3), "schedule": LogLinear(), "steps": 2, "n_chains": 4}
+    settings["solver"] = solver
+    assert sample_labels(log_score, 0, **settings).shape == (0, 3)
+    assert sample_labels(log_score, 0, return_path=True, **settings).shape == (0, 3, 3)
+
+
 def test_a_single_chain_of_a_single_row_ends_in_one_class(exact_score):
     shares = sample_labels(exact_score(POSTERIOR[:1]), 1, n_chains=1, **settings())
     assert sorted(shares[0]) == [0, 0, 0, 0, 1]

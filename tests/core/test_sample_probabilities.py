@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from scipy.linalg import expm
+from scipy.special import softmax
 
 from skdidicm.core import (
     Cosine,
@@ -149,3 +151,39 @@ def test_euler_converges_for_a_general_generator(exact_score, generator, transit
     coarse, fine = error(50), error(200)
     assert fine < 0.01
     assert fine < 0.5 * coarse
+
+
+def test_the_bridge_is_bayes_rule_for_scores_that_no_law_has_too(rng):
+    """Every step by dense matrices. Normalised only, although entries rise above 1 on the way."""
+    k, steps, schedule, largest = 3, 4, LogLinear(), 0.0
+    scores = rng.normal(0, 3, (steps, 20, k))
+    p = np.full((20, k), 1 / k)
+    sigmas = [float(schedule.total(t)) for t in (1, 0.75, 0.5, 0.25)] + [0.0]
+    for score, sigma, sigma_next in zip(scores, sigmas, sigmas[1:], strict=False):
+        transition = expm((sigma - sigma_next) * (np.ones((k, k)) - k * np.eye(k)) / k)
+        q = softmax(score, axis=1)
+        before = np.linalg.solve(transition, q.T).T.clip(0)
+        before /= before.sum(axis=1, keepdims=True)
+        backwards = before[:, :, None] * transition.T / q[:, None, :]
+        p = (backwards @ p[:, :, None])[..., 0]
+        largest = max(largest, p.max())
+        p /= p.sum(axis=1, keepdims=True)
+    assert largest > 1.5
+    left = iter(scores)
+    found = sample_probabilities(
+        lambda label, sigma: next(left),
+        np.full((20, k), 1 / k),
+        process=UniformProcess(k),
+        schedule=schedule,
+        steps=steps,
+        solver="bridge",
+    )
+    np.testing.assert_allclose(found, p, rtol=1e-9, atol=1e-12)
+
+
+def test_no_rows_have_no_laws():
+    def log_score(label, sigma):
+        return np.zeros((len(label), 3))
+
+    settings = {"process": UniformProcess(3), "schedule": LogLinear(), "steps": 2}
+    assert sample_probabilities(log_score, np.zeros((0, 3)), **settings).shape == (0, 3)
