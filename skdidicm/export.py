@@ -31,7 +31,9 @@ def classifier_of_checkpoint(saved: Checkpoint) -> DiDiClassifier:
     c.process_ = UniformProcess(len(names))
     c.schedule_ = SCHEDULES[config.schedule]()
     c.class_prior_ = np.full(len(names), 1 / len(names))
-    c.history_, c.n_iter_ = [], 0
+    history = saved.values["history"]
+    c.history_ = [{k: v for k, v in row.items() if k != "figures"} for row in history]
+    c.n_iter_, c.max_epochs_ = len(history), config.epochs
     c._seeds = Seeds(*[config.seed] * len(Seeds._fields))  # samples as the run evaluated
     c._rng = np.random.default_rng(config.seed)
     c.network_ = new_network(config.backend, _network_config(c, config))

@@ -28,8 +28,8 @@ def rows():
         device, model, cases, compiles = "cuda", "didirn50", GPU_CASES, (False, True)
     else:
         device, model, cases, compiles = "cpu", "didirn18", ((56, 16),), (False,)
-    for resolution, batch in cases:
-        for compiled in compiles:
+    for compiled in compiles:
+        for resolution, batch in cases:
             yield from step_rows(device, model, resolution, batch, compiled=compiled)
     yield from dense_rows(torch.device(device), 128 if device == "cuda" else 8)
 

@@ -75,10 +75,10 @@ def test_options_show_the_defaults_of_the_classifier(field):
     assert option.show_default == {False: "no"}.get(default, str(default))
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict"])
+@pytest.mark.parametrize("command", ["evaluate run", "predict"])
 def test_a_sampler_that_is_not_chosen_is_that_of_the_model(cli, command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    lines = cli(command, "--help").out.splitlines()
+    lines = cli(*command.split(), "--help").out.splitlines()
     for field in fields(SamplerOptions):
         (line,) = [line for line in lines if f"--{field.name.replace('_', '-')} " in line]
         assert "[default: (the model's)]" in line

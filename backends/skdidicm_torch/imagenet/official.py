@@ -30,10 +30,9 @@ def read_official(path: Path) -> tuple[str, Tensors]:
     except FileNotFoundError:
         raise
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        more = isinstance(error, pickle.UnpicklingError)
         raise ValueError(
-            f"{path} {'holds more than' if more else 'cannot be read as'} tensors and plain "
-            "values; nothing of it was run. Expected a .pth.tar file of the official code."
+            f"{path} holds something else than tensors and plain values; nothing of it was run. "
+            "Expected a .pth.tar file of the official code."
         ) from error
     state = _weights(content, path)
     return _name_of(state, path), {name: value.numpy() for name, value in state.items()}
