@@ -4,6 +4,7 @@ Register: entry point `torch` of the group `skdidicm.trainers`.
 """
 
 from skdidicm_torch.imagenet.official import read_official
-from skdidicm_torch.imagenet.trainer import evaluate, train
+from skdidicm_torch.imagenet.reevaluation import evaluate
+from skdidicm_torch.imagenet.trainer import train
 
 __all__ = ["evaluate", "read_official", "train"]

@@ -3,23 +3,17 @@
 import json
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from skdidicm.core import SCHEDULES, UniformProcess
 from skdidicm.imagenet import checkpoint as files
 from skdidicm.imagenet.config import RunConfig
-from skdidicm.imagenet.corruptions import Corruption
-from skdidicm_torch.imagenet.engine import Engine, accumulation, load_weights
+from skdidicm_torch.imagenet.engine import Engine, accumulation
 from skdidicm_torch.imagenet.evaluation import evaluate as evaluate_batches
-from skdidicm_torch.imagenet.feed import Feed, check_share, evaluation_loader
+from skdidicm_torch.imagenet.feed import Feed, check_share
 from skdidicm_torch.imagenet.interval import Interval
-from skdidicm_torch.imagenet.model import create_model
-from skdidicm_torch.imagenet.preparation import Preparation
 from skdidicm_torch.imagenet.processes import Place, joined
 from skdidicm_torch.imagenet.stopping import Interrupted, StopRequest
 from skdidicm_torch.imagenet.telling import Teller, forget_after
@@ -291,27 +285,3 @@ class Run:
 
 def _memory(device: torch.device) -> float:
     return torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
-
-
-def evaluate(
-    checkpoint: Path, changes: Mapping[str, Any], *, corrupt: str | None = None
-) -> dict[str, Any]:
-    """Return the figures of a checkpoint on the validation images, with other settings."""
-    saved = files.read(checkpoint)
-    config = replace(RunConfig(**saved.values["config"]), **changes)
-    corruption = None if corrupt is None else Corruption(corrupt)
-    with joined(config.device) as place:
-        classes = saved.values["classes"]
-        module = create_model(config, len(classes)).to(place.device)
-        load_weights(module, files.evaluated_weights(saved))
-        figures, bad = evaluate_batches(
-            module,
-            evaluation_loader(config, place, classes, corruption),
-            config,
-            UniformProcess(len(classes)),
-            SCHEDULES[config.schedule](),
-            Preparation(config, place.device),
-            place,
-        )
-        unread = [name for names in place.gather(bad) for name in names]
-        return {"first": place.first, "metrics": figures, "bad_images": unread}

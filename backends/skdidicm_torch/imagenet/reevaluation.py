@@ -1,0 +1,41 @@
+"""A checkpoint, evaluated again: with another sampler, on other data, or under corruption."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from skdidicm.core import SCHEDULES, UniformProcess
+from skdidicm.imagenet import checkpoint as files
+from skdidicm.imagenet.config import RunConfig
+from skdidicm.imagenet.corruptions import Corruption
+from skdidicm_torch.imagenet.engine import load_weights
+from skdidicm_torch.imagenet.evaluation import evaluate as evaluate_batches
+from skdidicm_torch.imagenet.feed import evaluation_loader
+from skdidicm_torch.imagenet.model import create_model
+from skdidicm_torch.imagenet.preparation import Preparation
+from skdidicm_torch.imagenet.processes import joined
+
+
+def evaluate(
+    checkpoint: Path, changes: Mapping[str, Any], *, corrupt: str | None = None
+) -> dict[str, Any]:
+    """Return the figures of a checkpoint on the validation images, with other settings."""
+    saved = files.read(checkpoint)
+    config = replace(RunConfig(**saved.values["config"]), **changes)
+    corruption = None if corrupt is None else Corruption(corrupt)
+    with joined(config.device) as place:
+        classes = saved.values["classes"]
+        module = create_model(config, len(classes)).to(place.device)
+        load_weights(module, files.evaluated_weights(saved))
+        figures, bad = evaluate_batches(
+            module,
+            evaluation_loader(config, place, classes, corruption),
+            config,
+            UniformProcess(len(classes)),
+            SCHEDULES[config.schedule](),
+            Preparation(config, place.device),
+            place,
+        )
+        unread = [name for names in place.gather(bad) for name in names]
+        return {"first": place.first, "metrics": figures, "bad_images": unread}
