@@ -17,20 +17,25 @@ from skdidicm.imagenet.recipes import resolve
 from tests.benchmarks.timing import Row
 
 N, SIZE, RESOLUTION, BATCH = 384, (500, 375), 224, 32
+CASES = {
+    "crops and flips": {"color_jitter": 0.0},
+    "weak recipe": {"recipe": "weak"},
+    "strong recipe": {"recipe": "strong"},
+}
 CORES = len(os.sched_getaffinity(0))
 
 
 def rows():
-    """Yield images/s of both, and their ratio, for both recipes."""
+    """Yield images/s of both, and their ratio, for crops and flips alone and for both recipes."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         files = make_pictures(Path(folder))
-        for recipe in ("weak", "strong"):
-            rounds = [(decode_speed(files), feed_speed(folder, recipe)) for _ in range(3)]
+        for recipe, flags in CASES.items():
+            rounds = [(decode_speed(files), feed_speed(folder, flags)) for _ in range(3)]
             limit, speed = (sorted(column)[1] for column in zip(*rounds, strict=True))
             yield Row(f"decode and resize alone, {CORES} cores: images/s", limit, "-")
-            yield Row(f"loader, {recipe} recipe, {CORES} workers: images/s", speed, "-")
-            yield Row(f"loader, {recipe} recipe, over the decode limit", speed / limit, ">= 0.9")
+            yield Row(f"loader, {recipe}, {CORES} workers: images/s", speed, "-")
+            yield Row(f"loader, {recipe}, over the decode limit", speed / limit, ">= 0.9")
 
 
 def make_pictures(folder):
@@ -60,9 +65,9 @@ def decode_speed(files):
         return len(files) / (time.perf_counter() - start)
 
 
-def feed_speed(folder, recipe):
+def feed_speed(folder, case):
     """Return images/s of training batches, after the first, which start-up delays."""
-    flags = {"data": folder, "recipe": recipe, "batch_size": BATCH, "global_batch": BATCH}
+    flags = {"data": folder, "batch_size": BATCH, "global_batch": BATCH, **case}
     config = resolve({**flags, "workers": CORES, "resolution": RESOLUTION}).config
     feed = Feed(config, Place(0, 1, torch.device("cpu")))
     list(feed.train(0, 0))

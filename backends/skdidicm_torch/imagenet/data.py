@@ -9,13 +9,14 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from skdidicm.imagenet import folder as folders
 from skdidicm.imagenet.config import RunConfig
@@ -130,22 +131,22 @@ class Pictures(Dataset[tuple[Any, int, list[str]]]):
         return None, 0, bad
 
 
-class _seeded:  # noqa: N801 - used as a function
-    """Seed the global generators that transforms draw from; put them back afterwards."""
-
-    def __init__(self, *place: int) -> None:
-        self.seed = int(np.random.SeedSequence(place).generate_state(1)[0])
-
-    def __enter__(self) -> None:
-        self.before = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-        random.seed(self.seed)
-        np.random.seed(self.seed)  # noqa: NPY002
-        torch.default_generator.manual_seed(self.seed)
-
-    def __exit__(self, *_: object) -> None:
-        random.setstate(self.before[0])
-        np.random.set_state(self.before[1])  # noqa: NPY002
-        torch.set_rng_state(self.before[2])
+@contextmanager
+def _seeded(*place: int) -> Iterator[None]:
+    """Seed the global generators that transforms draw from; put back those of the main process."""
+    seed = int(np.random.SeedSequence(place).generate_state(1)[0])
+    alone = get_worker_info() is None  # a reading process draws from them here alone
+    before = (random.getstate(), np.random.get_state(), torch.get_rng_state()) if alone else None  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        if before is not None:
+            random.setstate(before[0])
+            np.random.set_state(before[1])  # noqa: NPY002
+            torch.set_rng_state(before[2])
 
 
 def collate(rows: Sequence[tuple[Any, int, list[str]]]) -> Images:
