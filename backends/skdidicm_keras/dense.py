@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from skdidicm_keras.conditioning import EMBEDDING, ConditionalHead, ConditionedNetwork
-from skdidicm_keras.layers import LayerNorm, Linear
+from skdidicm_keras.layers import LayerNorm, Linear, mean
 
 
 class DenseBlock(keras.layers.Layer):  # type: ignore[misc]
@@ -142,7 +142,7 @@ class BackboneNetwork(ConditionedNetwork):
                 "features or (n, h, w, d) of feature maps. In keras.applications, set "
                 "include_top=False."
             )
-        return features if len(features.shape) == 2 else ops.mean(features, axis=(1, 2))
+        return features if len(features.shape) == 2 else mean(features, (1, 2))
 
     def encode(self, x: Any, training: bool = False) -> tuple[Any, ...]:
         """Return the head's features for inputs (n, h, w, c)."""

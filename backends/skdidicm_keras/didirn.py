@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from skdidicm_keras.conditioning import EMBEDDING, ConditionalHead, ConditionedNetwork
-from skdidicm_keras.layers import EPSILON, BatchNorm, Convolution, GroupNorm, Linear, moments, pad
+from skdidicm_keras.layers import EPSILON, BatchNorm, Convolution, GroupNorm, Linear, mean, moments, pad
 
 
 class Block(keras.layers.Layer):  # type: ignore[misc]
@@ -84,19 +84,19 @@ class Block(keras.layers.Layer):  # type: ignore[misc]
         The condition is constant over pixels, so the GroupNorm of h + e is an affine map of h that
         the statistics of h give: m draws need no convolution and one pass over the pixels each.
         """
-        h, skip, mean, variance = statistics
-        norm, (n, c) = self.out_layers, mean.shape
-        shift = ops.cast(self.emb_layers(ops.silu(e)), mean.dtype)
+        h, skip, centre_of_h, variance = statistics
+        norm, (n, c) = self.out_layers, centre_of_h.shape
+        shift = ops.cast(self.emb_layers(ops.silu(e)), variance.dtype)
         in_groups = (*shift.shape[:2], norm.groups, c // norm.groups)
-        channel_mean = ops.reshape(mean[:, None] + shift, (n, *in_groups[1:]))
-        centre = ops.mean(channel_mean, axis=3, keepdims=True)
+        channel_mean = ops.reshape(centre_of_h[:, None] + shift, (n, *in_groups[1:]))
+        centre = mean(channel_mean, 3, keepdims=True)
         spread = ops.reshape(variance, (n, 1, *in_groups[2:])) + ops.square(channel_mean - centre)
-        inverse = ops.rsqrt(ops.mean(spread, axis=3, keepdims=True) + EPSILON)
+        inverse = ops.rsqrt(mean(spread, 3, keepdims=True) + EPSILON)
         gain = ops.reshape(norm.weight.value, in_groups[2:]) * inverse
         offset = (ops.reshape(shift, in_groups) - centre) * gain
         gain, offset = (ops.reshape(v, (n, -1, 1, c)) for v in (gain, offset))
         y = h[:, None] * gain + (offset + norm.bias.value)
-        return ops.mean(ops.relu(ops.silu(y) + skip[:, None]), axis=2)
+        return mean(ops.relu(ops.silu(y) + skip[:, None]), 2)
 
 
 class DiDiRN(ConditionedNetwork):
@@ -184,7 +184,7 @@ class DiDiRN(ConditionedNetwork):
         h, skip = blocks[-1].split(x, training)
         if self.conditioning == "last":
             return blocks[-1].pool_statistics(h, skip)
-        return self.head.encode(ops.mean(blocks[-1].join(h, skip), axis=(1, 2)))
+        return self.head.encode(mean(blocks[-1].join(h, skip), (1, 2)))
 
     def decode_draws(
         self, features: tuple[Any, ...], label: Any, sigma: Any, training: bool
@@ -201,4 +201,4 @@ class DiDiRN(ConditionedNetwork):
         x = blocks[0].join(h, skip, flat)
         for block in blocks[1:]:
             x = block.run(x, training, flat)
-        return ops.reshape(self.fc(ops.mean(x, axis=(1, 2))), (n, m, self.n_classes))
+        return ops.reshape(self.fc(mean(x, (1, 2))), (n, m, self.n_classes))

@@ -4,6 +4,7 @@ Keras's own ones differ in names and in details (variances, epsilons), and lose 
 and JAX. Only the filters of a convolution lie in memory as Keras wants them, (h, w, in, out).
 """
 
+import math
 from typing import Any
 
 import keras
@@ -148,9 +149,16 @@ class BatchNorm(LayerNorm):
 
 def moments(x: Any, axis: Any, *, keepdims: bool = True) -> tuple[Any, Any]:
     """Return mean and (biased) variance over some axes."""
-    mean = ops.mean(x, axis=axis, keepdims=True)
-    variance = ops.mean(ops.square(x - mean), axis=axis, keepdims=keepdims)
-    return (mean if keepdims else ops.squeeze(mean, axis)), variance
+    centre = mean(x, axis, keepdims=True)
+    variance = mean(ops.square(x - centre), axis, keepdims=keepdims)
+    return (centre if keepdims else ops.squeeze(centre, axis)), variance
+
+
+def mean(x: Any, axis: int | tuple[int, ...], *, keepdims: bool = False) -> Any:
+    """Return the mean over some axes; ops.mean computes in float32 on torch and JAX."""
+    axes = (axis,) if isinstance(axis, int) else axis
+    count = math.prod(x.shape[i] for i in axes)
+    return ops.sum(x, axis=axes, keepdims=keepdims) / count
 
 
 def pad(x: Any, width: int) -> Any:

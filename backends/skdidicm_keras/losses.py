@@ -73,7 +73,7 @@ def score_entropy(log_score: Any, ratio: Any) -> Any:
     safe = ops.where(positive, ratio, 1.0)
     u = log_score - ops.log(safe)
     terms = ops.where(positive, safe * (ops.expm1(u) - u), ops.exp(log_score))
-    return ops.mean(terms, axis=-1)
+    return ops.sum(terms, axis=-1) / terms.shape[-1]
 
 
 def _diffuse(q_0: Any, noise: Any, *, uniform: bool) -> Any:
