@@ -115,9 +115,7 @@ class KerasNetwork:
         """Return copies of weights and buffers by torch's names and in its layouts."""
         parts = self.program.split(engine.to_host(self.values.weights))
         parts += [engine.to_host(value) for value in self.values.fixed]
-        return {
-            name: np.array(to_torch(name, parts[i])) for name, i in self.program.names.items()
-        }
+        return {name: np.array(to_torch(name, parts[i])) for name, i in self.program.names.items()}
 
     def load_state(self, state: Mapping[str, NDArray[Any]], /) -> None:
         """Take over weights and buffers; names and shapes must match."""
@@ -153,7 +151,7 @@ class KerasNetwork:
             return self._tensor(weights), fixed
 
     def _rows(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return rows as they go to the device: bytes as bytes, all else as the network's floats."""
+        """Return rows as they go to the device: bytes, or else the network's floats."""
         return x if x.dtype == np.uint8 else np.asarray(x, dtype=self.dtype)
 
     def _tensor(self, values: NDArray[Any]) -> Any:

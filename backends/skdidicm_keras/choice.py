@@ -15,7 +15,9 @@ ENGINES = ("torch", "jax", "tensorflow")
 """Engines that can train, in the order in which one is chosen."""
 
 _VARIABLE = "KERAS_BACKEND"
-_INSTALL = "pip install keras, and one of: pip install torch, pip install jax, pip install tensorflow"
+_INSTALL = (
+    "pip install keras, and one of: pip install torch, pip install jax, pip install tensorflow"
+)
 
 
 def import_keras() -> ModuleType:

@@ -11,7 +11,16 @@ import keras
 from keras import ops
 
 from skdidicm_keras.conditioning import EMBEDDING, ConditionalHead, ConditionedNetwork
-from skdidicm_keras.layers import EPSILON, BatchNorm, Convolution, GroupNorm, Linear, mean, moments, pad
+from skdidicm_keras.layers import (
+    EPSILON,
+    BatchNorm,
+    Convolution,
+    GroupNorm,
+    Linear,
+    mean,
+    moments,
+    pad,
+)
 
 
 class Block(keras.layers.Layer):  # type: ignore[misc]

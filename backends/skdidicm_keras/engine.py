@@ -77,9 +77,7 @@ def value_and_gradients(
     with torch.enable_grad():
         leaves = [w.detach().requires_grad_() for w in weights]
         found = function(leaves)
-        gradients = torch.autograd.grad(
-            found[0], leaves, allow_unused=True, materialize_grads=True
-        )
+        gradients = torch.autograd.grad(found[0], leaves, allow_unused=True, materialize_grads=True)
     return (found[0].detach(), found[1]), list(gradients)
 
 

@@ -4,14 +4,16 @@ array-api-compat knows no TensorFlow, and JAX traces. What depends on the batch 
 on the host by the core itself (`targets`); the tests hold the rest to the core's numbers.
 """
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from keras import ops
-from numpy.typing import NDArray
 
 from skdidicm.backend import Batch, NetworkConfig
 from skdidicm.core import UniformProcess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _TINY = 1e-30  # below it a float32 ratio adds nothing to a sum, and its logarithm only overflows
 

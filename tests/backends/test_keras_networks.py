@@ -9,10 +9,10 @@ import pytest
 pytest.importorskip("keras")
 pytest.importorskip("skdidicm_keras", reason="no engine of Keras is installed")
 
-import keras  # noqa: E402
-from keras import ops  # noqa: E402
-from skdidicm_keras import NETWORKS, create_network, engine  # noqa: E402
-from skdidicm_keras.weights import (  # noqa: E402
+import keras
+from keras import ops
+from skdidicm_keras import NETWORKS, create_network, engine
+from skdidicm_keras.weights import (
     from_torch,
     initial_state,
     named_variables,

@@ -72,9 +72,7 @@ def gradients(torch_network, keras_network, batch):
     """Return the gradients of both by torch's names; Keras's is read off the first moment."""
     torch_network.train_step(batch, 0.0)
     keras_network.train_step(batch, 0.0)
-    theirs = {
-        name: value.grad.numpy() for name, value in torch_network.module.named_parameters()
-    }
+    theirs = {name: value.grad.numpy() for name, value in torch_network.module.named_parameters()}
     program = keras_network.program
     moment = engine.to_host(keras_network.values.moments[0]) / (1 - optimizer.BETAS[0])
     parts = program.split(moment)
@@ -88,9 +86,7 @@ def test_log_scores_agree(shape, conditioning):
     networks = pair(shape, conditioning=conditioning)
     batch = make_batch(shape)
     expected = torch_log_score(networks[0], batch)
-    np.testing.assert_allclose(
-        keras_log_score(networks[1], batch), expected, rtol=1e-4, atol=1e-4
-    )
+    np.testing.assert_allclose(keras_log_score(networks[1], batch), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_tables_agree_to_the_digits_of_float64():
