@@ -10,7 +10,10 @@ GROUP = "skdidicm.backends"
 PREFERENCE = ("torch", "keras")
 """What backend="auto" tries first; other backends follow in alphabetical order."""
 
-INSTALL = {name: f'pip install "skdidicm[{name}]"' for name in PREFERENCE}
+INSTALL = {
+    "torch": 'pip install "skdidicm[torch]"',
+    "keras": 'pip install "skdidicm[keras]" jax',  # or torch, or tensorflow: Keras needs an engine
+}
 
 _FRAMEWORK = {"torch": "torch", "keras": "keras"}
 

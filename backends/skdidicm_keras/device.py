@@ -25,7 +25,7 @@ def resolve_device(device: str) -> str:
             count = engine.device_count(kind)
             if count:
                 return f"{kind}:{_worker_number() % count}"
-        return "cpu:0"
+        return "cpu"
     match = re.fullmatch(r"([a-z]+)(?::(\d+))?", device)
     kind = _KINDS.get(match[1]) if match else None
     number = int(match[2] or 0) if match else 0
@@ -34,7 +34,8 @@ def resolve_device(device: str) -> str:
             f"device is {device!r}, which Keras cannot use here with {engine.NAME}; expected "
             "'auto', 'cpu', 'gpu', 'gpu:1' or another device of this machine."
         )
-    return f"{kind}:{number}"
+    # With a number, "cpu:0", Keras cannot make integer variables on torch.
+    return "cpu" if kind == "cpu" else f"{kind}:{number}"
 
 
 def resolve_precision(precision: str, device: str, *, table: bool) -> str:

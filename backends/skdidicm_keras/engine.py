@@ -14,17 +14,21 @@ from numpy.typing import NDArray
 NAME: str = keras.config.backend()
 """The engine that Keras computes with: "jax", "tensorflow" or "torch"."""
 
+cos: Any  # those of Keras turn float64 into float32 on JAX
+sin: Any
+
 if NAME == "jax":
     import jax
-    import jax.numpy as waves
+
+    cos, sin = jax.numpy.cos, jax.numpy.sin
 elif NAME == "tensorflow":
     import tensorflow
-    import tensorflow as waves
+
+    cos, sin = tensorflow.cos, tensorflow.sin
 else:
     import torch
-    import torch as waves
 
-cos, sin = waves.cos, waves.sin  # those of Keras turn float64 into float32 on JAX
+    cos, sin = torch.cos, torch.sin
 
 COMPILES = NAME != "torch"
 """Whether a function is traced anew for arrays of another shape."""
@@ -55,11 +59,14 @@ def compiled(function: Callable[..., Any], *, on_torch: bool = False) -> Callabl
 
     It must be pure, and its arguments must be tensors in lists and tuples.
     """
+    traced: Callable[..., Any] = function
     if NAME == "jax":
-        return jax.jit(function)
-    if NAME == "tensorflow":
-        return tensorflow.function(function, autograph=False)
-    return torch.compile(function) if on_torch else function
+        traced = jax.jit(function)
+    elif NAME == "tensorflow":
+        traced = tensorflow.function(function, autograph=False)
+    elif on_torch:
+        traced = torch.compile(function)
+    return traced
 
 
 def value_and_gradients(

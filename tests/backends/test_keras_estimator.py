@@ -1,4 +1,4 @@
-"""DiDiClassifier(backend="keras"): scikit-learn's checks, none expected to fail, and its settings."""
+"""DiDiClassifier(backend="keras"): scikit-learn's checks, none expected to fail, and settings."""
 
 import pickle
 

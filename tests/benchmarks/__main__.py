@@ -7,7 +7,7 @@ turns, several times, and the ratio is that of their medians.
 import sys
 from importlib import import_module
 
-NAMES = ("core_steps", "predict", "fit", "imports", "fashion_mnist")
+NAMES = ("core_steps", "predict", "fit", "imports", "keras_engines", "fashion_mnist")
 
 
 def main(chosen):

@@ -1,7 +1,7 @@
 """The same fits on torch and on Keras, side by side: accuracies by seed.
 
-`python -m tests.benchmarks.keras_accuracy FILE` appends one line of JSON for every fit that FILE does
-not hold yet, and prints the table; `KERAS_BACKEND` chooses the engine of Keras. Run it once for each.
+`python -m tests.benchmarks.keras_accuracy FILE` appends one line of JSON for every fit that FILE
+does not hold yet, and prints the table. Run it once for each engine, named by KERAS_BACKEND.
 """
 
 import json
