@@ -34,6 +34,8 @@ class KerasNetwork:
         model that maps images to features.
     """
 
+    values: Values
+
     def __init__(self, config: NetworkConfig) -> None:
         check_objective(config.parameterization, config.objective)
         self.config = config

@@ -27,15 +27,15 @@ def resolve_device(device: str) -> str:
                 return f"{kind}:{_worker_number() % count}"
         return "cpu"
     match = re.fullmatch(r"([a-z]+)(?::(\d+))?", device)
-    kind = _KINDS.get(match[1]) if match else None
+    found = _KINDS.get(match[1]) if match else None
     number = int(match[2] or 0) if match else 0
-    if kind is None or number >= engine.device_count(kind):
+    if found is None or number >= engine.device_count(found):
         raise ValueError(
             f"device is {device!r}, which Keras cannot use here with {engine.NAME}; expected "
             "'auto', 'cpu', 'gpu', 'gpu:1' or another device of this machine."
         )
     # With a number, "cpu:0", Keras cannot make integer variables on torch.
-    return "cpu" if kind == "cpu" else f"{kind}:{number}"
+    return "cpu" if found == "cpu" else f"{found}:{number}"
 
 
 def resolve_precision(precision: str, device: str, *, table: bool) -> str:

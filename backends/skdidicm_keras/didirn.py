@@ -152,7 +152,8 @@ class DiDiRN(ConditionedNetwork):
         self.stem_pool = stem_pool
         self.conv1 = Convolution("conv1", in_channels, widths[0], stem_size, dtype=dtype)
         self.bn1 = BatchNorm("bn1", widths[0], dtype)
-        c_in, blocks = widths[0], []
+        c_in = widths[0]
+        blocks: list[Block] = []
         for stage, (depth, channels) in enumerate(zip(depths, widths, strict=True)):
             for i in range(depth):
                 last = len(blocks) == sum(depths) - 1

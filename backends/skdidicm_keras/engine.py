@@ -74,7 +74,8 @@ def value_and_gradients(
 ) -> tuple[tuple[Any, Any], list[Any]]:
     """Return what the function returns, a loss and something else, and the loss's gradients."""
     if NAME == "jax":
-        return jax.value_and_grad(function, has_aux=True)(weights)
+        found, gradients = jax.value_and_grad(function, has_aux=True)(weights)
+        return found, gradients
     if NAME == "tensorflow":
         with tensorflow.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
