@@ -66,7 +66,7 @@ class KerasNetwork:
                 self.values.weights,
                 self.values.fixed,
                 (self._mean, self._inverse_scale),
-                ops.convert_to_tensor(_filled(rows, _padded(len(rows)))),
+                ops.convert_to_tensor(_filled(rows, self._run_rows(len(rows)))),
             )
         return Features(tensors, len(rows))
 
@@ -74,7 +74,7 @@ class KerasNetwork:
         self, features: Features, label: NDArray[Any], sigma: NDArray[np.floating], /
     ) -> NDArray[np.floating]:
         """Return log scores (n, k) for labels and noise (n,), or (n, m, k) for (n, m)."""
-        n, n_filled = features.n, _padded(features.n)
+        n, n_filled = features.n, self._run_rows(features.n)
         noise = sigma if any(sigma.strides) else sigma[(slice(0, 1),) * sigma.ndim]
         with self._scope():
             output = self.program.decode(
@@ -156,6 +156,10 @@ class KerasNetwork:
         """Return rows as they go to the device: bytes, or else the network's floats."""
         return x if x.dtype == np.uint8 else np.asarray(x, dtype=self.dtype)
 
+    def _run_rows(self, n: int) -> int:
+        """Return how many rows to run for n: more, where another number would be traced anew."""
+        return _padded(n) if engine.COMPILES else n
+
     def _tensor(self, values: NDArray[Any]) -> Any:
         return ops.convert_to_tensor(np.array(values, dtype=self.dtype))
 
@@ -183,8 +187,6 @@ def _padded(n: int) -> int:
     >>> [_padded(n) for n in (1, 16, 17, 668)]
     [1, 16, 18, 704]
     """
-    if not engine.COMPILES:
-        return n
     step = 1 << max(0, n.bit_length() - 4)
     return -(-n // step) * step
 

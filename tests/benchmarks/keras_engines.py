@@ -1,6 +1,6 @@
 """The Keras backend on each engine over the torch backend: one update, and one prediction.
 
-Each engine has a process of its own, in which the two backends are timed by turns, on one thread.
+Each engine has a process of its own, bound to one core, in which the two are timed by turns.
 """
 
 import json
@@ -30,7 +30,7 @@ def rows():
         env = os.environ | {"KERAS_BACKEND": engine, "TF_CPP_MIN_LOG_LEVEL": "3"}
         result = subprocess.run(
             [sys.executable, "-m", "tests.benchmarks.keras_engines"],
-            env=env | {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"},
+            env=env,
             capture_output=True,
             text=True,
             check=True,
@@ -42,6 +42,8 @@ def rows():
 
 def measured():
     """Return the ratios of this process's engine, with names."""
+    if hasattr(os, "sched_setaffinity"):  # else the engines differ in the cores that they take
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     from skdidicm_torch import TorchNetwork  # before TensorFlow, which breaks a later import
 
     found = []
@@ -57,10 +59,12 @@ def measured():
         first = seconds(lambda k=keras_network, b=batch: float(k.train_step(b, 1e-3)))
         both = (keras_network, torch_network)
         steps = [lambda w=w, b=batch: float(w.train_step(b, 1e-3)) for w in both]
-        found.append((f"update, {name}", ratio(*steps, inner=(5, 5))))
+        found.append((f"update, {name}", ratio(*steps, rounds=5, inner=(3, 3))))
         x = np.concatenate([batch.x] * (512 // n))
         predictions = [lambda w=w, x=x: sample_rows(w, x, plan()) for w in both]
-        found.append((f"512 rows in 8 steps, {name.partition(',')[0]}", ratio(*predictions)))
+        found.append(
+            (f"512 rows in 8 steps, {name.partition(',')[0]}", ratio(*predictions, rounds=5))
+        )
         found.append((f"seconds to trace an update, {name.partition(',')[0]}", first))
     return found
 
