@@ -38,6 +38,16 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+@nox.parametrize("engine", ["torch", "jax", "tensorflow"])
+def tests_keras(session: nox.Session, engine: str) -> None:
+    """The tests of the Keras backend on one engine: a process can have one only."""
+    package = {"tensorflow": "tensorflow-cpu"}.get(engine, engine)
+    session.install("-e", ".[keras]", package, *groups("test-core"))
+    env = {"KERAS_BACKEND": engine, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    session.run("pytest", "tests/backends", "-k", "keras", *session.posargs, env=env)
+
+
+@nox.session
 def tests_core(session: nox.Session) -> None:
     """The core's tests where no framework is installed."""
     session.install("-e", ".", *groups("test-core"))

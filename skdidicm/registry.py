@@ -7,12 +7,15 @@ from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
 
 GROUP = "skdidicm.backends"
 
-PREFERENCE = ("torch",)
+PREFERENCE = ("torch", "keras")
 """What backend="auto" tries first; other backends follow in alphabetical order."""
 
-INSTALL = {name: f'pip install "skdidicm[{name}]"' for name in PREFERENCE}
+INSTALL = {
+    "torch": 'pip install "skdidicm[torch]"',
+    "keras": 'pip install "skdidicm[keras]" jax',  # or torch, or tensorflow: Keras needs an engine
+}
 
-_FRAMEWORK = {"torch": "torch"}
+_FRAMEWORK = {"torch": "torch", "keras": "keras"}
 
 _ONE_AT_A_TIME = threading.Lock()
 

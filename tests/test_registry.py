@@ -29,8 +29,8 @@ def machine(monkeypatch):
 
 
 def test_backends_of_this_library_come_first_and_others_by_name(machine):
-    machine(["zig", "abacus", "torch"])
-    assert list(registered_backends()) == ["torch", "abacus", "zig"]
+    machine(["zig", "abacus", "keras", "torch"])
+    assert list(registered_backends()) == ["torch", "keras", "abacus", "zig"]
 
 
 def test_a_backend_counts_as_installed_if_its_framework_is_there(machine):

@@ -7,7 +7,10 @@ turns, several times, and the ratio is that of their medians.
 import sys
 from importlib import import_module
 
-NAMES = ("core_steps", "predict", "memory", "checks", "fit", "imports", "fashion_mnist")
+NAMES = (
+    *("core_steps", "predict", "memory", "checks", "fit", "imports", "loader", "gpu"),
+    *("keras_engines", "fashion_mnist"),
+)
 
 
 def main(chosen):

@@ -1,0 +1,197 @@
+"""A score network on Keras 3: the contract of `skdidicm.backend` with Keras inside."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from skdidicm.backend import Batch, NetworkConfig
+from skdidicm.core import check_objective, log_score
+from skdidicm_keras import engine, losses, optimizer
+from skdidicm_keras.device import resolve_device, resolve_precision
+from skdidicm_keras.program import Values, program_for
+from skdidicm_keras.weights import BACKBONE, check_state, from_torch, initial_state, to_torch
+
+
+class Features(NamedTuple):
+    """What `encode` returns: tensors for the first `n` rows and for some that fill them up."""
+
+    tensors: tuple[Any, ...]
+    n: int
+
+
+class KerasNetwork:
+    """A `ScoreNetwork` on Keras, with AdamW.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+        What to build; `config.network` is "auto", a name of `skdidicm_keras.NETWORKS`, or a Keras
+        model that maps images to features.
+    """
+
+    values: Values
+
+    def __init__(self, config: NetworkConfig) -> None:
+        check_objective(config.parameterization, config.objective)
+        self.config = config
+        self.device = resolve_device(config.device)
+        self.precision = resolve_precision(
+            config.precision, self.device, table=len(config.input_shape) == 1
+        )
+        self.dtype = np.dtype("float64" if self.precision == "float64" else "float32")
+        with self._scope():
+            self.program = program_for(config, self.precision, self.device)
+            self._mean = self._tensor(np.asarray(config.mean))
+            self._inverse_scale = self._tensor(1 / np.asarray(config.scale, dtype=np.float64))
+        self._initialise()
+        self._count = 0
+
+    def start(self, values: NDArray[np.floating], /) -> NDArray[np.floating]:
+        """Return host values in the network's number format: the samplers compute in NumPy.
+
+        array-api-compat knows no TensorFlow, and JAX would compile every small operation.
+        """
+        return np.array(values, dtype=self.dtype)
+
+    def encode(self, x: NDArray[Any], /) -> Features:
+        """Return the features of host rows (n, *input_shape)."""
+        rows = self._rows(x)
+        with self._scope():
+            tensors = self.program.encode(
+                self.values.weights,
+                self.values.fixed,
+                (self._mean, self._inverse_scale),
+                ops.convert_to_tensor(_filled(rows, self._run_rows(len(rows)))),
+            )
+        return Features(tensors, len(rows))
+
+    def log_score(
+        self, features: Features, label: NDArray[Any], sigma: NDArray[np.floating], /
+    ) -> NDArray[np.floating]:
+        """Return log scores (n, k) for labels and noise (n,), or (n, m, k) for (n, m)."""
+        n, n_filled = features.n, self._run_rows(features.n)
+        noise = sigma if any(sigma.strides) else sigma[(slice(0, 1),) * sigma.ndim]
+        with self._scope():
+            output = self.program.decode(
+                self.values.weights,
+                self.values.fixed,
+                features.tensors,
+                ops.convert_to_tensor(_filled(label, n_filled).astype(np.int32)),
+                self._tensor(noise if noise is not sigma else _filled(sigma, n_filled)),
+            )
+            found = engine.to_host(output)[:n]
+        scores: NDArray[np.floating] = log_score(
+            found,
+            np.asarray(label),
+            np.asarray(sigma),
+            process=self.config.process,
+            parameterization=self.config.parameterization,
+        )
+        return scores
+
+    def train_step(self, batch: Batch, learning_rate: float, /) -> Any:
+        """Update the weights once and return the loss before the update, still on the device."""
+        config = self.config
+        self._count += 1
+        settings = optimizer.step_settings(
+            self._count, learning_rate, config.weight_decay, config.max_grad_norm
+        )
+        with self._scope():
+            label = ops.convert_to_tensor(np.asarray(batch.label, dtype=np.int32))
+            loss, self.values = self.program.train(
+                self.values,
+                (self._mean, self._inverse_scale),
+                ops.convert_to_tensor(self._rows(batch.x)),
+                (label, self._tensor(batch.sigma), self._tensor(batch.weight)),
+                losses.Targets(*map(self._tensor, losses.targets(config, batch))),
+                self._tensor(settings),
+            )
+        return loss
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return copies of weights and buffers by torch's names and in its layouts."""
+        parts = self.program.split(engine.to_host(self.values.weights))
+        parts += [engine.to_host(value) for value in self.values.fixed]
+        return {name: np.array(to_torch(name, parts[i])) for name, i in self.program.names.items()}
+
+    def load_state(self, state: Mapping[str, NDArray[Any]], /) -> None:
+        """Take over weights and buffers; names and shapes must match."""
+        check_state(self.program.shapes, state)
+        parts = self.program.split(engine.to_host(self.values.weights))
+        parts += [engine.to_host(value) for value in self.values.fixed]
+        weights, fixed = self._tensors(parts, state)
+        self.values = self.values._replace(weights=weights, fixed=fixed)
+
+    def _initialise(self) -> None:
+        """Draw weights from the seed; a user's model brings its own."""
+        program = self.program
+        parts = [engine.to_host(v.value) for v in (*program.trainable, *program.fixed)]
+        ours = {k: v for k, v in program.shapes.items() if not k.startswith(BACKBONE)}
+        drawn = initial_state(ours, np.random.default_rng(self.config.seed))
+        with self._scope():
+            weights, fixed = self._tensors(parts, drawn)
+            moments = (ops.zeros_like(weights), ops.zeros_like(weights))
+        self.values = Values(weights, fixed, moments)
+
+    def _tensors(
+        self, parts: list[NDArray[Any]], state: Mapping[str, NDArray[Any]]
+    ) -> tuple[Any, list[Any]]:
+        """Return trained weights and the others, some of the parts replaced by named arrays."""
+        parts = list(parts)
+        for name, array in state.items():
+            i = self.program.names[name]
+            parts[i] = np.array(from_torch(name, np.asarray(array)), dtype=parts[i].dtype)
+        split = len(self.program.trainable)
+        with self._scope():
+            fixed = [ops.convert_to_tensor(part) for part in parts[split:]]
+            weights = np.concatenate([part.ravel() for part in parts[:split]])
+            return self._tensor(weights), fixed
+
+    def _rows(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return rows as they go to the device: bytes, or else the network's floats."""
+        return x if x.dtype == np.uint8 else np.asarray(x, dtype=self.dtype)
+
+    def _run_rows(self, n: int) -> int:
+        """Return how many rows to run for n: more, where another number would be traced anew."""
+        return _padded(n) if engine.COMPILES else n
+
+    def _tensor(self, values: NDArray[Any]) -> Any:
+        return ops.convert_to_tensor(np.array(values, dtype=self.dtype))
+
+    def _scope(self) -> AbstractContextManager[None]:
+        return engine.scope(self.device, float64=self.precision == "float64")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"config": self.config, "state": self.state()}
+
+    def __setstate__(self, pickled: dict[str, Any]) -> None:
+        config = pickled["config"]
+        try:
+            resolve_device(config.device)
+        except ValueError:  # pickled on a machine with a device that this one lacks
+            config = replace(config, device="auto")
+        self.__init__(config)  # type: ignore[misc]
+        self.load_state(pickled["state"])
+
+
+def _padded(n: int) -> int:
+    """Return n rounded up to four binary digits: a trace serves many numbers of rows.
+
+    Examples
+    --------
+    >>> [_padded(n) for n in (1, 16, 17, 668)]
+    [1, 16, 18, 704]
+    """
+    step = 1 << max(0, n.bit_length() - 4)
+    return -(-n // step) * step
+
+
+def _filled(rows: NDArray[Any], n: int) -> NDArray[Any]:
+    """Return n rows, the first one repeated at the end."""
+    missing = n - len(rows)
+    return np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)]) if missing else rows

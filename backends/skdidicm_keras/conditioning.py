@@ -1,0 +1,94 @@
+"""How a noisy label and its noise level enter a network."""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from skdidicm_keras import engine
+from skdidicm_keras.layers import Embedding, LayerNorm, Linear
+
+EMBEDDING = 128  # channels of the condition e
+_SINUSOIDS = 256
+
+
+class SigmaEmbedding(keras.layers.Layer):  # type: ignore[misc]
+    """Sinusoids of the total noise, cosines first, through a two-layer perceptron."""
+
+    def __init__(self, name: str, dtype: Any) -> None:
+        super().__init__(name=name, dtype=dtype, autocast=False)  # sigma keeps all its digits
+        self.first = Linear(f"{name}.mlp.0", _SINUSOIDS, EMBEDDING, dtype)
+        self.second = Linear(f"{name}.mlp.2", EMBEDDING, EMBEDDING, dtype)
+        self.built = True
+
+    def call(self, sigma: Any) -> Any:
+        """Return (..., 128) for sigma (...)."""
+        half, kind = _SINUSOIDS // 2, sigma.dtype
+        index = ops.arange(half, dtype="float32")
+        frequencies = ops.cast(ops.exp(index * (-math.log(1e4) / half)), kind)
+        angles = sigma[..., None] * frequencies
+        waves = ops.concatenate([engine.cos(angles), engine.sin(angles)], axis=-1)
+        return self.second(ops.silu(self.first(waves)))
+
+
+class ConditionedNetwork(keras.layers.Layer):  # type: ignore[misc]
+    """A network of an input, a noisy label and the total noise, cut in two halves.
+
+    `encode` sees the input alone, `decode` the rest; `call` is their composition.
+    """
+
+    def __init__(self, name: str, n_classes: int, dtype: Any) -> None:
+        super().__init__(name=name, dtype=dtype, autocast=False)
+        self.n_classes = n_classes
+        self.ff_emb = SigmaEmbedding("ff_emb", dtype)
+        self.label_embedder = Embedding("label_embedder", n_classes, EMBEDDING, dtype)
+        self.built = True
+
+    def call(self, x: Any, label: Any, sigma: Any, training: bool = False) -> Any:
+        """Return raw outputs (n, k) for inputs (n, ...), labels (n,) and total noise (n,)."""
+        return self.decode(self.encode(x, training), label, sigma, training)
+
+    def encode(self, x: Any, training: bool = False) -> tuple[Any, ...]:
+        """Return all that depends on neither label nor noise."""
+        raise NotImplementedError
+
+    def decode(
+        self, features: tuple[Any, ...], label: Any, sigma: Any, training: bool = False
+    ) -> Any:
+        """Return outputs (n, k) for labels and noise (n,), or (n, m, k) for (n, m) or (1, m)."""
+        if len(label.shape) == 1:
+            return self.decode_draws(features, label[:, None], sigma[:, None], training)[:, 0]
+        return self.decode_draws(features, label, sigma, training)
+
+    def decode_draws(
+        self, features: tuple[Any, ...], label: Any, sigma: Any, training: bool
+    ) -> Any:
+        """Return outputs (n, m, k) for m labels and noise levels per row, (n, m) or (1, m)."""
+        raise NotImplementedError
+
+    def condition(self, label: Any, sigma: Any) -> Any:
+        """Return the condition e, (..., 128), for labels and noise that broadcast."""
+        return self.ff_emb(sigma) + self.label_embedder(label)
+
+
+class ConditionalHead(keras.layers.Layer):  # type: ignore[misc]
+    """A small network on a feature vector that sees the condition: norm, SiLU, skip, linear."""
+
+    def __init__(self, name: str, n_features: int, n_classes: int, dtype: Any) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self.project = Linear(f"{name}.project", n_features, n_features, dtype)
+        self.emb_layers = Linear(f"{name}.emb_layers.1", EMBEDDING, n_features, dtype)
+        self.norm = LayerNorm(f"{name}.norm", n_features, dtype)
+        self.fc = Linear(f"{name}.fc", n_features, n_classes, dtype)
+        self.built = True
+
+    def encode(self, pooled: Any) -> tuple[Any, Any]:
+        """Return what the condition is added to, and the skip, both (n, d)."""
+        return self.project(pooled), pooled
+
+    def decode(self, features: tuple[Any, ...], e: Any) -> Any:
+        """Return outputs (n, m, k) for conditions (n, m, 128)."""
+        hidden, skip = features
+        mixed = self.norm(hidden[:, None] + self.emb_layers(ops.silu(e)))
+        return self.fc(ops.silu(mixed) + skip[:, None])

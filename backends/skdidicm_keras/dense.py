@@ -1,0 +1,163 @@
+"""Networks for tables, and conditional heads on backbones of the user's own."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from skdidicm_keras.conditioning import EMBEDDING, ConditionalHead, ConditionedNetwork
+from skdidicm_keras.layers import LayerNorm, Linear, mean
+
+
+class DenseBlock(keras.layers.Layer):  # type: ignore[misc]
+    """A residual block of two linear layers; conditional as the blocks of DiDiRN are."""
+
+    def __init__(self, name: str, width: int, *, conditional: bool, dtype: Any) -> None:
+        super().__init__(name=name.replace(".", "-"), dtype=dtype)
+        self.norm = LayerNorm(f"{name}.layers.0", width, dtype)
+        self.first = Linear(f"{name}.layers.1", width, width, dtype)
+        self.second = Linear(f"{name}.layers.3", width, width, dtype)
+        if conditional:
+            self.emb_layers = Linear(f"{name}.emb_layers.1", EMBEDDING, width, dtype)
+            self.out_layers = LayerNorm(f"{name}.out_layers.0", width, dtype)
+        self.built = True
+
+    def split(self, x: Any) -> tuple[Any, Any]:
+        """Return the output of the layers and the skip, both (n, width)."""
+        return self.second(ops.silu(self.first(self.norm(x)))), x
+
+    def join(self, h: Any, skip: Any, e: Any = None) -> Any:
+        """Return the block's output for conditions that broadcast against h."""
+        if e is not None:
+            h = ops.silu(self.out_layers(h + self.emb_layers(ops.silu(e))))
+        return h + skip
+
+
+class MLP(ConditionedNetwork):
+    """A residual multi-layer perceptron for tables.
+
+    Parameters
+    ----------
+    n_classes, n_features : int
+        Number of classes K and of columns d.
+    width, depth : int
+        Hidden units and residual blocks.
+    conditioning : {"blocks", "last", "head"}
+        Where the condition enters.
+    dtype : str
+        Number format, or a Keras dtype policy.
+    """
+
+    def __init__(
+        self,
+        n_classes: int,
+        n_features: int,
+        *,
+        width: int = 64,
+        depth: int = 2,
+        conditioning: str = "blocks",
+        dtype: Any = "float32",
+    ) -> None:
+        super().__init__("mlp", n_classes, dtype)
+        self.conditioning = conditioning
+        self.first = 0 if conditioning == "blocks" else depth - 1  # the block that is cut in two
+        self.stem = Linear("stem", n_features, width, dtype)
+        self.blocks = [
+            DenseBlock(
+                f"layers.{i}",
+                width,
+                conditional=conditioning == "blocks" or (conditioning == "last" and i == depth - 1),
+                dtype=dtype,
+            )
+            for i in range(depth)
+        ]
+        if conditioning == "head":
+            self.head = ConditionalHead("head", width, n_classes, dtype)
+        else:
+            self.fc = Linear("fc", width, n_classes, dtype)
+
+    def encode(self, x: Any, training: bool = False) -> tuple[Any, ...]:  # noqa: ARG002
+        """Return all that depends on neither label nor noise, for rows (n, d)."""
+        x = self.stem(x)
+        for block in self.blocks[: self.first]:
+            x = block.join(*block.split(x))
+        features = self.blocks[self.first].split(x)
+        if self.conditioning == "head":
+            return self.head.encode(self.blocks[self.first].join(*features))
+        return features
+
+    def decode_draws(
+        self,
+        features: tuple[Any, ...],
+        label: Any,
+        sigma: Any,
+        training: bool,  # noqa: ARG002
+    ) -> Any:
+        """Return outputs (n, m, k) for labels and noise (n, m)."""
+        e = self.condition(label, sigma)
+        if self.conditioning == "head":
+            return self.head.decode(features, e)
+        h, skip = (f[:, None] for f in features)
+        x = self.blocks[self.first].join(h, skip, e)
+        for block in self.blocks[self.first + 1 :]:
+            x = block.join(*block.split(x), e)
+        return self.fc(x)
+
+
+class BackboneNetwork(ConditionedNetwork):
+    """A conditional head on a backbone that maps inputs to feature vectors or maps.
+
+    Parameters
+    ----------
+    backbone : keras.Layer or callable
+        Maps (n, h, w, c) to (n, d) or (n, h', w', d); it is copied, and maps are averaged.
+    n_classes : int
+        Number of classes K.
+    example : tensor (1, ...)
+        An input to find d with.
+    dtype : str
+        Number format of the head, or a Keras dtype policy.
+    """
+
+    def __init__(
+        self, backbone: Callable[[Any], Any], n_classes: int, example: Any, dtype: Any = "float32"
+    ) -> None:
+        super().__init__("backbone_network", n_classes, dtype)
+        self.backbone = copy.deepcopy(backbone)
+        n_features = self.pool(example).shape[1]
+        self.head = ConditionalHead("head", n_features, n_classes, dtype)
+
+    def pool(self, x: Any, training: bool = False) -> Any:
+        """Return the backbone's features as vectors (n, d); a frozen one keeps its statistics."""
+        if isinstance(self.backbone, keras.layers.Layer):
+            learns = bool(self.backbone.trainable_variables)
+            features = self.backbone(x, training=training and learns)
+        else:
+            features = self.backbone(x)
+        if len(getattr(features, "shape", ())) not in (2, 4):
+            raise ValueError(
+                f"the backbone returned {_describe(features)}; expected a tensor (n, d) of "
+                "features or (n, h, w, d) of feature maps. In keras.applications, set "
+                "include_top=False."
+            )
+        return features if len(features.shape) == 2 else mean(features, (1, 2))
+
+    def encode(self, x: Any, training: bool = False) -> tuple[Any, ...]:
+        """Return the head's features for inputs (n, h, w, c)."""
+        return self.head.encode(self.pool(x, training))
+
+    def decode_draws(
+        self,
+        features: tuple[Any, ...],
+        label: Any,
+        sigma: Any,
+        training: bool,  # noqa: ARG002
+    ) -> Any:
+        """Return outputs (n, m, k) for labels and noise (n, m)."""
+        return self.head.decode(features, self.condition(label, sigma))
+
+
+def _describe(value: object) -> str:
+    return f"shape {tuple(value.shape)}" if hasattr(value, "shape") else type(value).__name__

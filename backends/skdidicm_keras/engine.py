@@ -1,0 +1,109 @@
+"""What Keras's common interface does not say: compilation, gradients, scopes, devices.
+
+This is the only file that knows one engine from another.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+NAME: str = keras.config.backend()
+"""The engine that Keras computes with: "jax", "tensorflow" or "torch"."""
+
+cos: Any  # those of Keras turn float64 into float32 on JAX
+sin: Any
+
+if NAME == "jax":
+    import jax
+
+    cos, sin = jax.numpy.cos, jax.numpy.sin
+elif NAME == "tensorflow":
+    import tensorflow
+
+    cos, sin = tensorflow.cos, tensorflow.sin
+else:
+    import torch
+
+    cos, sin = torch.cos, torch.sin
+
+COMPILES = NAME != "torch"
+"""Whether a function is traced anew for arrays of another shape."""
+
+
+@contextlib.contextmanager
+def scope(device: str, *, float64: bool = False) -> Iterator[None]:
+    """Compute on a device, in float64 where asked, and keep no gradients; for this thread only."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(keras.device(device))
+        if NAME == "jax" and float64:
+            stack.enter_context(_jax_x64())
+        if NAME == "torch":
+            stack.enter_context(torch.no_grad())
+        yield
+
+
+def _jax_x64() -> Any:
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    from jax.experimental import enable_x64  # before JAX 0.8
+
+    return enable_x64(True)
+
+
+def compiled(function: Callable[..., Any], *, on_torch: bool = False) -> Callable[..., Any]:
+    """Return the function traced once for arrays of the same shapes; torch runs it as it is.
+
+    It must be pure, and its arguments must be tensors in lists and tuples.
+    """
+    traced: Callable[..., Any] = function
+    if NAME == "jax":
+        traced = jax.jit(function)
+    elif NAME == "tensorflow":
+        traced = tensorflow.function(function, autograph=False)
+    elif on_torch:
+        traced = torch.compile(function)
+    return traced
+
+
+def value_and_gradients(
+    function: Callable[[list[Any]], tuple[Any, Any]], weights: list[Any]
+) -> tuple[tuple[Any, Any], list[Any]]:
+    """Return what the function returns, a loss and something else, and the loss's gradients."""
+    if NAME == "jax":
+        found, gradients = jax.value_and_grad(function, has_aux=True)(weights)
+        return found, gradients
+    if NAME == "tensorflow":
+        with tensorflow.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            found = function(weights)
+        zero = tensorflow.UnconnectedGradients.ZERO
+        return found, tape.gradient(found[0], weights, unconnected_gradients=zero)
+    with torch.enable_grad():
+        leaves = [w.detach().requires_grad_() for w in weights]
+        found = function(leaves)
+        gradients = torch.autograd.grad(found[0], leaves, allow_unused=True, materialize_grads=True)
+    return (found[0].detach(), found[1]), list(gradients)
+
+
+def to_host(tensor: Any) -> NDArray[Any]:
+    """Return a tensor as a NumPy array of its own."""
+    if NAME == "torch":  # Keras's own way warns with NumPy 2
+        tensor = tensor.detach().cpu()
+    return np.array(tensor.numpy() if NAME != "jax" else tensor)
+
+
+def device_count(kind: str) -> int:
+    """Return how many devices there are of a kind, "cpu", "gpu", "tpu" or "mps"."""
+    if NAME == "jax":
+        return len([device for device in jax.devices() if device.platform == kind]) or int(
+            kind == "cpu"
+        )
+    if NAME == "tensorflow":
+        return len(tensorflow.config.list_logical_devices(kind.upper()))
+    if kind == "mps":
+        return int(torch.backends.mps.is_available())
+    return torch.cuda.device_count() if kind == "gpu" else int(kind == "cpu")

@@ -1,0 +1,166 @@
+"""torch's layers for Keras: the same names, layouts, arithmetic and number formats.
+
+Keras's own ones differ in names and in details (variances, epsilons), and lose float64 on torch
+and JAX. Only the filters of a convolution lie in memory as Keras wants them, (h, w, in, out).
+"""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+EPSILON = 1e-5
+MOMENTUM = 0.1
+
+
+class Leaf(keras.layers.Layer):  # type: ignore[misc]
+    """A layer with weights; `name` is that of torch's module, such as "layer1.0.conv1"."""
+
+    def __init__(self, name: str, dtype: Any) -> None:
+        # On the torch engine the name becomes that of a parameter, which may hold no dot.
+        super().__init__(name=name.replace(".", "-"), dtype=dtype)
+        self.built = True  # all weights are made at once
+
+    def __call__(self, *inputs: Any, **settings: Any) -> Any:
+        """Return `call` at once: what Keras does around it costs more than a small layer."""
+        return self.call(*inputs, **settings)
+
+    def narrow(self, *tensors: Any) -> tuple[Any, ...]:
+        """Return tensors in the format that matrix products are computed in."""
+        if self.compute_dtype == self.variable_dtype:
+            return tensors
+        return tuple(ops.cast(tensor, self.compute_dtype) for tensor in tensors)
+
+    def wide(self, x: Any) -> Any:
+        """Return a tensor in the format of the weights, in which norms are computed."""
+        return x if self.compute_dtype == self.variable_dtype else ops.cast(x, self.variable_dtype)
+
+    def parameter(self, name: str, shape: tuple[int, ...], **settings: Any) -> Any:
+        """Return a new variable of zeros; `weights.initial_state` knows what belongs in it."""
+        return self.add_weight(name=name, shape=shape, initializer="zeros", **settings)
+
+
+class Linear(Leaf):
+    """A linear map with a bias."""
+
+    def __init__(self, name: str, n_in: int, n_out: int, dtype: Any) -> None:
+        super().__init__(name, dtype)
+        self.weight = self.parameter("weight", (n_out, n_in))
+        self.bias = self.parameter("bias", (n_out,))
+
+    def call(self, x: Any) -> Any:
+        """Return (..., n_out) for (..., n_in)."""
+        x, weight, bias = self.narrow(x, self.weight.value, self.bias.value)
+        # The operator, since ops.matmul turns float64 into float32 on torch.
+        return x @ ops.transpose(weight) + bias
+
+
+class Embedding(Leaf):
+    """One vector for every label."""
+
+    def __init__(self, name: str, n_in: int, n_out: int, dtype: Any) -> None:
+        super().__init__(name, dtype)
+        self.weight = self.parameter("weight", (n_in, n_out))
+
+    def call(self, label: Any) -> Any:
+        """Return (..., n_out) for integers (...)."""
+        return ops.take(self.weight.value, label, axis=0)
+
+
+class Convolution(Leaf):
+    """A convolution without bias, padded alike on all sides as torch does it."""
+
+    def __init__(
+        self, name: str, c_in: int, c_out: int, size: int, stride: int = 1, *, dtype: Any
+    ) -> None:
+        super().__init__(name, dtype)
+        self.size, self.stride = size, stride
+        self.weight = self.parameter("weight", (size, size, c_in, c_out))
+
+    def call(self, x: Any) -> Any:
+        """Return (n, h', w', c_out) for (n, h, w, c_in)."""
+        x, weight = self.narrow(x, self.weight.value)
+        # "same" pads strided convolutions at the far sides only.
+        padding = "same" if self.stride == 1 else "valid"
+        if self.stride > 1 and self.size > 1:
+            x = pad(x, self.size // 2)
+        return ops.conv(x, weight, self.stride, padding=padding, data_format="channels_last")
+
+
+class LayerNorm(Leaf):
+    """Normalisation over the last axis."""
+
+    def __init__(self, name: str, width: int, dtype: Any) -> None:
+        super().__init__(name, dtype)
+        self.weight = self.parameter("weight", (width,))
+        self.bias = self.parameter("bias", (width,))
+
+    def call(self, x: Any) -> Any:
+        """Return an array of the shape of x."""
+        x = self.wide(x)
+        mean, variance = moments(x, -1)
+        y = (x - mean) * ops.rsqrt(variance + EPSILON)
+        return y * self.weight.value + self.bias.value
+
+
+class GroupNorm(LayerNorm):
+    """Normalisation of (n, h, w, c) over the pixels and channels of each group."""
+
+    def __init__(self, name: str, groups: int, width: int, dtype: Any) -> None:
+        super().__init__(name, width, dtype)
+        self.groups = groups
+
+    def call(self, x: Any) -> Any:
+        """Return an array of the shape of x."""
+        n, h, w, c = x.shape
+        x = ops.reshape(self.wide(x), (n, h * w, self.groups, c // self.groups))
+        mean, variance = moments(x, (1, 3))
+        y = ops.reshape((x - mean) * ops.rsqrt(variance + EPSILON), (n, h, w, c))
+        return y * self.weight.value + self.bias.value
+
+
+class BatchNorm(LayerNorm):
+    """Normalisation of every channel over rows and pixels; running averages at prediction."""
+
+    def __init__(self, name: str, width: int, dtype: Any) -> None:
+        super().__init__(name, width, dtype)
+        fixed = {"trainable": False}
+        self.running_mean = self.parameter("running_mean", (width,), **fixed)
+        self.running_var = self.parameter("running_var", (width,), **fixed)
+        self.num_batches_tracked = self.parameter("num_batches_tracked", (), dtype="int32", **fixed)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """Return an array of the shape of x, (n, h, w, c)."""
+        x = self.wide(x)
+        mean, variance = self.running_mean.value, self.running_var.value
+        if training:
+            mean, variance = moments(x, (0, 1, 2), keepdims=False)
+            self._track(mean, variance, x.shape[0] * x.shape[1] * x.shape[2])
+        gain = self.weight.value * ops.rsqrt(variance + EPSILON)
+        return x * gain + (self.bias.value - mean * gain)
+
+    def _track(self, mean: Any, variance: Any, count: int) -> None:
+        unbiased = variance * (count / max(1, count - 1))
+        for average, value in ((self.running_mean, mean), (self.running_var, unbiased)):
+            average.assign((1 - MOMENTUM) * average.value + MOMENTUM * ops.stop_gradient(value))
+        self.num_batches_tracked.assign(self.num_batches_tracked.value + 1)
+
+
+def moments(x: Any, axis: Any, *, keepdims: bool = True) -> tuple[Any, Any]:
+    """Return mean and (biased) variance over some axes."""
+    centre = mean(x, axis, keepdims=True)
+    variance = mean(ops.square(x - centre), axis, keepdims=keepdims)
+    return (centre if keepdims else ops.squeeze(centre, axis)), variance
+
+
+def mean(x: Any, axis: int | tuple[int, ...], *, keepdims: bool = False) -> Any:
+    """Return the mean over some axes; ops.mean computes in float32 on torch and JAX."""
+    axes = (axis,) if isinstance(axis, int) else axis
+    count = math.prod(x.shape[i] for i in axes)
+    return ops.sum(x, axis=axes, keepdims=keepdims) / count
+
+
+def pad(x: Any, width: int) -> Any:
+    """Return images (n, h, w, c) with zeros around them."""
+    return ops.pad(x, ((0, 0), (width, width), (width, width), (0, 0)))

@@ -1,0 +1,86 @@
+"""The training loss: the core's, with the part that has a gradient written in keras.ops.
+
+array-api-compat knows no TensorFlow, and JAX traces. What depends on the batch alone is computed
+on the host by the core itself (`targets`); the tests hold the rest to the core's numbers.
+"""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from skdidicm.backend import Batch, NetworkConfig
+from skdidicm.core import UniformProcess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_TINY = 1e-30  # below it a float32 ratio adds nothing to a sum, and its logarithm only overflows
+
+Rule = tuple[str, str, bool]
+"""Parameterization, objective, and whether the process is uniform: all that a trace depends on."""
+
+
+class Targets(NamedTuple):
+    """What a loss compares the outputs with; n rows, m draws, k classes."""
+
+    truth: Any
+    """The true concrete score, or q_0 for the cross-entropy, (n, m, k)."""
+    noise: Any
+    """Logarithm of P(label | class) for the cross-entropy, else what `_diffuse` needs."""
+
+
+def rule(config: NetworkConfig) -> Rule:
+    """Return which loss a configuration asks for."""
+    uniform = isinstance(config.process, UniformProcess)
+    return config.parameterization, config.objective, uniform
+
+
+def targets(config: NetworkConfig, batch: Batch) -> Targets:
+    """Return what the loss of a batch is computed from, on the host and in float64."""
+    process, k = config.process, config.n_classes
+    label = np.broadcast_to(batch.label, batch.weight.shape)
+    q_0 = np.broadcast_to(batch.target[:, None, :], (*label.shape, k)).astype(np.float64)
+    sigma = np.asarray(batch.sigma, dtype=np.float64)
+    if config.objective == "cross_entropy":
+        likelihood = process.likelihood(np.asarray(batch.label), sigma, np.dtype(np.float64))
+        return Targets(q_0, np.log(np.maximum(likelihood, _TINY)))
+    noise: NDArray[np.float64] = sigma
+    if config.parameterization == "posterior" and not isinstance(process, UniformProcess):
+        # Row i of a matrix is the law that class i is diffused to.
+        noise = process.diffuse(np.broadcast_to(np.eye(k), (*sigma.shape, k, k)), sigma[..., None])
+    return Targets(process.ratio(process.diffuse(q_0, sigma), label), noise)
+
+
+def batch_loss(output: Any, label: Any, weight: Any, target: Targets, rule: Rule) -> Any:
+    """Return sum(weight * loss) over a batch, for outputs (n, m, k)."""
+    parameterization, objective, uniform = rule
+    if objective == "cross_entropy":
+        logits = output + target.noise
+        losses = ops.sum(target.truth * (ops.logsumexp(logits, -1, keepdims=True) - logits), -1)
+        return ops.sum(weight * losses)
+    own = ops.one_hot(label, output.shape[-1], dtype=output.dtype)
+    if parameterization == "score":
+        scores = output * (1 - own)
+    else:
+        q_t = _diffuse(ops.softmax(output), target.noise, uniform=uniform)
+        log_q_t = ops.log(ops.where(q_t > _TINY, q_t, _TINY))
+        scores = log_q_t - ops.sum(log_q_t * own, axis=-1, keepdims=True)
+    return ops.sum(weight * score_entropy(scores, target.truth))
+
+
+def score_entropy(log_score: Any, ratio: Any) -> Any:
+    """Return the score entropy without the time weight, (...); equation (5)."""
+    positive = ratio > _TINY
+    safe = ops.where(positive, ratio, 1.0)
+    u = log_score - ops.log(safe)
+    terms = ops.where(positive, safe * (ops.expm1(u) - u), ops.exp(log_score))
+    return ops.sum(terms, axis=-1) / terms.shape[-1]
+
+
+def _diffuse(q_0: Any, noise: Any, *, uniform: bool) -> Any:
+    """Return q_t for laws (n, m, k): by equation (2), or by one matrix for every draw."""
+    if uniform:
+        survival = ops.exp(-noise)[..., None]
+        return survival * q_0 + (1 - survival) / q_0.shape[-1]
+    return (q_0[..., None, :] @ noise)[..., 0, :]

@@ -1,0 +1,116 @@
+"""Build a network by its name."""
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from skdidicm_keras.conditioning import ConditionedNetwork
+from skdidicm_keras.dense import MLP, BackboneNetwork
+from skdidicm_keras.didirn import DiDiRN
+
+CONDITIONINGS = ("blocks", "last", "head")
+
+_DIDIRN: dict[str, dict[str, Any]] = {
+    # An average pool, since the maximum of noisy pixels is mostly noise.
+    "didirn-tiny": {
+        "depths": (1, 1, 1),
+        "widths": (32, 64, 64),
+        "groups": 8,
+        "stem_size": 5,
+        "stem_pool": "average",
+    },
+    "didirn18": {"depths": (2, 2, 2, 2)},
+    "didirn34": {"depths": (3, 4, 6, 3)},
+    "didirn50": {"depths": (3, 4, 6, 3), "bottleneck": True},
+    "didirn101": {"depths": (3, 4, 23, 3), "bottleneck": True},
+    "didirn152": {"depths": (3, 8, 36, 3), "bottleneck": True},
+}
+
+NETWORKS = (*_DIDIRN, "mlp")
+"""Names that `create_network` knows."""
+
+
+def create_network(
+    name: str | Callable[[Any], Any],
+    n_classes: int,
+    in_channels: int = 3,
+    conditioning: str = "blocks",
+    *,
+    image_size: tuple[int, int] | None = None,
+    dtype: Any = "float32",
+) -> ConditionedNetwork:
+    """Return a network of (input, noisy label, total noise), a Keras layer full of zeros.
+
+    Called as `network(x, label, sigma)` it takes x (n, h, w, c), or (n, d) for "mlp", and returns
+    raw outputs (n, k); `encode` and `decode` are its two halves. `weights.initial_state` draws
+    weights for it.
+
+    Parameters
+    ----------
+    name : str, or keras.Layer or callable
+        One of `NETWORKS`, or a backbone that maps images to feature vectors (n, d) or maps
+        (n, h, w, d), which gets a conditional head.
+    n_classes : int
+        Number of classes K.
+    in_channels : int, default=3
+        Image channels; the number of columns for "mlp".
+    conditioning : {"blocks", "last", "head"}
+        Where label and noise enter: every block (the paper), after the convolutions of the last
+        block, or a small head on the pooled features. A backbone can have "head" only.
+    image_size : (height, width), optional
+        Lets "didirn-tiny" leave out its stem pool under 16 px, and tells a backbone what to expect
+        (224 x 224 if left out).
+    dtype : str, default="float32"
+        Number format, or a Keras dtype policy such as "mixed_bfloat16".
+
+    Raises
+    ------
+    ValueError
+        If a name is not known, or does not fit the backbone.
+
+    Examples
+    --------
+    >>> from keras import ops
+    >>> network = create_network("didirn-tiny", n_classes=10, in_channels=1, conditioning="last")
+    >>> output = network(ops.zeros((2, 28, 28, 1)), ops.array([3, 7]), ops.ones(2))
+    >>> tuple(output.shape)
+    (2, 10)
+    """
+    if conditioning not in CONDITIONINGS:
+        raise ValueError(f"conditioning is {conditioning!r}; expected one of {CONDITIONINGS}.")
+    if not isinstance(name, str):
+        return _on_backbone(name, n_classes, in_channels, conditioning, image_size, dtype)
+    if name == "mlp":
+        return MLP(n_classes, in_channels, conditioning=conditioning, dtype=dtype)
+    if name not in _DIDIRN:
+        raise ValueError(
+            f"network is {name!r}; expected one of {NETWORKS}, or a Keras model that maps images "
+            "to features."
+        )
+    settings = dict(_DIDIRN[name])
+    if name == "didirn-tiny" and image_size is not None and min(image_size) < 16:
+        settings["stem_pool"] = None
+    return DiDiRN(n_classes, in_channels, conditioning=conditioning, dtype=dtype, **settings)
+
+
+def _on_backbone(
+    backbone: object,
+    n_classes: int,
+    in_channels: int,
+    conditioning: str,
+    image_size: tuple[int, int] | None,
+    dtype: Any,
+) -> BackboneNetwork:
+    if not callable(backbone):
+        raise ValueError(
+            f"network is a {type(backbone).__name__}; expected one of {NETWORKS}, or a Keras "
+            "model that maps images to features."
+        )
+    if conditioning != "head":
+        raise ValueError(
+            f"conditioning is {conditioning!r}, but a backbone of your own can be conditioned in "
+            "its head only; set conditioning='head'."
+        )
+    example = ops.zeros((1, *(image_size or (224, 224)), in_channels))
+    return BackboneNetwork(backbone, n_classes, example, dtype)

@@ -1,0 +1,164 @@
+"""A network as pure functions of its weights, traced once and shared by all networks alike."""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from skdidicm.backend import NetworkConfig
+from skdidicm_keras import engine, losses, optimizer
+from skdidicm_keras.conditioning import ConditionedNetwork
+from skdidicm_keras.networks import create_network
+from skdidicm_keras.weights import named_variables, to_torch
+
+_KEPT = 8  # programs, each with a network of zeros
+
+
+class Values(NamedTuple):
+    """The tensors of one network; p is the number of trained weights."""
+
+    weights: Any
+    """All that is trained as one vector (p,), what decays first."""
+    fixed: list[Any]
+    """What is not trained: running averages, counts, seeds of a user's model."""
+    moments: tuple[Any, Any]
+    """Running means of the gradient and of its square, (p,) each."""
+
+
+class Program:
+    """The traced functions of one architecture; a network hands in its own values.
+
+    Keras's variables only say where a value belongs, so that equal networks share one trace, and
+    a search over learning rates compiles once.
+    """
+
+    def __init__(self, module: ConditionedNetwork, rule: losses.Rule, *, on_torch: bool) -> None:
+        self.module, self.rule = module, rule
+        # Vectors do not decay: they are biases and norms.
+        decaying = [v for v in module.trainable_variables if len(v.shape) > 1]
+        vectors = [v for v in module.trainable_variables if len(v.shape) <= 1]
+        self.trainable, self.n_decaying = [*decaying, *vectors], _size(decaying)
+        self.fixed = list(module.non_trainable_variables)
+        position = {id(v): i for i, v in enumerate((*self.trainable, *self.fixed))}
+        named = named_variables(module)
+        self.names = {name: position[id(variable)] for name, variable in named.items()}
+        self.shapes = {
+            name: to_torch(name, np.empty(variable.shape)).shape for name, variable in named.items()
+        }
+        self.encode = engine.compiled(self._encode, on_torch=on_torch)
+        self.decode = engine.compiled(self._decode, on_torch=on_torch)
+        self.train = engine.compiled(self._train, on_torch=on_torch)
+
+    def split(self, weights: Any) -> list[Any]:
+        """Return the parts of a vector (p,), NumPy's or Keras's, in their variables' shapes."""
+        reshape = np.reshape if isinstance(weights, np.ndarray) else ops.reshape
+        parts, start = [], 0
+        for variable in self.trainable:
+            end = start + math.prod(variable.shape)
+            parts.append(reshape(weights[start:end], tuple(variable.shape)))
+            start = end
+        return parts
+
+    def _with(self, weights: list[Any], fixed: list[Any]) -> Any:
+        """Return a scope in which the module has these values."""
+        variables = (*self.trainable, *self.fixed)
+        return keras.StatelessScope(list(zip(variables, (*weights, *fixed), strict=True)))
+
+    def _encode(self, weights: Any, fixed: Any, moments: Any, x: Any) -> tuple[Any, ...]:
+        with self._with(self.split(weights), fixed):
+            return self.module.encode(self._standardised(x, *moments))
+
+    def _decode(self, weights: Any, fixed: Any, features: Any, label: Any, sigma: Any) -> Any:
+        with self._with(self.split(weights), fixed):
+            return self._wide(self.module.decode(features, label, sigma))
+
+    def _train(
+        self, values: Values, moments: Any, x: Any, draws: Any, target: Any, settings: Any
+    ) -> tuple[Any, Values]:
+        """Return the loss before and the values after one update."""
+        label, sigma, weight = draws
+
+        def loss(parts: list[Any]) -> tuple[Any, list[Any]]:
+            with self._with(parts, values.fixed) as scope:
+                features = self.module.encode(self._standardised(x, *moments), training=True)
+                output = self._wide(self.module.decode(features, label, sigma, training=True))
+                found = losses.batch_loss(output, label, weight, target, self.rule)
+                fixed = [scope.get_current_value(variable) for variable in self.fixed]
+            return found, fixed
+
+        (found, fixed), gradients = engine.value_and_gradients(loss, self.split(values.weights))
+        weights, moved = optimizer.adamw(
+            values.weights, joined(gradients), values.moments, settings, self.n_decaying
+        )
+        return found, Values(weights, fixed, moved)
+
+    def _standardised(self, x: Any, mean: Any, inverse_scale: Any) -> Any:
+        """Return standardised rows: (n, d), or images (n, h, w, c)."""
+        rows = ops.cast(x, mean.dtype)
+        if len(rows.shape) == 3:
+            rows = rows[..., None]
+        return (rows - mean) * inverse_scale
+
+    def _wide(self, output: Any) -> Any:
+        return ops.cast(output, self.module.variable_dtype)
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Return tensors as one vector."""
+    return ops.concatenate([ops.reshape(part, (-1,)) for part in parts])
+
+
+def _size(variables: Sequence[Any]) -> int:
+    return sum(math.prod(variable.shape) for variable in variables)
+
+
+def program_for(config: NetworkConfig, precision: str, device: str) -> Program:
+    """Return the program of a configuration, a shared one if the network is known by its name."""
+    build = _shared if isinstance(config.network, str) else _build
+    return build(
+        config.network,
+        config.input_shape,
+        config.n_classes,
+        config.conditioning,
+        precision,
+        losses.rule(config),
+        device,
+        config.compile,
+    )
+
+
+def _build(
+    network: Any,
+    shape: tuple[int, ...],
+    n_classes: int,
+    conditioning: str,
+    precision: str,
+    rule: losses.Rule,
+    device: str,  # noqa: ARG001 - programs of two devices are two
+    on_torch: bool,
+) -> Program:
+    table = len(shape) == 1
+    if isinstance(network, str) and network == "auto":
+        small = table or max(shape[:2]) < 64
+        network = ("mlp" if table else "didirn-tiny") if small else "didirn18"
+    if table != (network == "mlp") and isinstance(network, str):
+        fitting = "network='mlp'" if table else "an image network such as 'didirn-tiny'"
+        raise ValueError(
+            f"network is {network!r}, but a row of X has shape {shape}; use {fitting}."
+        )
+    module = create_network(
+        network,
+        n_classes,
+        shape[-1] if len(shape) != 2 else 1,
+        conditioning,
+        image_size=None if table else (shape[0], shape[1]),
+        dtype="mixed_bfloat16" if precision == "bfloat16" else precision,
+    )
+    return Program(module, rule, on_torch=on_torch)
+
+
+_shared = lru_cache(maxsize=_KEPT)(_build)

@@ -1,0 +1,218 @@
+"""One model, two backends: the same state gives the same scores, losses, gradients and updates."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("keras")
+pytest.importorskip("skdidicm_keras", reason="no engine of Keras is installed")
+
+from skdidicm_keras import KerasNetwork, engine, optimizer  # noqa: E402
+from skdidicm_keras.weights import to_torch  # noqa: E402
+from skdidicm_torch import TorchNetwork  # noqa: E402
+
+from skdidicm import DiDiClassifier  # noqa: E402
+from skdidicm.backend import Batch, NetworkConfig  # noqa: E402
+from skdidicm.core import RateProcess, UniformProcess  # noqa: E402
+
+K = 4
+CONDITIONINGS = ("blocks", "last", "head")
+SHAPES = {"table": (5,), "image": (16, 16)}
+OBJECTIVES = (
+    ("score", "score_entropy"),
+    ("posterior", "score_entropy"),
+    ("posterior", "cross_entropy"),
+)
+
+
+def rate_process():
+    rates = np.random.default_rng(0).random((K, K))
+    np.fill_diagonal(rates, 0)
+    return RateProcess(rates - np.diag(rates.sum(axis=0)))
+
+
+def pair(shape, **changes):
+    """Return the same network on torch and on Keras, with torch's weights."""
+    settings = {"process": UniformProcess(K), "device": "cpu", "precision": "float32"} | changes
+    config = NetworkConfig(input_shape=shape, n_classes=K, **settings)
+    networks = TorchNetwork(config), KerasNetwork(config)
+    networks[1].load_state(networks[0].state())
+    return networks
+
+
+def make_batch(shape, n=6, m=3, seed=0):
+    rng = np.random.default_rng(seed)
+    return Batch(
+        rng.standard_normal((n, *shape)).astype(np.float32),
+        rng.dirichlet(np.ones(K), n),
+        rng.integers(0, K, (n, m)).astype(np.int32),
+        rng.uniform(0.01, 5, (n, m)),
+        rng.uniform(0.1, 1, (n, m)),
+    )
+
+
+def torch_log_score(network, b):
+    features, label = network.encode(b.x), torch.from_numpy(b.label.astype(np.int64))
+    return network.log_score(features, label, network.start(b.sigma)).numpy()
+
+
+def keras_log_score(network, b):
+    return network.log_score(network.encode(b.x), b.label, network.start(b.sigma))
+
+
+def assert_states_agree(states, tolerance):
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        assert value.dtype == states[1][name].dtype
+        scale = max(1.0, np.abs(value).max())
+        np.testing.assert_allclose(states[1][name], value, atol=tolerance * scale, err_msg=name)
+
+
+def gradients(torch_network, keras_network, batch):
+    """Return the gradients of both by torch's names; Keras's is read off the first moment."""
+    torch_network.train_step(batch, 0.0)
+    keras_network.train_step(batch, 0.0)
+    theirs = {name: value.grad.numpy() for name, value in torch_network.module.named_parameters()}
+    program = keras_network.program
+    moment = engine.to_host(keras_network.values.moments[0]) / (1 - optimizer.BETAS[0])
+    parts = program.split(moment)
+    ours = {name: to_torch(name, parts[i]) for name, i in program.names.items() if i < len(parts)}
+    return theirs, ours
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_log_scores_agree(shape, conditioning):
+    networks = pair(shape, conditioning=conditioning)
+    batch = make_batch(shape)
+    expected = torch_log_score(networks[0], batch)
+    np.testing.assert_allclose(keras_log_score(networks[1], batch), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_tables_agree_to_more_digits_than_float32_has():
+    # Frequencies of the sinusoids are float32 on both, and their last bits differ.
+    networks = pair((5,), precision="auto", mean=np.arange(5.0), scale=np.arange(1, 6.0))
+    batch = make_batch((5,))
+    scores = keras_log_score(networks[1], batch)
+    assert scores.dtype == np.float64
+    np.testing.assert_allclose(scores, torch_log_score(networks[0], batch), rtol=1e-7, atol=1e-8)
+    for _ in range(3):
+        losses = [float(network.train_step(batch, 1e-2)) for network in networks]
+        assert losses[1] == pytest.approx(losses[0], rel=1e-7)
+    assert_states_agree([network.state() for network in networks], 1e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_state_comes_back_from_the_other_backend_as_it_was(shape):
+    networks = pair(shape)
+    networks[0].train_step(make_batch(shape), 1e-2)
+    state = networks[0].state()
+    networks[1].load_state(state)
+    assert_states_agree([state, networks[1].state()], 0.0)
+
+
+@pytest.mark.parametrize(("parameterization", "objective"), OBJECTIVES)
+@pytest.mark.parametrize("process", [UniformProcess(K), rate_process()], ids=["uniform", "rates"])
+def test_losses_and_gradients_agree(parameterization, objective, process):
+    settings = {
+        "parameterization": parameterization,
+        "objective": objective,
+        "process": process,
+        "max_grad_norm": 0.0,
+    }
+    batch = make_batch((5,))
+    losses = [float(network.train_step(batch, 0.0)) for network in pair((5,), **settings)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    theirs, ours = gradients(*pair((5,), **settings), batch)
+    largest = max(np.abs(value).max() for value in theirs.values())
+    assert theirs.keys() == ours.keys()
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name], value, rtol=1e-4, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_gradients_of_images_agree(conditioning):
+    networks = pair((16, 16), conditioning=conditioning, max_grad_norm=0.0)
+    theirs, ours = gradients(*networks, make_batch((16, 16)))
+    largest = max(np.abs(value).max() for value in theirs.values())
+    assert theirs.keys() == ours.keys()
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name], value, atol=1e-4 * largest, err_msg=name)
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.0, 0.05])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_updates_agree_with_decay_clipping_and_running_averages(shape, max_grad_norm):
+    """Eight steps of AdamW, at a changing rate: biases and norms must not decay."""
+    networks = pair(shape, weight_decay=0.3, max_grad_norm=max_grad_norm)
+    for step in range(8):
+        batch = make_batch(shape, seed=step)
+        for network in networks:
+            network.train_step(batch, 1e-3 * (1 + step % 3))
+    assert_states_agree([network.state() for network in networks], 2e-4)
+
+
+def test_noise_shared_by_all_rows_is_followed_alike():
+    networks = pair((5,))
+    batch = make_batch((5,))
+    batch = batch._replace(label=batch.label[:1], sigma=batch.sigma[:1])
+    losses = [float(network.train_step(batch, 0.0)) for network in networks]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("network", ["mlp", "didirn-tiny", "didirn18"])
+@pytest.mark.parametrize("conditioning", ["blocks", "head"])
+def test_fresh_weights_follow_the_same_laws(network, conditioning):
+    shape = (5,) if network == "mlp" else (16, 16)
+    config = NetworkConfig(
+        shape, K, UniformProcess(K), network, conditioning, device="cpu", precision="float32"
+    )
+    theirs, ours = TorchNetwork(config).state(), KerasNetwork(config).state()
+    assert theirs.keys() == ours.keys()
+    for name, value in theirs.items():
+        assert ours[name].shape == value.shape
+        if value.std() == 0:
+            np.testing.assert_array_equal(ours[name], value, err_msg=name)
+        elif value.size >= 256:  # else the spread of a sample says little
+            assert ours[name].std() == pytest.approx(value.std(), rel=0.25), name
+            assert np.abs(ours[name]).max() < 1.7 * np.abs(value).max(), name
+
+
+class TestModels:
+    """Whole estimators, through files."""
+
+    @staticmethod
+    def data(image):
+        rng = np.random.default_rng(0)
+        X = rng.standard_normal((60, 8, 8) if image else (60, 3)).astype(np.float32)
+        y = (X.reshape(60, -1)[:, :3].sum(axis=1) > 0).astype(int) + (X.reshape(60, -1)[:, 0] > 1)
+        return X, y
+
+    @pytest.mark.parametrize("image", [False, True], ids=["table", "image"])
+    @pytest.mark.parametrize("direction", [("torch", "keras"), ("keras", "torch")])
+    @pytest.mark.parametrize("sampler", ["cp", "cl"])
+    def test_a_saved_model_predicts_the_same_on_the_other(
+        self, tmp_path, image, direction, sampler
+    ):
+        X, y = self.data(image)
+        classifier = DiDiClassifier(
+            backend=direction[0], sampler=sampler, max_epochs=4, random_state=0, device="cpu"
+        ).fit(X, y)
+        classifier.save(tmp_path / "model.skd")
+        other = DiDiClassifier.load(tmp_path / "model.skd", backend=direction[1], device="cpu")
+        assert type(other.network_) is not type(classifier.network_)
+        # One label in many chains may fall to the other side of a number that was drawn.
+        tolerance = 1e-4 if sampler == "cp" else 0.1
+        np.testing.assert_allclose(
+            other.predict_proba(X), classifier.predict_proba(X), atol=tolerance
+        )
+
+    def test_training_goes_on_after_loading(self, tmp_path):
+        X, y = self.data(image=False)
+        classifier = DiDiClassifier(backend="torch", max_epochs=4, random_state=0).fit(X, y)
+        classifier.save(tmp_path / "model.skd")
+        losses = []
+        for backend in ("torch", "keras"):
+            other = DiDiClassifier.load(tmp_path / "model.skd", backend=backend, device="cpu")
+            losses.append(other.partial_fit(X, y).history_[-1]["loss"])
+        assert losses[1] == pytest.approx(losses[0], rel=1e-6)
