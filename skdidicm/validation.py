@@ -147,7 +147,7 @@ def check_settings(estimator: Any) -> None:
     e = estimator
     for name, choices in (
         ("sampler", SAMPLERS),
-        ("solver", SOLVERS),
+        ("solver", ("auto", *SOLVERS)),
         ("label_rule", LABEL_RULES),
         ("conditioning", CONDITIONINGS),
     ):
@@ -156,7 +156,7 @@ def check_settings(estimator: Any) -> None:
         check_number(name, getattr(e, name), numbers.Integral, 1)
     for name in ("max_epochs", "batch_size", "n_draws"):
         check_number(name, getattr(e, name), numbers.Integral, 1, auto=True)
-    for name in ("learning_rate", "weight_decay"):
+    for name in ("learning_rate", "weight_decay", "mixup"):
         check_number(name, getattr(e, name), numbers.Real, 0, auto=True)
     share = e.validation_fraction
     if not isinstance(share, float | np.floating) or not 0 < share < 1:
