@@ -30,7 +30,7 @@ class Defaults:
 
     def updates(self, n: int) -> float:
         """Return the number of updates that n rows ask for."""
-        return self.n_updates * float(n / 1000) ** self.growth
+        return self.n_updates * math.pow(n / 1000, self.growth)
 
 
 TABLES = Defaults(

@@ -1,4 +1,4 @@
-"""The command line: `skdidicm train`, `evaluate`, `predict`, `info` and `backends`.
+"""The command line: `skdidicm train`, `evaluate`, `predict`, `study`, `info` and `backends`.
 
 Modules of this package import numpy, scikit-learn and the estimator inside their functions only, so
 that `skdidicm --help` answers at once.
@@ -13,6 +13,7 @@ from skdidicm.cli.console import SentenceGroup, print_version
 from skdidicm.cli.evaluate import evaluate
 from skdidicm.cli.info import backends, info
 from skdidicm.cli.predict import predict
+from skdidicm.cli.study import study
 
 app = typer.Typer(
     name="skdidicm",
@@ -22,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(train.app, name="train")
-for command in (evaluate, predict, info, backends):
+for command in (evaluate, predict, info, backends, study):
     app.command()(command)
 
 
