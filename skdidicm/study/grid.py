@@ -121,5 +121,6 @@ def _shrunk(x: NDArray[Any], size: int | None) -> NDArray[Any]:
 def _noisy(x: NDArray[Any], amplitude: float, rng: np.random.Generator) -> NDArray[Any]:
     if amplitude == 0:
         return x
-    noise: NDArray[Any] = rng.standard_normal(x.shape, np.float32)
-    return x + x.dtype.type(amplitude) * noise
+    noise = rng.standard_normal(x.shape, np.float32)
+    noisy: NDArray[Any] = x + x.dtype.type(amplitude) * noise
+    return noisy

@@ -56,9 +56,8 @@ def epochs(split: Split, budget: float, given: int | str = "auto") -> int:
     settings = {**dict.fromkeys(names, "auto"), "max_epochs": given}
     n_classes = len(np.unique(split.y_train))
     shape = split.X_train.shape[1:]
-    return max(
-        1, round(budget * resolve(settings, shape, len(split.X_train), n_classes)["max_epochs"])
-    )
+    whole: int = resolve(settings, shape, len(split.X_train), n_classes)["max_epochs"]
+    return max(1, round(budget * whole))
 
 
 def _didicm(split: Split, settings: Settings, **changes: Any) -> Answer:
@@ -117,11 +116,12 @@ def _ensemble(split: Split, settings: Settings) -> Answer:
         _plain(split, {**settings, "random_state": seed * _MEMBERS + i}) for i in range(_MEMBERS)
     ]
     proba = np.mean([member.proba for member in members], axis=0)
-    seconds = [sum(member[i] for member in members) for i in (1, 2)]
-    return Answer(proba, *seconds, calls=_MEMBERS)
+    fit_seconds = sum(member.fit_seconds for member in members)
+    predict_seconds = sum(member.predict_seconds for member in members)
+    return Answer(proba, fit_seconds, predict_seconds, _MEMBERS)
 
 
-_SCORE = {"parameterization": "score", "objective": "score_entropy", "mixup": 0.0}
+_SCORE: Settings = {"parameterization": "score", "objective": "score_entropy", "mixup": 0.0}
 
 METHODS: dict[str, Method] = {
     "didicm": _didicm,
