@@ -51,8 +51,8 @@ IMAGES = Defaults(
     parameterization="posterior",
     objective="cross_entropy",
     batch_size=64,
-    n_updates=1900,
-    growth=0.5,
+    n_updates=1200,
+    growth=0.8,
     epochs=(15, 300),
     learning_rate=6e-3,
     weight_decay=5e-2,
@@ -73,7 +73,7 @@ def resolve(
     >>> given = dict.fromkeys(names.split(), "auto")
     >>> settings = resolve(given, (28, 28), 1000, 10)
     >>> settings["max_epochs"], settings["n_draws"], settings["enumerate_labels"]
-    (119, 4, False)
+    (75, 4, False)
     """
     kind = TABLES if len(input_shape) == 1 else IMAGES
     settings: dict[str, Any] = {
