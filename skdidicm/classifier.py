@@ -32,8 +32,9 @@ class DiDiClassifier(Learner):
         Reverse steps at prediction. Can be changed after fit, as all settings of the sampler.
     sampler : {"cp", "cl"}, default="cp"
         Class probabilities carried as a whole, or shares of `n_chains` chains of labels.
-    solver : {"euler", "bridge"}, default="euler"
-        Explicit step of the paper, or the exact Bayes bridge.
+    solver : {"auto", "euler", "bridge"}, default="auto"
+        Explicit step of the paper, or the exact Bayes bridge. "auto" is "bridge" for the posterior
+        parameterization and "euler" for scores.
     label_rule : {"argmin", "argmax", "draw"}, default="argmin"
         Which label a step of "cp" conditions on.
     n_chains : int, default=16
@@ -47,10 +48,12 @@ class DiDiClassifier(Learner):
         Where label and noise enter the network: every block (the paper), the last block, or a
         small head. "auto" is "last", and "head" for a module of your own or of timm. "none" is an
         ordinary classifier, for comparison.
-    parameterization : {"score", "posterior"}, default="score"
-        Whether outputs are log scores or logits of the posterior.
-    objective : {"score_entropy", "cross_entropy"}, default="score_entropy"
-        Training loss; "cross_entropy" is Bayes-corrected and needs "posterior".
+    parameterization : {"auto", "score", "posterior"}, default="auto"
+        Whether outputs are log scores or logits of the posterior. "auto" is "posterior" for images
+        and "score" for tables, unless the objective decides.
+    objective : {"auto", "score_entropy", "cross_entropy"}, default="auto"
+        Training loss; "cross_entropy" is Bayes-corrected and needs "posterior". "auto" is that for
+        images and "score_entropy" for tables, unless the parameterization decides.
     schedule : {"loglinear", "geometric", "cosine"} or Schedule, default="loglinear"
         Noise over time.
     rate_matrix : array-like (k, k), optional
@@ -72,6 +75,9 @@ class DiDiClassifier(Learner):
         Changes to every training batch. "shift" moves images by up to a 14th of their size;
         "auto" is that for images and nothing for tables. A callable maps
         (rows, numpy.random.Generator) to changed rows.
+    mixup : float, default="auto"
+        Blends training rows and their class probabilities in pairs, with shares drawn from
+        Beta(mixup, mixup); 0 for none. "auto" is 1 for images and 0 for tables.
     early_stopping : bool, default=False
         Stop when the NLL of held-out rows has not improved for `n_iter_no_change` epochs, and
         take back the best weights.
@@ -125,13 +131,13 @@ class DiDiClassifier(Learner):
         steps: int = 8,
         *,
         sampler: str = "cp",
-        solver: str = "euler",
+        solver: str = "auto",
         label_rule: str = "argmin",
         n_chains: int = 16,
         network: Any = "auto",
         conditioning: str = "auto",
-        parameterization: str = "score",
-        objective: str = "score_entropy",
+        parameterization: str = "auto",
+        objective: str = "auto",
         schedule: str | Schedule = "loglinear",
         rate_matrix: ArrayLike | None = None,
         n_draws: int | str = "auto",
@@ -144,6 +150,7 @@ class DiDiClassifier(Learner):
         learning_rate: float | str = "auto",
         weight_decay: float | str = "auto",
         augment: Augmentation | str | None = "auto",
+        mixup: float | str = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -174,6 +181,7 @@ class DiDiClassifier(Learner):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.augment = augment
+        self.mixup = mixup
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change

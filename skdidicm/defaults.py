@@ -11,37 +11,54 @@ _MAX_ENUMERATED = 64  # draws per row up to which all labels are enumerated inst
 class Defaults:
     """Settings for one kind of input.
 
-    `n_updates` and the bounds on epochs make `max_epochs`: few rows are seen often, many seldom.
-    `n_levels` is the number of noise levels when labels are enumerated, 0 to always draw.
+    `n_updates`, for 1,000 rows and growing as n to the power of `growth`, and the bounds on epochs
+    make `max_epochs`: few rows are seen often, many seldom. `n_levels` is the number of noise
+    levels when labels are enumerated, 0 to always draw.
     """
 
+    parameterization: str
+    objective: str
     batch_size: int
     n_updates: int
+    growth: float
     epochs: tuple[int, int]
     learning_rate: float
     weight_decay: float
     n_draws: int
     n_levels: int
+    mixup: float
+
+    def updates(self, n: int) -> float:
+        """Return the number of updates that n rows ask for."""
+        return self.n_updates * math.pow(n / 1000, self.growth)
 
 
 TABLES = Defaults(
+    parameterization="score",
+    objective="score_entropy",
     batch_size=256,
     n_updates=300,
+    growth=0.0,
     epochs=(20, 300),
     learning_rate=5e-3,
     weight_decay=1e-2,
     n_draws=16,
     n_levels=8,
+    mixup=0.0,
 )
 
 IMAGES = Defaults(
+    parameterization="posterior",
+    objective="cross_entropy",
     batch_size=64,
-    n_updates=1000,
-    epochs=(15, 200),
+    n_updates=1200,
+    growth=0.8,
+    epochs=(15, 300),
     learning_rate=6e-3,
     weight_decay=5e-2,
     n_draws=4,
     n_levels=0,
+    mixup=1.0,
 )
 
 
@@ -52,12 +69,11 @@ def resolve(
 
     Examples
     --------
-    >>> given = dict.fromkeys(
-    ...     ("batch_size", "max_epochs", "learning_rate", "weight_decay", "n_draws"), "auto"
-    ... )
+    >>> names = "batch_size max_epochs learning_rate weight_decay n_draws mixup"
+    >>> given = dict.fromkeys(names.split(), "auto")
     >>> settings = resolve(given, (28, 28), 1000, 10)
     >>> settings["max_epochs"], settings["n_draws"], settings["enumerate_labels"]
-    (63, 4, False)
+    (75, 4, False)
     """
     kind = TABLES if len(input_shape) == 1 else IMAGES
     settings: dict[str, Any] = {
@@ -66,11 +82,39 @@ def resolve(
     if _auto(given["max_epochs"]):
         per_epoch = math.ceil(n / settings["batch_size"])
         low, high = kind.epochs
-        settings["max_epochs"] = min(high, max(low, math.ceil(kind.n_updates / per_epoch)))
+        settings["max_epochs"] = min(high, max(low, math.ceil(kind.updates(n) / per_epoch)))
     enumerate_labels = _auto(given["n_draws"]) and 0 < kind.n_levels * n_classes <= _MAX_ENUMERATED
     if enumerate_labels:
         settings["n_draws"] = kind.n_levels
     return settings | {"enumerate_labels": enumerate_labels}
+
+
+def resolve_form(
+    parameterization: str, objective: str, input_shape: tuple[int, ...]
+) -> tuple[str, str]:
+    """Return parameterization and objective with "auto" replaced so that the two go together.
+
+    Examples
+    --------
+    >>> resolve_form("auto", "auto", (28, 28))
+    ('posterior', 'cross_entropy')
+    >>> resolve_form("score", "auto", (28, 28))
+    ('score', 'score_entropy')
+    """
+    kind = TABLES if len(input_shape) == 1 else IMAGES
+    if _auto(parameterization):
+        known = {"cross_entropy": "posterior"}
+        parameterization = known.get(objective, kind.parameterization)
+    if _auto(objective):
+        objective = kind.objective if parameterization == kind.parameterization else "score_entropy"
+    return parameterization, objective
+
+
+def resolve_solver(solver: str, parameterization: str) -> str:
+    """Return the solver; "auto" is the one that suits what the network returns."""
+    if not _auto(solver):
+        return solver
+    return "bridge" if parameterization == "posterior" else "euler"
 
 
 def _auto(value: Any) -> bool:

@@ -13,7 +13,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from skdidicm.augmentation import resolve_augmentation
 from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
 from skdidicm.core import Process, Schedule
-from skdidicm.defaults import resolve
+from skdidicm.defaults import resolve, resolve_form
 from skdidicm.registry import new_network
 from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan, epochs
 from skdidicm.validation import check_weight, class_weights, moments
@@ -61,14 +61,16 @@ def build_network(e: Any, rows: Rows, process: Process, seed: int) -> ScoreNetwo
     if conditioning == "auto":
         own_trunk = isinstance(e.network, str) and not e.network.startswith("timm/")
         conditioning = "last" if own_trunk else "head"
+    given = "posterior" if conditioning == "none" else e.parameterization
+    parameterization, objective = resolve_form(given, e.objective, shape)
     config = NetworkConfig(
         input_shape=shape,
         n_classes=n_classes,
         process=process,
         network=e.network,
         conditioning=conditioning,
-        parameterization=e.parameterization,
-        objective=e.objective,
+        parameterization=parameterization,
+        objective=objective,
         mean=mean,
         scale=scale,
         weight_decay=settings["weight_decay"],
@@ -124,12 +126,13 @@ def training_plan(
         n_draws=settings["n_draws"],
         enumerate_labels=settings["enumerate_labels"],
         augment=resolve_augmentation(e.augment, rows.x.shape[1:]),
+        mixup=float(settings["mixup"]),
         constant_rate=one_epoch,
     )
 
 
 def _numbers(e: Any) -> dict[str, Any]:
-    names = ("max_epochs", "batch_size", "learning_rate", "weight_decay", "n_draws")
+    names = ("max_epochs", "batch_size", "learning_rate", "weight_decay", "n_draws", "mixup")
     return {name: getattr(e, name) for name in names}
 
 

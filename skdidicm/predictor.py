@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdidicm import validation as check
 from skdidicm.backend import ScoreNetwork
 from skdidicm.core import Process, Schedule
+from skdidicm.defaults import resolve_solver
 from skdidicm.fitting import Seeds
 from skdidicm.prediction import FiniteScores, SamplerPlan, in_chunks, initial_law, sample_rows
 
@@ -192,6 +193,8 @@ class Predictor(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             name: getattr(self, name)
             for name in ("sampler", "solver", "steps", "label_rule", "n_chains")
         }
+        form = self.network_.config.parameterization
+        settings["solver"] = resolve_solver(self.solver, form)
         return SamplerPlan(
             process=self.process_,
             schedule=self.schedule_,

@@ -3,13 +3,13 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.augmentation import Augmentation
+from skdidicm.augmentation import Augmentation, mix
 from skdidicm.backend import Batch, ScoreNetwork
 from skdidicm.core import EPS_T, Process, Schedule
 from skdidicm.core.arrays import draw
@@ -42,8 +42,9 @@ class TrainingPlan:
     """How to train: everything resolved, nothing "auto".
 
     `n_draws` noisy labels are drawn per row and update; with `enumerate_labels` every one of the K
-    labels is taken at `n_draws` noise levels, weighted by its probability. The learning rate
-    rises and falls (`learning_rate_at`) unless it is constant.
+    labels is taken at `n_draws` noise levels, weighted by its probability. With a `mixup` > 0
+    rows are blended in pairs (`mix`). The learning rate rises and falls (`learning_rate_at`)
+    unless it is constant.
     """
 
     process: Process
@@ -55,6 +56,7 @@ class TrainingPlan:
     n_draws: int
     enumerate_labels: bool = False
     augment: Augmentation | None = None
+    mixup: float = 0.0
     constant_rate: bool = False
 
 
@@ -81,6 +83,7 @@ def corrupt(rows: Rows, plan: TrainingPlan, rng: np.random.Generator, *, shared:
         Whether all rows are given the same noise, so that the batch depends neither on the order
         nor on the number of the rows. Enumerated labels are always shared.
     """
+    rows = _augmented(rows, plan, rng)
     n, k = rows.target.shape
     m, n_noises = plan.n_draws, 1 if shared or plan.enumerate_labels else n
     t = draw_times(rng, n_noises, m)
@@ -97,18 +100,22 @@ def corrupt(rows: Rows, plan: TrainingPlan, rng: np.random.Generator, *, shared:
     else:
         label = draw(q_t, rng.random((n_noises, m)))
         sigma = np.broadcast_to(sigma, label.shape)
-    x = rows.x if plan.augment is None else _augmented(plan.augment, rows.x, rng)
-    return Batch(x, rows.target, label.astype(np.int32), sigma, weight)
+    return Batch(rows.x, rows.target, label.astype(np.int32), sigma, weight)
 
 
-def _augmented(augment: Augmentation, x: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-    changed = augment(x, rng)
-    if np.shape(changed)[:1] != (len(x),):
-        raise ValueError(
-            f"augment returned {type(changed).__name__} of shape {np.shape(changed)}; expected an "
-            f"array of {len(x)} changed rows, one for each that it was given."
-        )
-    return changed
+def _augmented(rows: Rows, plan: TrainingPlan, rng: np.random.Generator) -> Rows:
+    """Return the rows changed, and blended in pairs, as the plan says."""
+    if plan.augment is not None:
+        changed = plan.augment(rows.x, rng)
+        if np.shape(changed)[:1] != (len(rows.x),):
+            raise ValueError(
+                f"augment returned {type(changed).__name__} of shape {np.shape(changed)}; expected "
+                f"an array of {len(rows.x)} changed rows, one for each that it was given."
+            )
+        rows = replace(rows, x=changed)
+    if plan.mixup > 0:
+        rows = Rows(*mix(rows.x, rows.target, rows.weight, plan.mixup, rng))
+    return rows
 
 
 def learning_rate_at(update: int, n_updates: int, peak: float) -> float:

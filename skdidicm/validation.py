@@ -147,21 +147,21 @@ def check_settings(estimator: Any) -> None:
     e = estimator
     for name, choices in (
         ("sampler", SAMPLERS),
-        ("solver", SOLVERS),
+        ("solver", ("auto", *SOLVERS)),
         ("label_rule", LABEL_RULES),
         ("conditioning", CONDITIONINGS),
     ):
         check_choice(name, getattr(e, name), choices)
-    if e.conditioning == "none" and e.parameterization != "posterior":
+    if e.conditioning == "none" and e.parameterization == "score":
         raise ValueError(
-            "conditioning='none' is an ordinary classifier, whose outputs are a posterior; set "
-            "parameterization='posterior' and objective='cross_entropy' too."
+            "conditioning='none' is an ordinary classifier, whose outputs are a posterior; leave "
+            "parameterization='auto', or set it to 'posterior'."
         )
     for name in ("steps", "n_chains", "n_iter_no_change"):
         check_number(name, getattr(e, name), numbers.Integral, 1)
     for name in ("max_epochs", "batch_size", "n_draws"):
         check_number(name, getattr(e, name), numbers.Integral, 1, auto=True)
-    for name in ("learning_rate", "weight_decay"):
+    for name in ("learning_rate", "weight_decay", "mixup"):
         check_number(name, getattr(e, name), numbers.Real, 0, auto=True)
     share = e.validation_fraction
     if not isinstance(share, float | np.floating) or not 0 < share < 1:

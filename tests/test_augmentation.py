@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import scipy.integrate
+import scipy.stats
 
-from skdidicm.augmentation import resolve_augmentation, shift
+from skdidicm.augmentation import mix, resolve_augmentation, shift
 
 
 def shifts_by_hand(image, reach_y, reach_x):
@@ -81,3 +83,41 @@ def test_a_callable_is_taken_as_it_is():
 def test_what_cannot_augment_is_refused(augment, shape, message):
     with pytest.raises(ValueError, match=message):
         resolve_augmentation(augment, shape)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32, np.float64])
+def test_rows_and_labels_are_mixed_in_the_same_shares(rng, dtype):
+    target = np.eye(5)[rng.integers(0, 5, 300)]
+    pictures = rng.integers(0, 200, (5, 4, 3))
+    x = pictures[target.argmax(axis=1)].astype(dtype)  # a linear map of the labels
+    before = x.copy()
+    mixed, q_0, weight = mix(x, target, np.full(300, 2.0), 1.0, rng)
+    np.testing.assert_allclose(mixed, np.tensordot(q_0, pictures, axes=1), atol=1e-4)
+    np.testing.assert_allclose(weight, 2.0)
+    np.testing.assert_array_equal(x, before)
+    assert mixed.dtype == (np.float64 if dtype is np.float64 else np.float32)
+
+
+def test_mixing_keeps_the_weight_of_every_class_on_average(rng):
+    target, weight = np.eye(3)[rng.integers(0, 3, 4000)], rng.uniform(0.1, 3, 4000)
+    _, q_0, total = mix(np.zeros((4000, 1)), target, weight, 0.5, rng)
+    np.testing.assert_allclose(q_0.sum(axis=1), 1)
+    np.testing.assert_allclose(total @ q_0, weight @ target, rtol=0.1)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])
+def test_the_share_of_the_row_itself_is_the_greater_one_of_a_beta_variable(rng, alpha):
+    target = np.eye(3000)  # every row has a class of its own
+    _, q_0, _ = mix(np.zeros((3000, 1)), target, np.ones(3000), alpha, rng)
+    own = q_0[np.arange(3000), np.arange(3000)]
+    assert own.min() >= 0.5
+    law = scipy.stats.beta(alpha, alpha)
+    expected = 2 * scipy.integrate.quad(lambda s: s * law.pdf(s), 0.5, 1)[0]
+    assert abs(own.mean() - expected) < 0.02
+
+
+def test_a_single_row_stays_as_it_is(rng):
+    x, q_0, weight = mix(np.full((1, 2), 3.0), np.array([[0.2, 0.8]]), np.ones(1), 1.0, rng)
+    np.testing.assert_allclose(x, 3.0)
+    np.testing.assert_allclose(q_0, [[0.2, 0.8]])
+    np.testing.assert_allclose(weight, 1.0)

@@ -2,11 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from skdidicm.defaults import IMAGES, TABLES, resolve
+from skdidicm.core import check_objective
+from skdidicm.core.losses import OBJECTIVES, PARAMETERIZATIONS
+from skdidicm.defaults import IMAGES, TABLES, resolve, resolve_form, resolve_solver
 
-NAMES = ("batch_size", "max_epochs", "learning_rate", "weight_decay", "n_draws")
+NAMES = ("batch_size", "max_epochs", "learning_rate", "weight_decay", "n_draws", "mixup")
 AUTO = dict.fromkeys(NAMES, "auto")
 SHAPES = {"table": (5,), "grey image": (8, 8), "colour image": (8, 8, 3)}
 
@@ -20,11 +23,12 @@ def test_auto_becomes_a_usable_number(shape, n):
         assert settings[name] >= 1
     assert 0 < settings["learning_rate"] < 1
     assert 0 <= settings["weight_decay"] < 1
+    assert settings["mixup"] >= 0
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_what_is_given_stays(shape):
-    given = dict(zip(NAMES, (7, 3, 0.25, 0.0, 2), strict=True))
+    given = dict(zip(NAMES, (7, 3, 0.25, 0.0, 2, 0.4), strict=True))
     settings = resolve(given, shape, 1000, 3)
     assert {name: settings[name] for name in NAMES} == given
     assert not settings["enumerate_labels"]
@@ -37,8 +41,37 @@ def test_every_number_of_rows_gets_enough_updates_within_the_bounds_on_epochs(ki
         epochs = resolve(AUTO, shape, n, 3)["max_epochs"]
         per_epoch = math.ceil(n / kind.batch_size)
         assert low <= epochs <= high
-        assert epochs * per_epoch >= kind.n_updates or epochs == high
-        assert (epochs - 1) * per_epoch < kind.n_updates or epochs == low
+        assert epochs * per_epoch >= kind.updates(n) or epochs == high
+        assert (epochs - 1) * per_epoch < kind.updates(n) or epochs == low
+
+
+@pytest.mark.parametrize("kind", [TABLES, IMAGES])
+def test_more_rows_get_no_fewer_updates_but_fewer_for_each_row(kind):
+    n = np.geomspace(10, 1e6, 20)
+    updates = np.array([kind.updates(i) for i in n])
+    assert (np.diff(updates) >= 0).all()
+    assert (np.diff(updates / n) < 0).all()
+
+
+FORMS = [(p, o) for p in ("auto", *PARAMETERIZATIONS) for o in ("auto", *OBJECTIVES)]
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize(("parameterization", "objective"), FORMS)
+def test_auto_makes_a_pair_that_goes_together_and_keeps_what_is_given(
+    shape, parameterization, objective
+):
+    found = resolve_form(parameterization, objective, shape)
+    if (parameterization, objective) != ("score", "cross_entropy"):
+        check_objective(*found)
+    assert parameterization in ("auto", found[0])
+    assert objective in ("auto", found[1])
+
+
+def test_the_solver_suits_the_parameterization_unless_it_is_given():
+    assert resolve_solver("auto", "score") == "euler"
+    assert resolve_solver("auto", "posterior") == "bridge"
+    assert resolve_solver("euler", "posterior") == "euler"
 
 
 def test_smaller_batches_make_fewer_epochs():

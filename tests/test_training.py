@@ -225,3 +225,14 @@ def test_the_noise_of_another_schedule_stays_in_its_range(rng):
     batch = corrupt(make_rows(n=200), make_plan(schedule=Geometric()), rng, shared=False)
     assert batch.sigma.min() > 1e-3
     assert 0.9 < batch.sigma.max() <= 1
+
+
+def test_mixed_rows_are_noised_as_their_mixed_labels_say(rng):
+    q_0, n = np.eye(3)[rng.integers(0, 3, 2000)], 2000
+    rows = Rows(q_0[:, :, None], q_0, np.ones(n))  # an image that shows its label
+    batch = corrupt(rows, make_plan(mixup=1.0, n_draws=2), rng, shared=False)
+    np.testing.assert_allclose(batch.x[:, :, 0], batch.target, atol=1e-12)
+    assert ((batch.target > 0.01).sum(axis=1) == 2).mean() > 0.5
+    clean = batch.label[:, 0][batch.sigma[:, 0] < 0.2]  # hardly noised: as often as q_0 says
+    share = batch.target[batch.sigma[:, 0] < 0.2].mean(axis=0)
+    np.testing.assert_allclose(np.bincount(clean, minlength=3) / len(clean), share, atol=0.12)

@@ -178,7 +178,11 @@ BAD_SETTINGS_OF_FIT = [
     ({"network": 3}, "network is a int; expected one of"),
     ({"parameterization": "logits"}, "parameterization is 'logits'; expected one of"),
     ({"objective": "hinge"}, "objective is 'hinge'; expected one of"),
-    ({"objective": "cross_entropy"}, "set parameterization='posterior'"),
+    (
+        {"objective": "cross_entropy", "parameterization": "score"},
+        "set parameterization='posterior'",
+    ),
+    ({"mixup": -1}, "mixup is -1; expected a number >= 0 or 'auto'"),
     ({"schedule": "linear"}, "schedule is 'linear'; expected one of .*'loglinear'"),
     ({"schedule": 3}, "schedule is 3; expected .* or an object with the methods"),
     ({"rate_matrix": GENERATOR[:2, :2]}, "column|columns|sum"),

@@ -6,7 +6,7 @@ It runs by itself: `python docs/examples/numpy_backend.py`.
 import numpy as np
 
 from skdidicm.core import bayes_cross_entropy, log_score
-from skdidicm.core.arrays import softmax
+from skdidicm.core.arrays import normalize, softmax
 
 _TINY = 1e-30  # a likelihood whose logarithm is finite
 
@@ -50,7 +50,8 @@ class LinearNetwork:
         posterior = softmax(output + np.log(np.maximum(likelihood, _TINY)))  # (n, m, k)
         target = batch.target[:, None]
         loss = bayes_cross_entropy(output, batch.label, batch.sigma, target, process)  # (n, m)
-        error = (batch.weight[..., None] * (posterior - target)).sum(axis=1)  # (n, k)
+        known = normalize(target * likelihood)  # what the noisy label leaves of a soft label
+        error = (batch.weight[..., None] * (posterior - known)).sum(axis=1)  # (n, k)
         gradient = columns.T @ error + self.config.weight_decay * self.weight
         self.weight = self.weight - learning_rate * gradient
         return (batch.weight * loss).sum()

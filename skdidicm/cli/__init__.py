@@ -1,4 +1,4 @@
-"""The command line: `skdidicm train`, `evaluate`, `predict`, `info` and `backends`.
+"""The command line: `skdidicm train`, `evaluate`, `predict`, `study`, `info` and `backends`.
 
 Modules of this package import numpy, scikit-learn and the estimator inside their functions only, so
 that `skdidicm --help` answers at once.
@@ -14,6 +14,7 @@ from skdidicm.cli.console import SentenceGroup, print_version
 from skdidicm.cli.export import export, import_official
 from skdidicm.cli.info import backends, info
 from skdidicm.cli.predict import predict
+from skdidicm.cli.study import study
 
 app = typer.Typer(
     name="skdidicm",
@@ -25,7 +26,7 @@ app = typer.Typer(
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(reproduce.app, name="reproduce")
-for command in (predict, export, import_official, info, backends, check_data):
+for command in (predict, export, import_official, info, backends, check_data, study):
     app.command()(command)
 
 

@@ -47,7 +47,7 @@ class SamplerOptions:
     ] = None
     solver: Annotated[
         str | None,
-        _sampling("Euler step or exact Bayes bridge.", "euler", None, "euler|bridge"),
+        _sampling("Euler step or exact Bayes bridge.", "auto", None, "auto|euler|bridge"),
     ] = None
     label_rule: Annotated[
         str | None,
@@ -83,15 +83,15 @@ class TrainOptions(PlaceOptions, SamplerOptions):
     ] = None
     parameterization: Annotated[
         str | None,
-        _network("What the outputs mean.", "score", None, "score|posterior"),
+        _network("What the outputs mean.", "auto", None, "auto|score|posterior"),
     ] = None
     objective: Annotated[
         str | None,
         _network(
             "Training loss; cross_entropy needs --parameterization posterior.",
-            "score_entropy",
+            "auto",
             None,
-            "score_entropy|cross_entropy",
+            "auto|score_entropy|cross_entropy",
         ),
     ] = None
     schedule: Annotated[
@@ -105,6 +105,9 @@ class TrainOptions(PlaceOptions, SamplerOptions):
     batch_size: Annotated[int | None, _training("Rows per update.")] = None
     learning_rate: Annotated[float | None, _training("Peak learning rate.")] = None
     weight_decay: Annotated[float | None, _training("Weight decay.")] = None
+    mixup: Annotated[
+        float | None, _training("Blend rows in pairs, shares from Beta(mixup, mixup); 0: not.")
+    ] = None
     early_stopping: Annotated[
         bool | None,
         _training("Hold out a tenth to find the best epoch.", "no", "--early-stopping"),

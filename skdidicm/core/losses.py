@@ -86,7 +86,8 @@ def bayes_cross_entropy(
     sigma : float or array (...)
         Total noise at which it was drawn.
     q_0 : array (..., k)
-        Clean class probabilities, one-hot or soft.
+        Clean class probabilities, one-hot or soft. Where they are soft, the noisy label tells
+        about the clean one, so the target is P(c_0 | label) ~ q_0 P(label | c_0).
     process : Process
         Gives P(c_t = label | c_0), which turns the logits into those of P(c_0 | image, c_t).
 
@@ -97,8 +98,10 @@ def bayes_cross_entropy(
     """
     xp = namespace(output)
     likelihood = process.likelihood(label, sigma, output.dtype)
-    logits = output + xp.log(xp.clip(likelihood, min=_TINY))
-    return -xp.sum(q_0 * log_softmax(logits), axis=-1)
+    likelihood = xp.clip(likelihood, min=_TINY)
+    target = q_0 * likelihood
+    target = target / xp.sum(target, axis=-1, keepdims=True)
+    return -xp.sum(target * log_softmax(output + xp.log(likelihood)), axis=-1)
 
 
 def denoising_loss(

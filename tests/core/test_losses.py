@@ -150,13 +150,11 @@ def test_bayes_cross_entropy_is_that_of_the_posterior_given_both(
     output, label = rng.standard_normal((6, 4)), np.array([3, 0, 1, 2, 3, 3])
     expected = []
     for i in range(6):
-        prior = scipy.special.softmax(output[i])
-        joint = scipy.linalg.expm(sigma[i] * process.rate_matrix)[label[i]] * prior
-        with np.errstate(divide="ignore"):
-            log_posterior = np.log(np.maximum(joint / joint.sum(), 1e-29 / joint.sum()))
+        likelihood = scipy.linalg.expm(sigma[i] * process.rate_matrix)[label[i]]
+        joint, target = likelihood * scipy.special.softmax(output[i]), likelihood * q_0[i]
         possible = joint > 0
-        q_0[i] = np.where(possible, q_0[i], 0) / q_0[i][possible].sum()
-        expected.append(-(q_0[i] * log_posterior).sum())
+        log_posterior = np.log(joint[possible] / joint.sum())
+        expected.append(-(target[possible] / target.sum()) @ log_posterior)
     result = bayes_cross_entropy(array(output), array(label), array(sigma), array(q_0), process)
     agree(result, expected, float64=1e-9, float32=1e-3)
 
@@ -177,6 +175,16 @@ def test_the_true_logits_have_no_expected_gradient_in_bayes_cross_entropy(sigma)
 
     assert gradient(np.log(posterior)) < 1e-12
     assert gradient(np.log(posterior) + np.array([0.1, 0.0, 0.0, 0.0])) > 1e-6
+
+
+@pytest.mark.parametrize("label", [0, 3])
+def test_soft_labels_leave_true_logits_no_gradient_whatever_the_noisy_label(label):
+    torch = pytest.importorskip("torch")
+    posterior = np.array([[0.5, 0.3, 0.15, 0.05]])
+    logits = torch.tensor(np.log(posterior), requires_grad=True)
+    rows = logits, torch.asarray([label]), 0.5, torch.asarray(posterior)
+    bayes_cross_entropy(*rows, UniformProcess(4)).sum().backward()
+    assert np.abs(logits.grad.numpy()).max() < 1e-12
 
 
 @pytest.mark.parametrize("parameterization", ["score", "posterior"])

@@ -1,0 +1,144 @@
+"""A two-cell study, and its parts against values worked out by hand."""
+
+import json
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from skdidicm.study import METHODS, Cell, Grid, cells, finished, run, summarise, to_csv, to_markdown
+from skdidicm.study.grid import load
+from skdidicm.study.run import metrics
+
+pytest.importorskip("torch")
+
+GRID = Grid(data=("wine",), seeds=(0,), methods=("didicm", "cross-entropy"))
+QUICK = {"max_epochs": 3, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    path = tmp_path_factory.mktemp("study") / "cells.jsonl"
+    return path, run(cells(GRID), path, settings=QUICK)
+
+
+def test_a_study_writes_one_line_for_every_cell(study):
+    path, rows = study
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == rows
+    assert [row["method"] for row in rows] == ["didicm", "cross-entropy"]
+    for row in rows:
+        assert 0 <= row["accuracy"] <= 1
+        assert 0 < row["nll"] < np.inf
+        assert row["fit_seconds"] > 0
+
+
+def test_a_study_that_was_cut_short_runs_only_what_is_missing(study, tmp_path):
+    path, rows = study
+    whole, cut = path.read_text(), tmp_path / "cut.jsonl"
+    marked = json.dumps({**rows[0], "nll": 123.0})
+    cut.write_text(marked + "\n" + whole.splitlines()[1][:20])  # killed within the second line
+    again = run(cells(GRID), cut, settings=QUICK)
+    assert again[0]["nll"] == 123.0
+    assert again[1]["nll"] == pytest.approx(rows[1]["nll"], rel=1e-6)
+    assert finished(cut) == again
+
+
+def test_two_jobs_find_what_one_finds(study, tmp_path):
+    _, rows = study
+    from joblib import parallel_config
+
+    with parallel_config("threading"):
+        found = run(cells(GRID), tmp_path / "cells.jsonl", jobs=2, settings=QUICK)
+    expected = {row["method"]: row["nll"] for row in rows}
+    assert {row["method"]: row["nll"] for row in found} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_answers_for_every_test_row(method, tmp_path):
+    cell = Cell("wine", 60, 0.5, None, 1, method)
+    settings = QUICK | {"max_epochs": 1}
+    (row,) = run([cell], tmp_path / "cells.jsonl", settings=settings)
+    assert 0 < row["nll"] < 5
+    assert row["calls"] >= 1
+
+
+def test_test_rows_are_the_same_for_every_method_and_number_of_rows():
+    small, large = (load(Cell("digits", n, 0.5, 4, 3, "didicm")) for n in (10, 50))
+    np.testing.assert_array_equal(small.X_test, large.X_test)
+    np.testing.assert_array_equal(small.y_train, large.y_train[:10])
+    assert small.X_train.shape == (10, 4, 4)
+
+
+def test_noise_is_in_standard_deviations_and_pictures_are_averaged():
+    clean, noisy = (load(Cell("digits", None, noise, 4, 0, "didicm")) for noise in (0.0, 0.5))
+    full = load(Cell("digits", None, 0.0, None, 0, "didicm"))
+    np.testing.assert_allclose(clean.X_train[0, 0, 1], full.X_train[0, :2, 2:4].mean(), rtol=1e-5)
+    found = (noisy.X_train - clean.X_train).std()
+    assert found == pytest.approx(0.5 * full.X_train.std(), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": "cifar"}, "data is 'cifar'; expected one of"),
+        ({"data": "fashion-mnist"}, "needs the folder"),
+        ({"n": 10**6}, "n is 1000000; expected from 1 to"),
+        ({"resolution": 3}, "resolution is 3"),
+        ({"method": "guess"}, "method is 'guess'; expected one of"),
+    ],
+)
+def test_a_cell_that_cannot_be_is_refused(change, message, tmp_path):
+    settings = {"data": "digits", "n": 20, "noise": 0.0, "resolution": None, "seed": 0}
+    cell = Cell(**(settings | {"method": "didicm"} | change))
+    with pytest.raises(ValueError, match=message):
+        run([cell], tmp_path / "cells.jsonl", settings=QUICK)
+
+
+def test_brier_and_auroc_by_hand():
+    proba = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
+    found = metrics(np.array([0, 1, 1]), proba)
+    assert found["brier"] == pytest.approx((2 * 0.01 + 2 * 0.36 + 2 * 0.04) / 3)
+    assert found["auroc"] == 1.0  # the one error is the least certain row
+    assert metrics(np.array([0, 0, 1]), proba)["auroc"] is None
+
+
+def test_intervals_are_those_of_student():
+    cell = {"data": "d", "n": None, "noise": 0.0, "resolution": None, "budget": 1.0, "method": "m"}
+    values = [0.5, 0.6, 0.9]
+    (summary,) = summarise([cell | {"seed": i, "nll": v} for i, v in enumerate(values)])
+    low, high = scipy.stats.t.interval(0.95, 2, np.mean(values), scipy.stats.sem(values))
+    assert summary["nll_interval"] == pytest.approx((high - low) / 2)
+    assert "accuracy" not in summary
+    table = to_markdown([summary], "nll")
+    assert "| d | all | 0.0 | all | 0.667 ± 0.517 |" in table
+    assert to_csv([summary]).splitlines()[0].startswith("data,n,noise,resolution,method,budget")
+
+
+def test_a_plain_network_ignores_labels_and_noise_and_learns_its_softmax(rng):
+    import torch
+    from skdidicm_torch.plain import build_network, trunk_logits
+
+    from skdidicm.backend import Batch, NetworkConfig
+    from skdidicm.core import UniformProcess
+
+    form = {"parameterization": "posterior", "objective": "cross_entropy"}
+    config = NetworkConfig((8, 8), 3, UniformProcess(3), device="cpu", precision="float64", **form)
+    network = build_network(config)
+    x, target = rng.standard_normal((4, 8, 8)), rng.dirichlet(np.ones(3), 4)
+    weight, label = rng.uniform(0, 1, (4, 2)), rng.integers(0, 3, (4, 2))
+    batch = Batch(x, target, label.astype(np.int32), rng.uniform(0.1, 3, (4, 2)), weight)
+    network.module.train()
+    with torch.no_grad():
+        log_p = trunk_logits(network.module, torch.tensor(x)[:, None]).log_softmax(dim=1).numpy()
+    expected = -(weight.sum(axis=1) @ (target * log_p).sum(axis=1))
+    assert float(network.train_step(batch, 0.0)) == pytest.approx(expected)
+
+    features, sigma = network.encode(x), torch.full((4,), 0.7, dtype=torch.float64)
+    network.module.eval()
+    with torch.no_grad():
+        p = trunk_logits(network.module, torch.tensor(x)[:, None]).softmax(dim=1).numpy()
+    q_t = np.exp(-0.7) * p + (1 - np.exp(-0.7)) / 3
+    for j in range(3):
+        scores = network.log_score(features, torch.full((4,), j), sigma).numpy()
+        np.testing.assert_allclose(np.exp(scores), q_t / q_t[:, [j]], rtol=1e-9)
