@@ -77,7 +77,7 @@ class DiDiClassifier(Learner):
         (rows, numpy.random.Generator) to changed rows.
     mixup : float, default="auto"
         Blends training rows and their class probabilities in pairs, with shares drawn from
-        Beta(mixup, mixup); 0 for none. "auto" is 1 for images and 0 for tables.
+        Beta(mixup, mixup); 0 for none. "auto" is 0.4 for images and 0 for tables.
     early_stopping : bool, default=False
         Stop when the NLL of held-out rows has not improved for `n_iter_no_change` epochs, and
         take back the best weights.

@@ -58,7 +58,7 @@ IMAGES = Defaults(
     weight_decay=5e-2,
     n_draws=4,
     n_levels=0,
-    mixup=1.0,
+    mixup=0.4,
 )
 
 

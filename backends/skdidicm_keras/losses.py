@@ -25,7 +25,7 @@ class Targets(NamedTuple):
     """What a loss compares the outputs with; n rows, m draws, k classes."""
 
     truth: Any
-    """The true concrete score, or q_0 for the cross-entropy, (n, m, k)."""
+    """The true concrete score, or P(c_0 | label) for the cross-entropy, (n, m, k)."""
     noise: Any
     """Logarithm of P(label | class) for the cross-entropy, else what `_diffuse` needs."""
 
@@ -44,7 +44,9 @@ def targets(config: NetworkConfig, batch: Batch) -> Targets:
     sigma = np.asarray(batch.sigma, dtype=np.float64)
     if config.objective == "cross_entropy":
         likelihood = process.likelihood(np.asarray(batch.label), sigma, np.dtype(np.float64))
-        return Targets(q_0, np.log(np.maximum(likelihood, _TINY)))
+        likelihood = np.maximum(likelihood, _TINY)
+        truth = q_0 * likelihood  # what the noisy label leaves of soft labels
+        return Targets(truth / truth.sum(axis=-1, keepdims=True), np.log(likelihood))
     noise: NDArray[np.float64] = sigma
     if config.parameterization == "posterior" and not isinstance(process, UniformProcess):
         # Row i of a matrix is the law that class i is diffused to.
