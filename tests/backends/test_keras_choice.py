@@ -7,8 +7,7 @@ from importlib import util
 
 import pytest
 
-pytest.importorskip("keras")
-pytest.importorskip("skdidicm_keras", reason="no engine of Keras is installed")
+pytest.importorskip("skdidicm_keras", reason="Keras or its engine is missing", exc_type=ImportError)
 
 from skdidicm_keras.choice import choose_engine
 

@@ -7,8 +7,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-pytest.importorskip("keras")
-pytest.importorskip("skdidicm_keras", reason="no engine of Keras is installed")
+pytest.importorskip("skdidicm_keras", reason="Keras or its engine is missing", exc_type=ImportError)
 
 from skdidicm import DiDiClassifier
 from skdidicm.registry import get_backend, installed_backends

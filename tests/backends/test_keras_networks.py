@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("keras")
-pytest.importorskip("skdidicm_keras", reason="no engine of Keras is installed")
+pytest.importorskip("skdidicm_keras", reason="Keras or its engine is missing", exc_type=ImportError)
 
 import keras
 from keras import ops

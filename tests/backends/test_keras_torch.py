@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("keras")
-pytest.importorskip("skdidicm_keras", reason="no engine of Keras is installed")
+pytest.importorskip("skdidicm_keras", reason="Keras or its engine is missing", exc_type=ImportError)
 
 from skdidicm_keras import KerasNetwork, engine, optimizer  # noqa: E402
 from skdidicm_keras.weights import to_torch  # noqa: E402
