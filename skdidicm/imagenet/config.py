@@ -21,7 +21,7 @@ class RunConfig:
 
     data: str = _setting("", "Data", "Folder with train/CLASS/* and val/CLASS/*, or 'synthetic'.")
     reader: str = _setting(
-        "", "Data", "Another source, as timm names it: hfds/NAME, wds/NAME, or tar for .tar files."
+        "", "Data", "Another source: tar for .tar files, wds for shards, or hfds/NAME of timm."
     )
     resolution: int = _setting(224, "Data", "Pixels a side of the square input.")
     data_ratio: float = _setting(1.0, "Data", "Share of every class's training images, in (0, 1].")

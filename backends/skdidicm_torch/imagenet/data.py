@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from skdidicm.imagenet import folder as folders
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.pictures import BadPictureError, open_picture
+from skdidicm.imagenet.shards import Shards, scan_shards
 from skdidicm_torch.imagenet import timm_parts
 from skdidicm_torch.imagenet.processes import Place
 
@@ -46,7 +47,16 @@ class Source(NamedTuple):
 
 
 def open_source(config: RunConfig, split: str, classes: Sequence[str] | None = None) -> Source:
-    """Return the pictures of a split: a folder's, or those of a reader of timm."""
+    """Return the pictures of a split: a folder's, of shards, or those of a reader of timm."""
+    if config.reader == "wds":
+        shards = scan_shards(Path(config.data), split)
+        names = shards.classes if classes is None else list(classes)
+        if max(shards.labels, default=0) >= len(names):
+            raise ValueError(
+                f"{config.data} has class numbers up to {max(shards.labels)} in {split}, but "
+                f"{len(names)} classes in train; expected the same."
+            )
+        return Source(names, shards.labels, len(shards.places), _Shards(shards))
     if config.reader:
         return _from_reader(config, split, classes)
     found = folders.scan(folders.find_split(Path(config.data), split), classes)
@@ -62,6 +72,18 @@ class _Files:
     def __call__(self, row: int) -> tuple[Any, int]:
         file = self.found.files[row]
         return open_picture(file, file), self.found.labels[row]
+
+
+class _Shards:
+    """Opens the pictures of shards."""
+
+    def __init__(self, found: Shards) -> None:
+        self.found = found
+
+    def __call__(self, row: int) -> tuple[Any, int]:
+        place = self.found.places[row]
+        name = f"{place.shard} at byte {place.start}"
+        return open_picture(place.open(), name), self.found.labels[row]
 
 
 class _Rows:
@@ -81,7 +103,7 @@ def _from_reader(config: RunConfig, split: str, classes: Sequence[str] | None) -
     if not hasattr(reader, "__getitem__"):
         raise ValueError(
             f"--reader {config.reader} streams its pictures, which cannot be read by number; "
-            "unpack the shards to a folder, or use a tar file or hfds/NAME."
+            "use a folder, --reader tar, --reader wds for local shards, or hfds/NAME."
         )
     numbers = timm_parts.class_numbers(reader)
     names = sorted(numbers)  # timm sorts class10 behind class9, a folder does not

@@ -1,4 +1,5 @@
 import gc
+import io
 import pickle
 import shutil
 import tarfile
@@ -328,3 +329,24 @@ def test_synthetic_batches_are_as_many_as_the_images_that_are_asked_for(settings
     assert (feed.per_epoch, len(batches), len(feed.classes)) == (6, 4, 7)
     assert batches[0].pixels.shape == (16, 3, 32, 32)
     assert int(batches[0].labels.max()) < 7
+
+
+def test_shards_hold_the_pixels_and_labels_of_the_folder(settings, photographs, tmp_path):
+    names = sorted(path.name for path in (photographs / "train").iterdir())
+    for split in ("train", "val"):
+        with tarfile.open(tmp_path / f"{split}-0.tar", "w") as tar:
+            for i, path in enumerate(sorted((photographs / split).rglob("*.jpg"))):
+                tar.add(path, f"{i:05d}.jpg")
+                label = str(names.index(path.parent.name)).encode()
+                info = tarfile.TarInfo(f"{i:05d}.cls")
+                info.size = len(label)
+                tar.addfile(info, io.BytesIO(label))
+    (tmp_path / "classes.txt").write_text("\n".join(names))
+    config = settings(data=str(tmp_path), reader="wds", data_ratio=0.5)
+    source, folder = open_source(config, "train"), open_source(settings(), "train")
+    assert (source.classes, list(source.labels)) == (folder.classes, list(folder.labels))
+    for row in (0, 70, 143):
+        np.testing.assert_array_equal(*(np.asarray(one.open(row)[0]) for one in (source, folder)))
+    assert open_source(config, "val", source.classes).n == 31
+    with pytest.raises(ValueError, match=r"class numbers up to 5 in val, but 2 classes in train"):
+        open_source(config, "val", names[:2])
