@@ -95,7 +95,8 @@ class _Rows:
     def __call__(self, row: int) -> tuple[Any, int]:
         file, label = self.reader[row]
         label = self.translated.get(int(label), int(label))
-        return open_picture(file, self.reader.filename(row)), label
+        with file:
+            return open_picture(file, self.reader.filename(row)), label
 
 
 def _from_reader(config: RunConfig, split: str, classes: Sequence[str] | None) -> Source:

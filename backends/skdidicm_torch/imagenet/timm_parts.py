@@ -74,7 +74,14 @@ def open_reader(config: RunConfig, split: str) -> Any:
     """Return timm's reader of a source other than a folder of pictures."""
     if config.reader == "tar":
         return ReaderImageInTar(str(find_tars(Path(config.data), split)), cache_tarinfo=False)
-    return create_reader(config.reader, root=config.data, split=split, is_training=split == "train")
+    name = "validation" if split == "val" else split  # as Hugging Face calls it
+    try:
+        return create_reader(config.reader, root=config.data, split=name)
+    except ImportError as error:
+        raise ImportError(
+            f"--reader {config.reader} needs {error.name}, which is not installed; install it with:"
+            f" pip install {error.name}"
+        ) from error
 
 
 def class_numbers(reader: Any) -> dict[str, int]:
