@@ -9,11 +9,8 @@ from skdidicm.classifier import DiDiClassifier
 from skdidicm.core import SCHEDULES, UniformProcess
 from skdidicm.fitting import Seeds
 from skdidicm.imagenet.checkpoint import Checkpoint, evaluated_weights
-from skdidicm.imagenet.config import RunConfig
+from skdidicm.imagenet.config import MEAN, STD, RunConfig
 from skdidicm.registry import new_network
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pixels in [0, 1]."""
 
 
 def classifier_of_checkpoint(saved: Checkpoint) -> DiDiClassifier:

@@ -8,6 +8,8 @@ from typing import Any
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 OBJECTIVES = ("score-entropy", "cross-entropy")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's pixels in [0, 1]."""
 
 
 def _setting(default: Any, panel: str, text: str, shown: str | None = None) -> Any:

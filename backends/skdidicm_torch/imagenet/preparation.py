@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from skdidicm.imagenet.config import PRECISIONS, RunConfig
-from skdidicm_torch.imagenet.timm_parts import MEAN, STD
+from skdidicm.imagenet.config import MEAN, PRECISIONS, STD, RunConfig
 
 
 class Preparation:

@@ -24,9 +24,6 @@ from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.corruptions import Corruption
 from skdidicm.imagenet.folder import find_tars
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pixels in [0, 1]."""
-
 Transform = Callable[[Any], Any]
 
 
