@@ -58,7 +58,8 @@ def trunk_logits(module: nn.Module, x: Tensor) -> Tensor:
     x = network.stem(x)
     for block in network.blocks:
         x = block.join(*block.split(x))
-    logits: Tensor = network.fc(x.mean(dim=(2, 3)) if x.ndim == 4 else x)
+    fc = network.head.fc if hasattr(network, "head") else network.fc
+    logits: Tensor = fc(x.mean(dim=(2, 3)) if x.ndim == 4 else x)
     return logits
 
 

@@ -54,19 +54,18 @@ def finished(folder: Path, resolved: "Resolved") -> bool:
     ValueError
         If the figures are of other settings.
     """
-    from skdidicm.imagenet.config import FREE
+    from skdidicm.imagenet.config import changes
 
     saved = details(folder)
     if saved is None:
         return False
-    now, then = resolved.config.plain(), saved["settings"]
-    changed = [k for k in now if k not in FREE and k in then and then[k] != now[k]]
-    if changed:
-        listed = ", ".join(f"{k} {then[k]!r} -> {now[k]!r}" for k in changed)
+    then = saved["settings"]
+    listed = changes(resolved.config, then)
+    if listed:
         raise ValueError(
             f"{folder} was finished with other settings ({listed}); use those, or another --output."
         )
-    return last_epoch(then) >= last_epoch(now)
+    return last_epoch(then) >= last_epoch(resolved.config.plain())
 
 
 def last_epoch(settings: Mapping[str, Any]) -> int:
@@ -112,9 +111,7 @@ def _write(folder: Path, resolved: "Resolved", result: Mapping[str, Any]) -> Non
         "class_names": result["classes"],
         "metrics": result["metrics"],
     }
-    partial = folder / f".{runs.METRICS}.partial"
-    partial.write_text(json_text.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / runs.METRICS)
+    runs.write_details(folder, content)
 
 
 def is_first() -> bool:

@@ -1,6 +1,5 @@
 """`skdidicm export` and `import-official`: models out of and into run folders."""
 
-import json as json_text
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +23,7 @@ def export(
     classifier, details = _load(run)
     folder.mkdir(parents=True, exist_ok=True)
     classifier.save(folder / runs.MODEL)
-    _write_details(folder, details)
+    runs.write_details(folder, details)
     say(f"{folder / runs.MODEL}: for DiDiClassifier.load and skdidicm predict")
     if onnx:
         network = classifier.network_
@@ -74,7 +73,7 @@ def import_official(
     with runs.new_folder(output, overwrite=False):
         write(output / FOLDER / BEST, saved)
         classifier_of_checkpoint(saved).save(output / runs.MODEL)
-        _write_details(output, describe(saved))
+        runs.write_details(output, describe(saved))
     say(f"{output}: {model} with {len(names)} classes, for skdidicm predict and evaluate imagenet")
 
 
@@ -89,8 +88,3 @@ def _names(path: Path | None, k: int) -> list[str]:
             "in the order of the network's outputs."
         )
     return names
-
-
-def _write_details(folder: Path, details: dict[str, Any]) -> None:
-    text = json_text.dumps(details, indent=2) + "\n"
-    (folder / runs.METRICS).write_text(text, encoding="utf-8")

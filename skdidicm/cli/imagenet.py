@@ -98,7 +98,7 @@ def _finish(folder: Path, checkpoint: Path, *, json: bool) -> None:
     saved = read(checkpoint)
     details = describe(saved)
     classifier_of_checkpoint(saved).save(folder / runs.MODEL)
-    (folder / runs.METRICS).write_text(json_text.dumps(details, indent=2) + "\n", encoding="utf-8")
+    runs.write_details(folder, details)
     if json:
         print_json({"output": str(folder), **details})
     else:

@@ -67,7 +67,14 @@ def write_run(folder: Path, classifier: "DiDiClassifier", details: Mapping[str, 
         if picture.name in ("posterior_path.png", "learning_curve.png"):
             picture.unlink()
     classifier.save(folder / MODEL)
-    (folder / METRICS).write_text(json.dumps(details, indent=2) + "\n", encoding="utf-8")
+    write_details(folder, details)
+
+
+def write_details(folder: Path, details: Mapping[str, Any]) -> None:
+    """Write metrics.json: the old file or the new one, never half."""
+    partial = folder / f".{METRICS}.partial"
+    partial.write_text(json.dumps(details, indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / METRICS)
 
 
 def find_model(path: Path) -> Path:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from skdidicm.imagenet.config import FREE, RunConfig
+from skdidicm.imagenet.config import RunConfig, changes
 
 FOLDER = "checkpoints"
 BEST = "best.safetensors"
@@ -139,10 +139,8 @@ def check_same(config: RunConfig, saved: Mapping[str, Any], path: Path) -> None:
     ValueError
         If a setting that decides what is learnt has changed.
     """
-    now = config.plain()
-    changed = [k for k in now if k not in FREE and k in saved and saved[k] != now[k]]
-    if changed:
-        listed = ", ".join(f"{k} {saved[k]!r} -> {now[k]!r}" for k in changed)
+    listed = changes(config, saved)
+    if listed:
         raise ValueError(
             f"{path} was written with other settings ({listed}); use those, or another --output, "
             "or --resume never."

@@ -3,6 +3,7 @@
 A field's metadata hold what the command line shows. None means "derived", by `recipes.resolve`.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -178,6 +179,13 @@ AT_EVALUATION = (
     *("sampler", "solver", "steps", "n_chains", "crop"),
 )
 """Settings that may change when a run is evaluated again."""
+
+
+def changes(config: RunConfig, saved: Mapping[str, Any]) -> str:
+    """Return how settings differ from saved ones where that decides what is learnt, or ""."""
+    now = config.plain()
+    changed = [k for k in now if k not in FREE and k in saved and saved[k] != now[k]]
+    return ", ".join(f"{k} {saved[k]!r} -> {now[k]!r}" for k in changed)
 
 
 def flag(name: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from skdidicm_torch import create_network
+from skdidicm_torch.plain import trunk_logits
 from torch.nn import functional
 
 from skdidicm import DiDiClassifier
@@ -17,7 +18,7 @@ from skdidicm.augmentation import shift
 from skdidicm.datasets import load_fashion_mnist
 from skdidicm.metrics import score_probabilities
 from skdidicm.training import learning_rate_at
-from tests.benchmarks.predict import plain, trunk_logits
+from tests.benchmarks.predict import plain
 from tests.benchmarks.timing import Row
 
 FOLDER = Path(os.environ.get("FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))

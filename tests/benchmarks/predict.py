@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from skdidicm_torch.plain import trunk_logits
 
 from skdidicm import DiDiClassifier
 from tests.benchmarks.timing import Row, ratio
@@ -34,15 +35,6 @@ def rows():
 def plain(module, x):
     """Return class probabilities of the trunk without any condition."""
     return trunk_logits(module, torch.from_numpy(x)[:, None]).softmax(dim=1).numpy()
-
-
-def trunk_logits(module, x):
-    """Return logits of the trunk without any condition, for images (n, c, h, w)."""
-    x = module.stem(x)
-    for block in module.blocks:
-        x = block.join(*block.split(x))
-    fc = module.head.fc if hasattr(module, "head") else module.fc
-    return fc(x.mean(dim=(2, 3)))
 
 
 @torch.inference_mode()
