@@ -78,6 +78,10 @@ class DiDiClassifier(Learner):
     mixup : float, default="auto"
         Blends training rows and their class probabilities in pairs, with shares drawn from
         Beta(mixup, mixup); 0 for none. "auto" is 0.4 for images and 0 for tables.
+    choose_epochs : bool, default="auto"
+        Whether fit first tries on four fifths of the rows how long to train: a quarter, a half or
+        all of `max_epochs`, whichever gives the other fifth the least NLL. "auto" does so for 100
+        to 5,000 images, unless `max_epochs` is a number. `early_stopping` comes first.
     early_stopping : bool, default=False
         Stop when the NLL of held-out rows has not improved for `n_iter_no_change` epochs, and
         take back the best weights.
@@ -108,6 +112,9 @@ class DiDiClassifier(Learner):
         Epochs trained.
     max_epochs_ : int
         Epochs that the last fit was to take at most: what "auto" came to.
+    trial_ : list of dict
+        One row per round of the trial that chose them: epochs, val_accuracy, val_nll. Empty
+        without a trial.
     network_ : ScoreNetwork
         The trained network.
     input_shape_ : tuple of int
@@ -151,6 +158,7 @@ class DiDiClassifier(Learner):
         weight_decay: float | str = "auto",
         augment: Augmentation | str | None = "auto",
         mixup: float | str = "auto",
+        choose_epochs: bool | str = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -182,6 +190,7 @@ class DiDiClassifier(Learner):
         self.weight_decay = weight_decay
         self.augment = augment
         self.mixup = mixup
+        self.choose_epochs = choose_epochs
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change

@@ -13,7 +13,8 @@ class Defaults:
 
     `n_updates`, for 1,000 rows and growing as n to the power of `growth`, and the bounds on epochs
     make `max_epochs`: few rows are seen often, many seldom. `n_levels` is the number of noise
-    levels when labels are enumerated, 0 to always draw.
+    levels when labels are enumerated, 0 to always draw. With numbers of rows within `trial`, both
+    ends included, a trial chooses how long to train.
     """
 
     parameterization: str
@@ -27,6 +28,7 @@ class Defaults:
     n_draws: int
     n_levels: int
     mixup: float
+    trial: tuple[int, int]
 
     def updates(self, n: int) -> float:
         """Return the number of updates that n rows ask for."""
@@ -45,6 +47,7 @@ TABLES = Defaults(
     n_draws=16,
     n_levels=8,
     mixup=0.0,
+    trial=(1, 0),
 )
 
 IMAGES = Defaults(
@@ -59,6 +62,7 @@ IMAGES = Defaults(
     n_draws=4,
     n_levels=0,
     mixup=0.4,
+    trial=(100, 5000),
 )
 
 
@@ -108,6 +112,22 @@ def resolve_form(
     if _auto(objective):
         objective = kind.objective if parameterization == kind.parameterization else "score_entropy"
     return parameterization, objective
+
+
+def resolve_trial(
+    choose_epochs: bool | str, max_epochs: int | str, input_shape: tuple[int, ...], n: int
+) -> bool:
+    """Return whether a trial is to choose how long to train on n rows.
+
+    Examples
+    --------
+    >>> resolve_trial("auto", "auto", (28, 28), 1000), resolve_trial("auto", 50, (28, 28), 1000)
+    (True, False)
+    """
+    if not _auto(choose_epochs):
+        return bool(choose_epochs)
+    low, high = (TABLES if len(input_shape) == 1 else IMAGES).trial
+    return _auto(max_epochs) and low <= n <= high
 
 
 def resolve_solver(solver: str, parameterization: str) -> str:

@@ -184,8 +184,8 @@ def hold_out(rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
     n = len(rows.x)
     if n < 2:
         raise ValueError(
-            "early_stopping holds out rows to validate on, but X has one row; pass X_val and y_val "
-            "or set early_stopping=False."
+            "rows were to be held out to validate on, but X has one row; pass more rows, or set "
+            "early_stopping=False and choose_epochs='auto'."
         )
     index, labels = np.arange(n), rows.target.argmax(axis=1)
     _, counts = np.unique(labels, return_counts=True)

@@ -1,7 +1,8 @@
 """The half of DiDiClassifier that fits: from rows and labels to a trained network."""
 
 from collections.abc import Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -13,8 +14,10 @@ from skdidicm import validation as check
 from skdidicm.backend import BuildNetwork
 from skdidicm.callbacks import CallbackSupportMixin, FitTask, with_callbacks
 from skdidicm.core import Schedule
+from skdidicm.defaults import resolve_trial
 from skdidicm.predictor import Predictor
 from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan
+from skdidicm.trial import HELD_OUT, best_epochs, run_trial
 
 
 class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
@@ -23,6 +26,8 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
     backend: str | BuildNetwork
     schedule: str | Schedule
     rate_matrix: ArrayLike | None
+    max_epochs: int | str
+    choose_epochs: bool | str
     early_stopping: bool
     validation_fraction: float
     n_iter_no_change: int
@@ -32,6 +37,7 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
     random_state: int | np.random.RandomState | None
     verbose: int
     history_: list[HistoryRow]
+    trial_: list[HistoryRow]
     n_iter_: int
     _rng: np.random.Generator
 
@@ -204,6 +210,9 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
         early = self.early_stopping and not one_epoch
         rows, held = self._split(rows, X_val, y_val, early=early)
         plan = fitting.training_plan(self, rows, self.process_, self.schedule_, one_epoch=one_epoch)
+        if not going_on:
+            self.trial_ = [] if early or one_epoch else self._try_out(rows, plan)
+            plan = replace(plan, max_epochs=best_epochs(self.trial_, plan.max_epochs))
         counting_on = one_epoch and going_on
         self.history_ = list(self.history_) if counting_on else []
         self.n_iter_ = self.n_iter_ if counting_on else 0
@@ -237,6 +246,24 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
         if early:
             return fitting.hold_out(rows, self.validation_fraction, self._seeds.split)
         return rows, None
+
+    def _try_out(self, rows: Rows, plan: TrainingPlan) -> list[HistoryRow]:
+        """Return the rounds of a trial of how long to train, on a network of its own."""
+        n, shape = len(rows.x), self.input_shape_
+        if len(self.classes_) < 2 or not resolve_trial(
+            self.choose_epochs, self.max_epochs, shape, n
+        ):
+            return []
+        part, held = fitting.hold_out(rows, HELD_OUT, self._seeds.split)
+        trial = copy(self)
+        trial.network_ = fitting.build_network(self, part, self.process_, self._seeds.network)
+        return run_trial(
+            trial.network_,
+            part,
+            plan,
+            np.random.default_rng([self._seeds.training, 1]),
+            lambda: fitting.validation_scores(trial._predict(held.x), held),
+        )
 
     def _train(self, rows: Rows, held: Rows | None, plan: TrainingPlan) -> None:
         def validate() -> HistoryRow:

@@ -119,6 +119,7 @@ def describe(e: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         "schedule": _json_schedule(e.schedule_),
         "config": settings,
         "history": e.history_,
+        "trial": e.trial_,
         "n_iter": e.n_iter_,
         "max_epochs": e.max_epochs_,
         "seeds": e._seeds._asdict(),
@@ -195,6 +196,7 @@ def _restore(
     else:
         e.process_ = UniformProcess(len(e.classes_))
     e.history_, e.n_iter_ = header["history"], int(header["n_iter"])
+    e.trial_ = header["trial"]
     e.max_epochs_ = int(header["max_epochs"])
     e._seeds = Seeds(**{name: int(seed) for name, seed in header["seeds"].items()})
     if min(e._seeds) < 0:

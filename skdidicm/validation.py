@@ -163,6 +163,8 @@ def check_settings(estimator: Any) -> None:
         check_number(name, getattr(e, name), numbers.Integral, 1, auto=True)
     for name in ("learning_rate", "weight_decay", "mixup"):
         check_number(name, getattr(e, name), numbers.Real, 0, auto=True)
+    if e.choose_epochs not in (True, False, "auto"):
+        raise ValueError(f"choose_epochs is {e.choose_epochs!r}; expected True, False or 'auto'.")
     share = e.validation_fraction
     if not isinstance(share, float | np.floating) or not 0 < share < 1:
         raise ValueError(f"validation_fraction is {share!r}; expected a share between 0 and 1.")

@@ -182,6 +182,7 @@ BAD_SETTINGS_OF_FIT = [
         {"objective": "cross_entropy", "parameterization": "score"},
         "set parameterization='posterior'",
     ),
+    ({"choose_epochs": "no"}, "choose_epochs is 'no'; expected True, False or 'auto'"),
     ({"mixup": -1}, "mixup is -1; expected a number >= 0 or 'auto'"),
     ({"schedule": "linear"}, "schedule is 'linear'; expected one of .*'loglinear'"),
     ({"schedule": 3}, "schedule is 3; expected .* or an object with the methods"),

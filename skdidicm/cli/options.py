@@ -108,6 +108,15 @@ class TrainOptions(PlaceOptions, SamplerOptions):
     mixup: Annotated[
         float | None, _training("Blend rows in pairs, shares from Beta(mixup, mixup); 0: not.")
     ] = None
+    choose_epochs: Annotated[
+        bool | None,
+        typer.Option(
+            "--choose-epochs/--all-epochs",
+            help="Try on a held-out fifth how long to train.",
+            show_default="100 to 5,000 images",
+            rich_help_panel="Training",
+        ),
+    ] = None
     early_stopping: Annotated[
         bool | None,
         _training("Hold out a tenth to find the best epoch.", "no", "--early-stopping"),

@@ -1,27 +1,26 @@
 """The methods that a study compares: this library's variants, and plain networks as peers.
 
 Peers are the trunk alone, trained by cross-entropy through the same loop: the same augmentation,
-batches, optimiser, learning-rate curve and number of epochs, but no mixup unless the name says so.
+batches, optimiser, learning-rate curve, bound on the epochs and trial of how many of them to take,
+but no mixup unless the name says so.
 """
 
 import functools
 import importlib
-import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.optimize
 from numpy.typing import NDArray
-from scipy.special import log_softmax, softmax
 from sklearn.model_selection import train_test_split
 
 from skdidicm.classifier import DiDiClassifier
 from skdidicm.datasets import Split
-from skdidicm.defaults import resolve
+from skdidicm.defaults import resolve, resolve_trial
+from skdidicm.study.temperature import best_temperature, tempered
 
-_PLAIN = "skdidicm_torch.plain"  # the module of the backend that builds the trunk alone
+_PLAIN = "skdidicm_torch.plain"  # the module of the backend with the trunk alone
 _HELD_OUT = 0.1
 _MEMBERS = 5
 _SMOOTHING = 0.1
@@ -36,6 +35,7 @@ class Answer(NamedTuple):
     fit_seconds: float
     predict_seconds: float
     calls: int
+    epochs: int
 
 
 Method = Callable[[Split, Settings], Answer]
@@ -45,13 +45,14 @@ def answer(method: str, split: Split, seed: int, budget: float, changes: Setting
     """Train a method on the training rows of a split and answer for its test rows."""
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; expected one of {tuple(METHODS)}.")
-    settings = {"random_state": seed, **changes}
+    trial = resolve_trial("auto", "auto", split.X_train.shape[1:], len(split.X_train))
+    settings = {"random_state": seed, "choose_epochs": trial, **changes}
     settings["max_epochs"] = epochs(split, budget, settings.get("max_epochs", "auto"))
     return METHODS[method](split, settings)
 
 
 def epochs(split: Split, budget: float, given: int | str = "auto") -> int:
-    """Return the epochs that the defaults take on these rows, times the budget."""
+    """Return the epochs that the defaults take at most on these rows, times the budget."""
     names = ("batch_size", "learning_rate", "weight_decay", "n_draws", "mixup")
     settings = {**dict.fromkeys(names, "auto"), "max_epochs": given}
     n_classes = len(np.unique(split.y_train))
@@ -62,18 +63,39 @@ def epochs(split: Split, budget: float, given: int | str = "auto") -> int:
 
 def _didicm(split: Split, settings: Settings, **changes: Any) -> Answer:
     classifier = DiDiClassifier(**{**changes, **settings})
-    start = time.perf_counter()
-    classifier.fit(split.X_train, split.y_train)
-    middle = time.perf_counter()
-    proba = classifier.predict_proba(split.X_test)
+    fit_seconds = _seconds(lambda: classifier.fit(split.X_train, split.y_train))
     calls = classifier.steps * (classifier.n_chains if classifier.sampler == "cl" else 1)
-    return Answer(proba, middle - start, time.perf_counter() - middle, calls)
+    return _answer(classifier, split, fit_seconds, calls)
 
 
-def _plain(split: Split, settings: Settings, smoothing: float = 0.0, **changes: Any) -> Answer:
+def _answer(classifier: DiDiClassifier, split: Split, fit_seconds: float, calls: int) -> Answer:
+    found: list[NDArray[np.float64]] = []
+    seconds = _seconds(lambda: found.append(classifier.predict_proba(split.X_test)))
+    return Answer(found[0], fit_seconds, seconds, calls, classifier.n_iter_)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Return the processor seconds of this process, which other jobs on the machine leave alone.
+
+    Where a GPU does the work they are those of the process that feeds it.
+    """
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def _plain(
+    split: Split,
+    settings: Settings,
+    *,
+    smoothing: float = 0.0,
+    network: str = "PlainNetwork",
+    calls: int = 1,
+    **changes: Any,
+) -> Answer:
     classifier = DiDiClassifier(
         steps=1,
-        backend=importlib.import_module(_PLAIN).build_network,
+        backend=getattr(importlib.import_module(_PLAIN), network),
         parameterization="posterior",
         objective="cross_entropy",
         conditioning="last",
@@ -82,11 +104,8 @@ def _plain(split: Split, settings: Settings, smoothing: float = 0.0, **changes: 
     )
     classes, index = np.unique(split.y_train, return_inverse=True)
     q_0 = (1 - smoothing) * np.eye(len(classes))[index] + smoothing / len(classes)
-    start = time.perf_counter()
-    classifier.fit_soft(split.X_train, q_0, classes)
-    middle = time.perf_counter()
-    proba = classifier.predict_proba(split.X_test)
-    return Answer(proba, middle - start, time.perf_counter() - middle, 1)
+    fit_seconds = _seconds(lambda: classifier.fit_soft(split.X_train, q_0, classes))
+    return _answer(classifier, split, fit_seconds, calls)
 
 
 def _temperature(split: Split, settings: Settings) -> Answer:
@@ -96,29 +115,23 @@ def _temperature(split: Split, settings: Settings) -> Answer:
     )
     both = np.concatenate([held_x, split.X_test])
     found = _plain(split._replace(X_train=x, y_train=y, X_test=both), settings)
-    logits = np.log(np.clip(found.proba, 1e-12, None))
     index = np.searchsorted(np.unique(y), held_y)
-    held = logits[: len(held_y)]
-
-    def nll(log_t: float) -> float:
-        return -float(
-            log_softmax(held / math.exp(log_t), axis=1)[np.arange(len(held)), index].mean()
-        )
-
-    best = scipy.optimize.minimize_scalar(nll, bounds=(-3.0, 3.0), method="bounded").x
-    return found._replace(proba=softmax(logits[len(held) :] / math.exp(best), axis=1))
+    held, test = found.proba[: len(index)], found.proba[len(index) :]
+    return found._replace(proba=tempered(test, best_temperature(held, index)[0]))
 
 
 def _ensemble(split: Split, settings: Settings) -> Answer:
-    """Average the probabilities of members that differ in their seed."""
+    """Average the probabilities of members that differ in their seed; the first has the trial."""
     seed = settings["random_state"]
-    members = [
-        _plain(split, {**settings, "random_state": seed * _MEMBERS + i}) for i in range(_MEMBERS)
+    members = [_plain(split, settings)]
+    chosen = {**settings, "choose_epochs": False, "max_epochs": members[0].epochs}
+    members += [
+        _plain(split, {**chosen, "random_state": seed + 1000 * i}) for i in range(1, _MEMBERS)
     ]
     proba = np.mean([member.proba for member in members], axis=0)
     fit_seconds = sum(member.fit_seconds for member in members)
     predict_seconds = sum(member.predict_seconds for member in members)
-    return Answer(proba, fit_seconds, predict_seconds, _MEMBERS)
+    return Answer(proba, fit_seconds, predict_seconds, _MEMBERS, members[0].epochs)
 
 
 _SCORE: Settings = {"parameterization": "score", "objective": "score_entropy", "mixup": 0.0}
@@ -131,8 +144,9 @@ METHODS: dict[str, Method] = {
     "score-mixup": functools.partial(_didicm, **{**_SCORE, "mixup": 0.2}),
     "paper": functools.partial(_didicm, conditioning="blocks", n_draws=1, **_SCORE),
     "cross-entropy": _plain,
-    "cross-entropy-mixup": functools.partial(_plain, mixup=1.0),
+    "cross-entropy-mixup": functools.partial(_plain, mixup="auto"),
     "label-smoothing": functools.partial(_plain, smoothing=_SMOOTHING),
+    "mc-dropout": functools.partial(_plain, network="DropoutNetwork", calls=16),
     "temperature": _temperature,
     "ensemble": _ensemble,
 }

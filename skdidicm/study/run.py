@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from skdidicm.metrics import score_probabilities
 from skdidicm.study.grid import Cell, load
 from skdidicm.study.methods import answer
+from skdidicm.study.temperature import best_temperature
 
 Row = dict[str, Any]
 
@@ -84,12 +85,17 @@ def measure(cell: Cell, folder: str | None, settings: dict[str, Any]) -> Row:
 
 
 def metrics(y: NDArray[Any], proba: NDArray[np.float64]) -> dict[str, float | None]:
-    """Return the figures of a study; `auroc` is that of entropy as a sign of wrong answers."""
+    """Return the figures of a study.
+
+    `auroc` is that of entropy as a sign of wrong answers. `nll_oracle` is the NLL at the
+    temperature that suits these very rows best: no honest temperature reaches a lower one.
+    """
     scores = dict(score_probabilities(y, proba))
     wrong = proba.argmax(axis=1) != y
     brier = np.square(proba - np.eye(proba.shape[1])[y]).sum(axis=1).mean()
     mixed = 0 < wrong.sum() < len(wrong)
     scores["brier"] = float(brier)
+    scores["nll_oracle"] = best_temperature(proba, y)[1]
     scores["auroc"] = float(roc_auc_score(wrong, entropy(proba, axis=1))) if mixed else None
     return scores  # type: ignore[return-value]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
-FIGURES = ("accuracy", "top5_accuracy", "nll", "ece", "brier", "auroc", "fit_seconds",
+FIGURES = ("accuracy", "top5_accuracy", "nll", "nll_oracle", "ece", "brier", "auroc", "fit_seconds",
            "predict_seconds", "calls")  # fmt: skip
 _GROUP = ("data", "n", "noise", "resolution", "method", "budget")
 _PERCENT = ("accuracy", "top5_accuracy", "ece")

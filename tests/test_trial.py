@@ -1,0 +1,117 @@
+"""The trial that chooses how long to train."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from skdidicm import DiDiClassifier
+from skdidicm.core import LogLinear, UniformProcess
+from skdidicm.training import Rows, TrainingPlan
+from skdidicm.trial import best_epochs, round_ends, run_trial
+
+DIGITS = load_digits()
+X, Y = DIGITS.images[:150], DIGITS.target[:150]
+
+
+class Recorder:
+    """A network that only notes the learning rates it is given, and loses its mind on demand."""
+
+    def __init__(self, broken_after=None):
+        self.rates, self.broken_after = [], broken_after
+
+    def train_step(self, batch, rate):
+        self.rates.append(rate)
+        broken = self.broken_after is not None and len(self.rates) > self.broken_after
+        return np.nan if broken else 1.0
+
+    def state(self):
+        return {}
+
+    def load_state(self, state):
+        pass
+
+
+def trial_of(nlls, max_epochs=16, **settings):
+    plan = TrainingPlan(UniformProcess(3), LogLinear(), "score_entropy", max_epochs, 8, 0.1, 2)
+    rows = Rows(np.zeros((8, 2)), np.eye(3)[np.arange(8) % 3], np.ones(8))
+    network, answers = Recorder(**settings), iter(nlls)
+    rng = np.random.default_rng(0)
+    return network, run_trial(network, rows, plan, rng, lambda: {"val_nll": next(answers)})
+
+
+@pytest.mark.parametrize("max_epochs", [1, 2, 3, 4, 7, 75, 300])
+def test_rounds_end_later_and_later_and_with_all_epochs(max_epochs):
+    ends = round_ends(max_epochs)
+    assert ends[-1] == max_epochs
+    assert ends == sorted(set(ends))
+    assert ends[0] >= 1
+
+
+def test_a_trial_goes_on_while_the_validation_loss_falls():
+    network, trial = trial_of([0.9, 0.8, 0.7])
+    assert [row["epochs"] for row in trial] == [4, 8, 16]
+    assert len(network.rates) == 16
+    assert best_epochs(trial, 16) == 16
+
+
+def test_a_trial_ends_when_the_validation_loss_rises():
+    network, trial = trial_of([0.8, 0.9])
+    assert len(network.rates) == 8
+    assert best_epochs(trial, 16) == 4
+
+
+def test_the_rate_of_every_round_falls_to_nearly_zero():
+    network, _ = trial_of([0.9, 0.8, 0.7], max_epochs=400)
+    rates = np.array(network.rates)
+    for start, end in [(0, 100), (100, 200), (200, 400)]:
+        assert rates[start:end].max() == pytest.approx(0.1)
+        assert rates[end - 1] < 1e-4
+
+
+def test_a_round_whose_loss_is_not_finite_ends_the_trial():
+    _, trial = trial_of([0.9], broken_after=6)
+    assert [row["epochs"] for row in trial] == [4]
+    _, trial = trial_of([], broken_after=0)
+    assert best_epochs(trial, 16) == 16
+
+
+def fitted(**settings):
+    return DiDiClassifier(**({"random_state": 0, "device": "cpu"} | settings)).fit(X, Y)
+
+
+def test_the_fit_is_that_of_the_chosen_number_of_epochs():
+    pytest.importorskip("torch")
+    chosen = fitted(max_epochs=8, choose_epochs=True)
+    n_epochs = best_epochs(chosen.trial_, 8)
+    assert chosen.n_iter_ == chosen.max_epochs_ == len(chosen.history_) == n_epochs
+    plain = fitted(max_epochs=n_epochs)
+    assert plain.trial_ == []
+    np.testing.assert_array_equal(chosen.predict_proba(X), plain.predict_proba(X))
+
+
+def test_labels_that_cannot_be_learnt_are_not_learnt_for_long(rng):
+    pytest.importorskip("torch")
+    noise = rng.integers(0, 10, 150)
+    model = DiDiClassifier(max_epochs=60, choose_epochs=True, mixup=0, random_state=0)
+    assert model.fit(X, noise).max_epochs_ == 15
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"max_epochs": 1}, {"early_stopping": True, "max_epochs": 1}, {"choose_epochs": False}],
+)
+def test_no_trial_where_none_is_wanted(settings):
+    pytest.importorskip("torch")
+    stop = {"callbacks": [lambda model, row: True]}
+    assert fitted(**settings, **stop).trial_ == []
+    assert DiDiClassifier().partial_fit(X, Y, classes=np.arange(10)).trial_ == []
+
+
+def test_going_on_needs_no_second_trial():
+    pytest.importorskip("torch")
+    model = fitted(max_epochs=4, choose_epochs=True, warm_start=True)
+    trial = model.trial_
+    assert trial
+    model.set_params(max_epochs=1).fit(X, Y)
+    assert model.trial_ == trial
+    assert model.n_iter_ == 1
