@@ -81,7 +81,7 @@ class DiDiClassifier(Learner):
     choose_epochs : bool, default="auto"
         Whether fit first tries on four fifths of the rows how long to train: a quarter, a half or
         all of `max_epochs`, whichever gives the other fifth the least NLL. "auto" does so for 100
-        to 5,000 images, unless `max_epochs` is a number. `early_stopping` comes first.
+        to 5,000 rows, unless `max_epochs` is a number. `early_stopping` comes first.
     early_stopping : bool, default=False
         Stop when the NLL of held-out rows has not improved for `n_iter_no_change` epochs, and
         take back the best weights.

@@ -47,7 +47,7 @@ TABLES = Defaults(
     n_draws=16,
     n_levels=8,
     mixup=0.0,
-    trial=(1, 0),
+    trial=(100, 5000),
 )
 
 IMAGES = Defaults(

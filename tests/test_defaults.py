@@ -7,7 +7,7 @@ import pytest
 
 from skdidicm.core import check_objective
 from skdidicm.core.losses import OBJECTIVES, PARAMETERIZATIONS
-from skdidicm.defaults import IMAGES, TABLES, resolve, resolve_form, resolve_solver
+from skdidicm.defaults import IMAGES, TABLES, resolve, resolve_form, resolve_solver, resolve_trial
 
 NAMES = ("batch_size", "max_epochs", "learning_rate", "weight_decay", "n_draws", "mixup")
 AUTO = dict.fromkeys(NAMES, "auto")
@@ -43,6 +43,16 @@ def test_every_number_of_rows_gets_enough_updates_within_the_bounds_on_epochs(ki
         assert low <= epochs <= high
         assert epochs * per_epoch >= kind.updates(n) or epochs == high
         assert (epochs - 1) * per_epoch < kind.updates(n) or epochs == low
+
+
+@pytest.mark.parametrize(("kind", "shape"), [(TABLES, (5,)), (IMAGES, (8, 8))])
+def test_a_trial_is_for_some_but_not_too_many_rows_unless_told(kind, shape):
+    low, high = kind.trial
+    for n, wanted in [(1, False), (low, True), (high, True), (high + 1, False)]:
+        assert resolve_trial("auto", "auto", shape, n) is wanted
+        assert resolve_trial("auto", 20, shape, n) is False
+        assert resolve_trial(True, 20, shape, n) is True
+        assert resolve_trial(False, "auto", shape, n) is False
 
 
 @pytest.mark.parametrize("kind", [TABLES, IMAGES])

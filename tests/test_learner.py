@@ -115,7 +115,8 @@ def test_an_error_in_a_first_fit_leaves_an_estimator_that_is_not_fitted():
 
 
 def test_what_auto_came_to_is_an_attribute():
-    model = quick(max_epochs="auto", callbacks=[lambda model, row: row["epoch"] == 2])
+    stop = {"callbacks": [lambda model, row: row["epoch"] == 2]}
+    model = quick(max_epochs="auto", choose_epochs=False, **stop)
     assert model.fit(X, y).n_iter_ == 2
     assert model.max_epochs_ == 300
     assert quick().fit(X, y).max_epochs_ == 4

@@ -113,7 +113,7 @@ class TrainOptions(PlaceOptions, SamplerOptions):
         typer.Option(
             "--choose-epochs/--all-epochs",
             help="Try on a held-out fifth how long to train.",
-            show_default="100 to 5,000 images",
+            show_default="for 100 to 5,000 rows",
             rich_help_panel="Training",
         ),
     ] = None
