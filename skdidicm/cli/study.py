@@ -1,11 +1,13 @@
 """`skdidicm study`: compare methods over a grid of data and seeds."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from skdidicm.cli.console import say
+
+Row = dict[str, Any]
 
 
 def study(
@@ -39,11 +41,22 @@ def study(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "auto",
     jobs: Annotated[int, typer.Option(help="Cells at a time, through joblib.")] = 1,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="Method to compare the others with, at equal budget; or NAME@BUDGET."),
+    ] = None,
+    tables_only: Annotated[
+        bool, typer.Option("--tables-only", help="Run nothing; write all that is finished.")
+    ] = False,
     output: Annotated[Path, typer.Option(help="Folder to write; go on with what is there.")],
 ) -> None:
     """Compare methods over a grid; a study that was stopped goes on where it was."""
-    from skdidicm.study import Grid, cells, run
+    from skdidicm.study import Grid, cells, finished, run
 
+    path = output / "cells.jsonl"
+    if tables_only:
+        write(finished(path), output, baseline)
+        return
     grid = Grid(
         data=tuple(data or ("digits",)),
         n=tuple(n or (None,)),
@@ -54,22 +67,35 @@ def study(
         budgets=tuple(budget or (1.0,)),
     )
     wanted = list(cells(grid))
-    say(f"{len(wanted)} cells; those in {output / 'cells.jsonl'} are not run again.")
+    say(f"{len(wanted)} cells; those in {path} are not run again.")
     settings = {"device": device} | ({} if epochs is None else {"max_epochs": epochs})
-    rows = run(wanted, output / "cells.jsonl", folder=folder, jobs=jobs, settings=settings)
-    write(rows, output)
+    rows = run(wanted, path, folder=folder, jobs=jobs, settings=settings)
+    write(rows, output, baseline)
 
 
-def write(rows: list[dict[str, object]], output: Path) -> None:
+def write(rows: list[Row], output: Path, baseline: str | None = None) -> None:
     """Write the tables, and the figures if matplotlib is there."""
-    from skdidicm.study import summarise, to_csv, to_markdown
+    from skdidicm.study import FIGURES, compare, summarise, to_csv, to_markdown
+    from skdidicm.study.comparison import to_text
 
     summary = summarise(rows)
-    (output / "cells.csv").write_text(to_csv(rows), encoding="utf-8")
-    parts = (f"{name}\n\n{to_markdown(summary, name)}" for name in ("accuracy", "nll", "ece"))
-    text = "\n".join(parts)
-    (output / "table.md").write_text(text, encoding="utf-8")
-    typer.echo(text)
+    tables = {name: f"{name}\n\n{to_markdown(summary, name)}\n" for name in FIGURES}
+    _save(output / "results.csv", to_csv(rows))
+    _save(output / "results.md", "".join(tables.values()))
+    typer.echo("".join(tables[name] for name in ("accuracy", "nll", "ece")))
+    if baseline is not None:
+        text = f"against {baseline}, mean over cells and worst cell\n\n{to_text(rows, baseline)}"
+        _save(output / "comparison.csv", to_csv(compare(rows, baseline)))
+        _save(output / "comparison.md", text)
+        typer.echo(text)
+    _draw(summary, output)
+
+
+def _save(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _draw(summary: list[Row], output: Path) -> None:
     try:
         import matplotlib as _  # noqa: F401
     except ImportError:

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ import scipy.stats
 
 FIGURES = ("accuracy", "top5_accuracy", "nll", "ece", "brier", "auroc", "fit_seconds",
            "predict_seconds", "calls")  # fmt: skip
-_GROUP = ("data", "n", "noise", "resolution", "method", "budget")
+PLACE = ("data", "n", "noise", "resolution")
+METHOD = ("method", "budget")
 _PERCENT = ("accuracy", "top5_accuracy", "ece")
 
 Row = dict[str, Any]
@@ -30,19 +31,25 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
     >>> round(summary["nll"], 3), round(summary["nll_interval"], 2), summary["seeds"]
     (0.5, 1.27, 2)
     """
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in _GROUP), []).append(row)
     result = []
-    for key, members in groups.items():
-        summary = {**dict(zip(_GROUP, key, strict=True)), "seeds": len(members)}
+    for key, members in grouped(rows, (*PLACE, *METHOD)):
+        summary = {**key, "seeds": len(members)}
         for name in FIGURES:
             values = [row[name] for row in members if row.get(name) is not None]
             if values:
-                summary[name] = float(np.mean(values))
-                summary[f"{name}_interval"] = _half_width(values)
+                summary[name] = mean(values)
+                summary[f"{name}_interval"] = half_width(values)
         result.append(summary)
     return result
+
+
+def grouped(rows: Sequence[Row], names: Sequence[str]) -> Iterator[tuple[Row, list[Row]]]:
+    """Yield groups of rows that agree in some columns: what they agree in, and the rows."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    for key, members in groups.items():
+        yield dict(zip(names, key, strict=True)), members
 
 
 def to_csv(rows: Sequence[Row]) -> str:
@@ -57,17 +64,24 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 def to_markdown(summary: Sequence[Row], figure: str) -> str:
     """Return a Markdown table of one figure: a line per cell, a column per method."""
-    methods = list(dict.fromkeys((row["method"], row["budget"]) for row in summary))
-    place = ("data", "n", "noise", "resolution")
-    cells = list(dict.fromkeys(tuple(row[name] for name in place) for row in summary))
-    known = {(*(r[name] for name in place), r["method"], r["budget"]): r for r in summary}
-    names = [m if budget == 1 else f"{m}, budget {budget:g}" for m, budget in methods]
-    lines = [[*place, *names], ["---"] * (len(place) + len(names))]
-    for cell in cells:
-        found = (known.get((*cell, *method)) for method in methods)
-        shown = ["all" if value is None else str(value) for value in cell]
-        lines.append([*shown, *(_cell(row, figure) for row in found)])
+    methods = list(dict.fromkeys(named(row) for row in summary))
+    lines = [[*PLACE, *methods], ["---"] * (len(PLACE) + len(methods))]
+    for place, rows in grouped(summary, PLACE):
+        known = {named(row): row for row in rows}
+        shown = ["all" if value is None else str(value) for value in place.values()]
+        lines.append([*shown, *(_cell(known.get(method), figure) for method in methods)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def named(row: Row) -> str:
+    """Return how a row's method is called: its budget is said unless it is 1."""
+    method, budget = str(row["method"]), budget_text(row["budget"])
+    return method if budget == "1" else f"{method}@{budget}"
+
+
+def budget_text(budget: float | str) -> str:
+    """Return a budget as it is written on the command line."""
+    return budget if isinstance(budget, str) else f"{budget:g}"
 
 
 def _cell(row: Row | None, figure: str) -> str:
@@ -79,7 +93,13 @@ def _cell(row: Row | None, figure: str) -> str:
     return text if math.isnan(interval) else f"{text} ± {interval:.{digits}f}"
 
 
-def _half_width(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
+    """Return the mean; NaN of nothing."""
+    return float(np.mean(values)) if len(values) else math.nan
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Return half the width of Student's 95 % interval of the mean; NaN below two values."""
     n = len(values)
     if n < 2:
         return math.nan

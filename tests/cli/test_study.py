@@ -13,7 +13,7 @@ def test_a_study_writes_cells_tables_and_figures_and_goes_on(cli, tmp_path):
     first = cli("study", *options, "--method", "didicm", "--output", tmp_path)
     assert first.code == 0
     options = (*options, "--method", "didicm", "--method", "cross-entropy")
-    both = cli("study", *options, "--output", tmp_path)
+    both = cli("study", *options, "--baseline", "cross-entropy", "--output", tmp_path)
     assert both.code == 0
     assert "| data | n | noise | resolution | didicm | cross-entropy |" in both.out
     lines = (tmp_path / "cells.jsonl").read_text().splitlines()
@@ -21,11 +21,25 @@ def test_a_study_writes_cells_tables_and_figures_and_goes_on(cli, tmp_path):
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
         "cells.jsonl",
-        "cells.csv",
-        "table.md",
+        "results.csv",
+        "results.md",
+        "comparison.csv",
+        "comparison.md",
         "nll_against_noise.png",
         "accuracy_against_calls.png",
     }
+    assert "| cross-entropy | 1 | 1 | +0.0 |" in (tmp_path / "comparison.md").read_text()
+
+
+def test_tables_are_made_again_from_what_is_finished(cli, tmp_path):
+    path = tmp_path / "cells.jsonl"
+    options = ("--data", "wine", "--seeds", 1, "--epochs", 1, "--method", "didicm")
+    assert cli("study", *options, "--device", "cpu", "--output", tmp_path).code == 0
+    before, csv = path.read_text(), (tmp_path / "results.csv").read_text()
+    (tmp_path / "results.csv").unlink()
+    assert cli("study", "--tables-only", "--output", tmp_path).code == 0
+    assert (tmp_path / "results.csv").read_text() == csv
+    assert path.read_text() == before
 
 
 def test_an_unknown_method_is_one_sentence(cli, tmp_path):
