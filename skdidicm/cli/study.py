@@ -33,7 +33,15 @@ def study(
         typer.Option(help="didicm, score, paper, cross-entropy, temperature, ensemble, ..."),
     ] = None,
     budget: Annotated[
-        list[float] | None, typer.Option(help="Epochs, as a multiple of the default.")
+        list[str] | None,
+        typer.Option(
+            help="Epochs, as a multiple of the default; best or best-accuracy: chosen by NLL or "
+            "accuracy on a fifth of the training rows."
+        ),
+    ] = None,
+    candidate: Annotated[
+        list[float] | None,
+        typer.Option(help="Budgets to choose from.", show_default="0.25, 0.5 and 1"),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ...")] = 5,
     epochs: Annotated[
@@ -52,6 +60,7 @@ def study(
 ) -> None:
     """Compare methods over a grid; a study that was stopped goes on where it was."""
     from skdidicm.study import Grid, cells, finished, run
+    from skdidicm.study.budget import CANDIDATES, parse_budget
 
     path = output / "cells.jsonl"
     if tables_only:
@@ -64,12 +73,13 @@ def study(
         resolution=tuple(resolution or (None,)),
         seeds=tuple(range(seeds)),
         methods=tuple(method or ("didicm", "cross-entropy")),
-        budgets=tuple(budget or (1.0,)),
+        budgets=tuple(map(parse_budget, budget or ("1",))),
     )
     wanted = list(cells(grid))
     say(f"{len(wanted)} cells; those in {path} are not run again.")
     settings = {"device": device} | ({} if epochs is None else {"max_epochs": epochs})
-    rows = run(wanted, path, folder=folder, jobs=jobs, settings=settings)
+    candidates = tuple(candidate or CANDIDATES)
+    rows = run(wanted, path, folder=folder, jobs=jobs, settings=settings, candidates=candidates)
     write(rows, output, baseline)
 
 
@@ -79,7 +89,8 @@ def write(rows: list[Row], output: Path, baseline: str | None = None) -> None:
     from skdidicm.study.comparison import to_text
 
     summary = summarise(rows)
-    tables = {name: f"{name}\n\n{to_markdown(summary, name)}\n" for name in FIGURES}
+    known = [name for name in FIGURES if any(name in row for row in summary)]
+    tables = {name: f"{name}\n\n{to_markdown(summary, name)}\n" for name in known}
     _save(output / "results.csv", to_csv(rows))
     _save(output / "results.md", "".join(tables.values()))
     typer.echo("".join(tables[name] for name in ("accuracy", "nll", "ece")))

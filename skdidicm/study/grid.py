@@ -15,7 +15,11 @@ DATA = ("digits", "fashion-mnist", "breast-cancer", "wine")
 
 @dataclass(frozen=True)
 class Cell:
-    """One fit and its test; `budget` multiplies the number of epochs that the defaults take."""
+    """One fit and its test.
+
+    `budget` multiplies the number of epochs that the defaults take; "best" and "best-accuracy"
+    choose it on held-out training rows.
+    """
 
     data: str
     n: int | None
@@ -23,7 +27,7 @@ class Cell:
     resolution: int | None
     seed: int
     method: str
-    budget: float = 1.0
+    budget: float | str = 1.0
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -41,7 +45,7 @@ class Grid:
     resolution: tuple[int | None, ...] = (None,)
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     methods: tuple[str, ...] = ("didicm", "cross-entropy")
-    budgets: tuple[float, ...] = (1.0,)
+    budgets: tuple[float | str, ...] = (1.0,)
 
 
 def cells(grid: Grid) -> Iterator[Cell]:

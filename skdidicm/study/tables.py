@@ -10,7 +10,7 @@ import numpy as np
 import scipy.stats
 
 FIGURES = ("accuracy", "top5_accuracy", "nll", "ece", "brier", "auroc", "fit_seconds",
-           "predict_seconds", "calls")  # fmt: skip
+           "predict_seconds", "calls", "chosen_budget", "search_seconds")  # fmt: skip
 PLACE = ("data", "n", "noise", "resolution")
 METHOD = ("method", "budget")
 _PERCENT = ("accuracy", "top5_accuracy", "ece")

@@ -46,3 +46,20 @@ def test_an_unknown_method_is_one_sentence(cli, tmp_path):
     result = cli("study", "--data", "wine", "--method", "guess", "--output", tmp_path)
     assert result.code == 1
     assert "method is 'guess'; expected one of" in result.err
+
+
+def test_a_study_chooses_budgets_from_the_candidates_given(cli, tmp_path):
+    options = ("--data", "wine", "--seeds", 1, "--epochs", 4, "--device", "cpu")
+    options = (*options, "--method", "cross-entropy", "--budget", "best", "--candidate", 0.5)
+    result = cli("study", *options, "--output", tmp_path)
+    assert result.code == 0
+    row = json.loads((tmp_path / "cells.jsonl").read_text())
+    assert (row["budget"], row["chosen_budget"]) == ("best", 0.5)
+    assert "cross-entropy@best" in result.out
+    assert "chosen_budget" in (tmp_path / "results.md").read_text()
+
+
+def test_an_unknown_budget_is_one_sentence(cli, tmp_path):
+    result = cli("study", "--data", "wine", "--budget", "bset", "--output", tmp_path)
+    assert result.code == 1
+    assert "budget is 'bset'; expected" in result.err
