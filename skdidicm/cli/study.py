@@ -14,7 +14,10 @@ def study(
     *,
     data: Annotated[
         list[str] | None,
-        typer.Option(help="digits, fashion-mnist, breast-cancer or wine; may be repeated."),
+        typer.Option(
+            help="digits, fashion-mnist, photos (144 classes), breast-cancer, wine, iris, "
+            "digits-table, covtype-like (synthetic) or folder:PATH; may be repeated."
+        ),
     ] = None,
     folder: Annotated[
         str | None, typer.Option(help="Folder with the four idx files of Fashion-MNIST.")
@@ -27,6 +30,13 @@ def study(
     ] = None,
     resolution: Annotated[
         list[int] | None, typer.Option(min=1, help="Height of pictures.", show_default="full")
+    ] = None,
+    ratio: Annotated[
+        list[float] | None, typer.Option(help="Share of the training rows, of every class.")
+    ] = None,
+    corrupt: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME:SEVERITY such as fog:3, of training and test pictures; or none."),
     ] = None,
     method: Annotated[
         list[str] | None,
@@ -71,6 +81,8 @@ def study(
         n=tuple(n or (None,)),
         noise=tuple(noise or (0.0,)),
         resolution=tuple(resolution or (None,)),
+        corruption=tuple(None if text == "none" else text for text in corrupt or ("none",)),
+        ratio=tuple(ratio or (1.0,)),
         seeds=tuple(range(seeds)),
         methods=tuple(method or ("didicm", "cross-entropy")),
         budgets=tuple(map(parse_budget, budget or ("1",))),

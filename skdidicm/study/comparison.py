@@ -125,7 +125,7 @@ def _means(rows: Sequence[Row]) -> Row:
 
 
 def _place(row: Row) -> tuple[object, ...]:
-    return (*(row[name] for name in PLACE), row["seed"])
+    return (*(row.get(name) for name in PLACE), row["seed"])
 
 
 def _log_ratio(a: float, b: float) -> float:

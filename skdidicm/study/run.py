@@ -13,9 +13,12 @@ from sklearn.metrics import roc_auc_score
 
 from skdidicm.metrics import score_probabilities
 from skdidicm.study.budget import CANDIDATES, answer_within
-from skdidicm.study.grid import Cell, load
+from skdidicm.study.data import load
+from skdidicm.study.grid import Cell
 
 Row = dict[str, Any]
+
+_LATER = {"corruption": None, "ratio": 1.0}  # columns that older files lack
 
 
 def run(
@@ -69,7 +72,7 @@ def finished(path: str | Path) -> list[Row]:
     text = path.read_text(encoding="utf-8")
     for line in text.splitlines():
         try:
-            rows.append(json.loads(line))
+            rows.append(_LATER | json.loads(line))
         except json.JSONDecodeError:
             continue
     if text and not text.endswith("\n"):

@@ -11,7 +11,8 @@ import scipy.stats
 
 FIGURES = ("accuracy", "top5_accuracy", "nll", "ece", "brier", "auroc", "fit_seconds",
            "predict_seconds", "calls", "chosen_budget", "search_seconds")  # fmt: skip
-PLACE = ("data", "n", "noise", "resolution")
+PLACE = ("data", "n", "ratio", "noise", "corruption", "resolution")
+_USUAL = {"ratio": 1.0, "corruption": None}  # not shown where all rows have it
 METHOD = ("method", "budget")
 _PERCENT = ("accuracy", "top5_accuracy", "ece")
 
@@ -47,7 +48,7 @@ def grouped(rows: Sequence[Row], names: Sequence[str]) -> Iterator[tuple[Row, li
     """Yield groups of rows that agree in some columns: what they agree in, and the rows."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+        groups.setdefault(tuple(row.get(name, _USUAL.get(name)) for name in names), []).append(row)
     for key, members in groups.items():
         yield dict(zip(names, key, strict=True)), members
 
@@ -65,10 +66,12 @@ def to_csv(rows: Sequence[Row]) -> str:
 def to_markdown(summary: Sequence[Row], figure: str) -> str:
     """Return a Markdown table of one figure: a line per cell, a column per method."""
     methods = list(dict.fromkeys(named(row) for row in summary))
-    lines = [[*PLACE, *methods], ["---"] * (len(PLACE) + len(methods))]
+    plain = {k for k, usual in _USUAL.items() if all(r.get(k, usual) == usual for r in summary)}
+    names = [name for name in PLACE if name not in plain]
+    lines = [[*names, *methods], ["---"] * (len(names) + len(methods))]
     for place, rows in grouped(summary, PLACE):
         known = {named(row): row for row in rows}
-        shown = ["all" if value is None else str(value) for value in place.values()]
+        shown = ["all" if place[name] is None else str(place[name]) for name in names]
         lines.append([*shown, *(_cell(known.get(method), figure) for method in methods)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

@@ -5,7 +5,8 @@ import pytest
 
 from skdidicm.study import METHODS, Cell, cells, finished, run
 from skdidicm.study.budget import CANDIDATES, answer_within, held_out, parse_budget
-from skdidicm.study.grid import Grid, load
+from skdidicm.study.data import load
+from skdidicm.study.grid import Grid
 from skdidicm.study.methods import Answer
 
 WINE = Cell("wine", 100, 0.0, None, 0, "known")

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from skdidicm.study import METHODS, Cell, Grid, cells, finished, run, summarise, to_csv, to_markdown
-from skdidicm.study.grid import load
+from skdidicm.study.data import load
 from skdidicm.study.run import metrics
 
 pytest.importorskip("torch")
@@ -64,10 +64,10 @@ def test_every_method_answers_for_every_test_row(method, tmp_path):
 
 
 def test_test_rows_are_the_same_for_every_method_and_number_of_rows():
-    small, large = (load(Cell("digits", n, 0.5, 4, 3, "didicm")) for n in (10, 50))
+    small, large = (load(Cell("digits", n, 0.5, 4, 3, "didicm")) for n in (40, 80))
     np.testing.assert_array_equal(small.X_test, large.X_test)
-    np.testing.assert_array_equal(small.y_train, large.y_train[:10])
-    assert small.X_train.shape == (10, 4, 4)
+    np.testing.assert_array_equal(small.y_train, large.y_train[:40])
+    assert small.X_train.shape == (40, 4, 4)
 
 
 def test_noise_is_in_standard_deviations_and_pictures_are_averaged():
@@ -89,7 +89,7 @@ def test_noise_is_in_standard_deviations_and_pictures_are_averaged():
     ],
 )
 def test_a_cell_that_cannot_be_is_refused(change, message, tmp_path):
-    settings = {"data": "digits", "n": 20, "noise": 0.0, "resolution": None, "seed": 0}
+    settings = {"data": "digits", "n": 60, "noise": 0.0, "resolution": None, "seed": 0}
     cell = Cell(**(settings | {"method": "didicm"} | change))
     with pytest.raises(ValueError, match=message):
         run([cell], tmp_path / "cells.jsonl", settings=QUICK)
