@@ -124,7 +124,9 @@ def _draw(summary: list[Row], output: Path) -> None:
     except ImportError:
         say("no figures: matplotlib is not installed.")
         return
-    from skdidicm.study.figures import against
+    from skdidicm.study.figures import against, axes_of, with_severity
 
-    against(summary, "noise", "nll").savefig(output / "nll_against_noise.png", dpi=150)
-    against(summary, "calls", "accuracy").savefig(output / "accuracy_against_calls.png", dpi=150)
+    rows = with_severity(summary)
+    for x in axes_of(rows):
+        for y in ("accuracy", "nll"):
+            against(rows, x, y).savefig(output / f"{y}_against_{x}.png", dpi=150)
