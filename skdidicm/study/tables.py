@@ -11,7 +11,7 @@ import scipy.stats
 
 FIGURES = ("accuracy", "top5_accuracy", "nll", "ece", "brier", "auroc", "fit_seconds",
            "predict_seconds", "calls", "chosen_budget", "search_seconds")  # fmt: skip
-PLACE = ("data", "n", "ratio", "noise", "corruption", "resolution")
+PLACE = ("data", "n", "noise", "resolution", "corruption", "ratio")
 _USUAL = {"ratio": 1.0, "corruption": None}  # not shown where all rows have it
 METHOD = ("method", "budget")
 _PERCENT = ("accuracy", "top5_accuracy", "ece")

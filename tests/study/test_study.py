@@ -112,7 +112,7 @@ def test_intervals_are_those_of_student():
     assert "accuracy" not in summary
     table = to_markdown([summary], "nll")
     assert "| d | all | 0.0 | all | 0.667 ± 0.517 |" in table
-    assert to_csv([summary]).splitlines()[0].startswith("data,n,noise,resolution,method,budget")
+    assert to_csv([summary]).splitlines()[0].startswith("data,n,noise,resolution,corruption,ratio,")
 
 
 def test_a_plain_network_ignores_labels_and_noise_and_learns_its_softmax(rng):
