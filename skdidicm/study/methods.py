@@ -18,6 +18,7 @@ from sklearn.model_selection import train_test_split
 from skdidicm.classifier import DiDiClassifier
 from skdidicm.datasets import Split
 from skdidicm.defaults import resolve, resolve_trial
+from skdidicm.study.grid import AUTO
 from skdidicm.study.temperature import best_temperature, tempered
 
 _PLAIN = "skdidicm_torch.plain"  # the module of the backend with the trunk alone
@@ -41,12 +42,18 @@ class Answer(NamedTuple):
 Method = Callable[[Split, Settings], Answer]
 
 
-def answer(method: str, split: Split, seed: int, budget: float, changes: Settings) -> Answer:
-    """Train a method on the training rows of a split and answer for its test rows."""
+def answer(method: str, split: Split, seed: int, budget: float | str, changes: Settings) -> Answer:
+    """Train a method on the training rows of a split and answer for its test rows.
+
+    With the budget "auto" a trial chooses the number of epochs wherever it would by default.
+    """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; expected one of {tuple(METHODS)}.")
-    trial = resolve_trial("auto", "auto", split.X_train.shape[1:], len(split.X_train))
+    trial = budget == AUTO and resolve_trial(
+        AUTO, AUTO, split.X_train.shape[1:], len(split.X_train)
+    )
     settings = {"random_state": seed, "choose_epochs": trial, **changes}
+    budget = 1.0 if isinstance(budget, str) else budget
     settings["max_epochs"] = epochs(split, budget, settings.get("max_epochs", "auto"))
     return METHODS[method](split, settings)
 

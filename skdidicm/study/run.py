@@ -1,7 +1,7 @@
 """Run the cells of a study; one JSON line per finished cell, so that a study can go on."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,14 @@ from scipy.stats import entropy
 from sklearn.metrics import roc_auc_score
 
 from skdidicm.metrics import score_probabilities
-from skdidicm.study.grid import Cell, load
-from skdidicm.study.methods import answer
+from skdidicm.study.budget import CANDIDATES, answer_within
+from skdidicm.study.data import load
+from skdidicm.study.grid import Cell
 from skdidicm.study.temperature import best_temperature
 
 Row = dict[str, Any]
+
+_LATER = {"corruption": None, "ratio": 1.0}  # columns that older files lack
 
 
 def run(
@@ -26,6 +29,7 @@ def run(
     folder: str | None = None,
     jobs: int = 1,
     settings: dict[str, Any] | None = None,
+    candidates: Sequence[float] = CANDIDATES,
 ) -> list[Row]:
     """Run the cells that `path` does not hold yet, and return all its rows that were asked for.
 
@@ -42,6 +46,8 @@ def run(
         this call with `joblib.parallel_config`.
     settings : dict, optional
         Parameters of `DiDiClassifier` that every method shall have, such as device or max_epochs.
+    candidates : sequence of float
+        The budgets that a budget "best" chooses from.
     """
     from joblib import Parallel, delayed
 
@@ -50,7 +56,7 @@ def run(
     done = {_key(row) for row in finished(path)}
     open_cells = [cell for cell in wanted if cell.key not in done]
     work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-        delayed(measure)(cell, folder, settings or {}) for cell in open_cells
+        delayed(measure)(cell, folder, settings or {}, candidates) for cell in open_cells
     )
     for row in work:
         with path.open("a", encoding="utf-8") as file:
@@ -67,7 +73,7 @@ def finished(path: str | Path) -> list[Row]:
     text = path.read_text(encoding="utf-8")
     for line in text.splitlines():
         try:
-            rows.append(json.loads(line))
+            rows.append(_LATER | json.loads(line))
         except json.JSONDecodeError:
             continue
     if text and not text.endswith("\n"):
@@ -76,12 +82,14 @@ def finished(path: str | Path) -> list[Row]:
     return rows
 
 
-def measure(cell: Cell, folder: str | None, settings: dict[str, Any]) -> Row:
+def measure(
+    cell: Cell, folder: str | None, settings: dict[str, Any], candidates: Sequence[float]
+) -> Row:
     """Return one row: the cell, its metrics and its costs."""
     split = load(cell, folder)
-    found = answer(cell.method, split, cell.seed, cell.budget, settings)
+    found, note = answer_within(cell.method, split, cell.seed, cell.budget, settings, candidates)
     costs = {name: round(float(getattr(found, name)), 3) for name in found._fields[1:]}
-    return {**asdict(cell), **metrics(split.y_test, found.proba), **costs}
+    return {**asdict(cell), **metrics(split.y_test, found.proba), **costs, **note}
 
 
 def metrics(y: NDArray[Any], proba: NDArray[np.float64]) -> dict[str, float | None]:

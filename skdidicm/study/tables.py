@@ -3,15 +3,19 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import scipy.stats
 
+from skdidicm.study.grid import AUTO
+
 FIGURES = ("accuracy", "top5_accuracy", "nll", "nll_oracle", "ece", "brier", "auroc", "fit_seconds",
-           "predict_seconds", "calls")  # fmt: skip
-_GROUP = ("data", "n", "noise", "resolution", "method", "budget")
+           "predict_seconds", "calls", "epochs", "chosen_budget", "search_seconds")  # fmt: skip
+PLACE = ("data", "n", "noise", "resolution", "corruption", "ratio")
+_USUAL = {"ratio": 1.0, "corruption": None}  # not shown where all rows have it
+METHOD = ("method", "budget")
 _PERCENT = ("accuracy", "top5_accuracy", "ece")
 
 Row = dict[str, Any]
@@ -24,25 +28,31 @@ def summarise(rows: Sequence[Row]) -> list[Row]:
 
     Examples
     --------
-    >>> cell = dict(data="digits", n=9, noise=0.0, resolution=None, method="a", budget=1.0)
+    >>> cell = dict(data="digits", n=9, noise=0.0, resolution=None, method="a", budget="auto")
     >>> rows = [cell | {"seed": i, "nll": nll} for i, nll in enumerate((0.4, 0.6))]
     >>> summary = summarise(rows)[0]
     >>> round(summary["nll"], 3), round(summary["nll_interval"], 2), summary["seeds"]
     (0.5, 1.27, 2)
     """
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in _GROUP), []).append(row)
     result = []
-    for key, members in groups.items():
-        summary = {**dict(zip(_GROUP, key, strict=True)), "seeds": len(members)}
+    for key, members in grouped(rows, (*PLACE, *METHOD)):
+        summary = {**key, "seeds": len(members)}
         for name in FIGURES:
             values = [row[name] for row in members if row.get(name) is not None]
             if values:
-                summary[name] = float(np.mean(values))
-                summary[f"{name}_interval"] = _half_width(values)
+                summary[name] = mean(values)
+                summary[f"{name}_interval"] = half_width(values)
         result.append(summary)
     return result
+
+
+def grouped(rows: Sequence[Row], names: Sequence[str]) -> Iterator[tuple[Row, list[Row]]]:
+    """Yield groups of rows that agree in some columns: what they agree in, and the rows."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.get(name, _USUAL.get(name)) for name in names), []).append(row)
+    for key, members in groups.items():
+        yield dict(zip(names, key, strict=True)), members
 
 
 def to_csv(rows: Sequence[Row]) -> str:
@@ -57,17 +67,26 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 def to_markdown(summary: Sequence[Row], figure: str) -> str:
     """Return a Markdown table of one figure: a line per cell, a column per method."""
-    methods = list(dict.fromkeys((row["method"], row["budget"]) for row in summary))
-    place = ("data", "n", "noise", "resolution")
-    cells = list(dict.fromkeys(tuple(row[name] for name in place) for row in summary))
-    known = {(*(r[name] for name in place), r["method"], r["budget"]): r for r in summary}
-    names = [m if budget == 1 else f"{m}, budget {budget:g}" for m, budget in methods]
-    lines = [[*place, *names], ["---"] * (len(place) + len(names))]
-    for cell in cells:
-        found = (known.get((*cell, *method)) for method in methods)
-        shown = ["all" if value is None else str(value) for value in cell]
-        lines.append([*shown, *(_cell(row, figure) for row in found)])
+    methods = list(dict.fromkeys(named(row) for row in summary))
+    plain = {k for k, usual in _USUAL.items() if all(r.get(k, usual) == usual for r in summary)}
+    names = [name for name in PLACE if name not in plain]
+    lines = [[*names, *methods], ["---"] * (len(names) + len(methods))]
+    for place, rows in grouped(summary, PLACE):
+        known = {named(row): row for row in rows}
+        shown = ["all" if place[name] is None else str(place[name]) for name in names]
+        lines.append([*shown, *(_cell(known.get(method), figure) for method in methods)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def named(row: Row) -> str:
+    """Return how a row's method is called: its budget is said unless it is "auto"."""
+    method, budget = str(row["method"]), budget_text(row["budget"])
+    return method if budget == AUTO else f"{method}@{budget}"
+
+
+def budget_text(budget: float | str) -> str:
+    """Return a budget as it is written on the command line."""
+    return budget if isinstance(budget, str) else f"{budget:g}"
 
 
 def _cell(row: Row | None, figure: str) -> str:
@@ -79,7 +98,13 @@ def _cell(row: Row | None, figure: str) -> str:
     return text if math.isnan(interval) else f"{text} ± {interval:.{digits}f}"
 
 
-def _half_width(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
+    """Return the mean; NaN of nothing."""
+    return float(np.mean(values)) if len(values) else math.nan
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Return half the width of Student's 95 % interval of the mean; NaN below two values."""
     n = len(values)
     if n < 2:
         return math.nan

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from skdidicm.study import METHODS, Cell, Grid, cells, finished, run, summarise, to_csv, to_markdown
-from skdidicm.study.grid import load
+from skdidicm.study.data import load
 from skdidicm.study.run import metrics
 
 pytest.importorskip("torch")
@@ -64,10 +64,10 @@ def test_every_method_answers_for_every_test_row(method, tmp_path):
 
 
 def test_test_rows_are_the_same_for_every_method_and_number_of_rows():
-    small, large = (load(Cell("digits", n, 0.5, 4, 3, "didicm")) for n in (10, 50))
+    small, large = (load(Cell("digits", n, 0.5, 4, 3, "didicm")) for n in (40, 80))
     np.testing.assert_array_equal(small.X_test, large.X_test)
-    np.testing.assert_array_equal(small.y_train, large.y_train[:10])
-    assert small.X_train.shape == (10, 4, 4)
+    np.testing.assert_array_equal(small.y_train, large.y_train[:40])
+    assert small.X_train.shape == (40, 4, 4)
 
 
 def test_noise_is_in_standard_deviations_and_pictures_are_averaged():
@@ -89,7 +89,7 @@ def test_noise_is_in_standard_deviations_and_pictures_are_averaged():
     ],
 )
 def test_a_cell_that_cannot_be_is_refused(change, message, tmp_path):
-    settings = {"data": "digits", "n": 20, "noise": 0.0, "resolution": None, "seed": 0}
+    settings = {"data": "digits", "n": 60, "noise": 0.0, "resolution": None, "seed": 0}
     cell = Cell(**(settings | {"method": "didicm"} | change))
     with pytest.raises(ValueError, match=message):
         run([cell], tmp_path / "cells.jsonl", settings=QUICK)
@@ -104,7 +104,14 @@ def test_brier_and_auroc_by_hand():
 
 
 def test_intervals_are_those_of_student():
-    cell = {"data": "d", "n": None, "noise": 0.0, "resolution": None, "budget": 1.0, "method": "m"}
+    cell = {
+        "data": "d",
+        "n": None,
+        "noise": 0.0,
+        "resolution": None,
+        "budget": "auto",
+        "method": "m",
+    }
     values = [0.5, 0.6, 0.9]
     (summary,) = summarise([cell | {"seed": i, "nll": v} for i, v in enumerate(values)])
     low, high = scipy.stats.t.interval(0.95, 2, np.mean(values), scipy.stats.sem(values))
@@ -112,7 +119,7 @@ def test_intervals_are_those_of_student():
     assert "accuracy" not in summary
     table = to_markdown([summary], "nll")
     assert "| d | all | 0.0 | all | 0.667 ± 0.517 |" in table
-    assert to_csv([summary]).splitlines()[0].startswith("data,n,noise,resolution,method,budget")
+    assert to_csv([summary]).splitlines()[0].startswith("data,n,noise,resolution,corruption,ratio,")
 
 
 def test_a_plain_network_ignores_labels_and_noise_and_learns_its_softmax(rng):

@@ -1,0 +1,165 @@
+"""The rows of a cell: read or made, a part of them taken, then made harder."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skdidicm.datasets import Split, load_digits_split, load_fashion_mnist
+from skdidicm.study.changes import corrupted, floats, noisy, shrunk
+from skdidicm.study.grid import Cell
+from skdidicm.study.photos import load_photos
+
+_TEST = 0.3  # of a table without test rows of its own
+_FOLDER = "folder:"
+
+
+def load(cell: Cell, folder: str | None = None) -> Split:
+    """Return training and test rows of a cell.
+
+    A part of the training rows is taken. Then training and test rows alike are corrupted, brought
+    to the resolution by averaging blocks of pixels, and noise is added: `noise` is in standard
+    deviations of all training values at full resolution. The test rows and what is done to them
+    are the same for every `n`, `ratio` and method.
+
+    Parameters
+    ----------
+    cell : Cell
+        Which rows.
+    folder : str, optional
+        Where the files of Fashion-MNIST are.
+    """
+    return _load(replace(cell, method="", budget=1.0), folder)
+
+
+@functools.lru_cache(maxsize=1)  # the methods of a cell follow one another
+def _load(cell: Cell, folder: str | None) -> Split:
+    split = _source(cell, folder)
+    streams = np.random.default_rng(cell.seed).spawn(5)
+    rows = _rows(cell, split.y_train, streams[0])
+    scale = floats(split.X_train).std()
+    parts = []
+    for X, kept, noise, pixels in (
+        (split.X_train, rows, streams[1], streams[3]),
+        (split.X_test, slice(None), streams[2], streams[4]),
+    ):
+        x = X[kept]
+        if cell.corruption is not None:
+            x = corrupted(x, cell.corruption, pixels.integers(2**32, size=len(X))[kept])
+        parts.append(noisy(shrunk(floats(x), cell.resolution), cell.noise * scale, noise))
+    return split._replace(X_train=parts[0], y_train=split.y_train[rows], X_test=parts[1])
+
+
+def _rows(cell: Cell, y: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """Return `n` rows at random, and of every class among them the first share `ratio`."""
+    if cell.n is not None and not 1 <= cell.n <= len(y):
+        raise ValueError(f"n is {cell.n}; expected from 1 to {len(y)}, the rows there are.")
+    if not 0 < cell.ratio <= 1:
+        raise ValueError(f"ratio is {cell.ratio}; expected a share above 0 and up to 1.")
+    rows = rng.permutation(len(y))[: cell.n]
+    if cell.ratio < 1:
+        places = (np.flatnonzero(y[rows] == label) for label in np.unique(y[rows]))
+        kept = [place[: max(1, int(cell.ratio * len(place)))] for place in places]
+        rows = rows[np.sort(np.concatenate(kept))]
+    lacking = np.setdiff1d(y, y[rows])
+    if len(lacking):
+        raise ValueError(
+            f"n is {cell.n}, but the rows drawn with seed {cell.seed} have none of {len(lacking)} "
+            "of the classes; take more rows."
+        )
+    return rows
+
+
+def _source(cell: Cell, folder: str | None) -> Split:
+    if cell.data.startswith(_FOLDER):
+        return _folder(cell)
+    if cell.data in _TABLES:
+        return _table(cell)
+    if cell.data not in DATA:
+        raise ValueError(f"data is {cell.data!r}; expected one of {DATA} or {_FOLDER}PATH.")
+    if cell.data == "digits":
+        return load_digits_split(cell.seed)
+    if cell.data == "photos":
+        return load_photos(cell.seed)
+    if folder is None:
+        raise ValueError("data 'fashion-mnist' needs the folder with its four idx files.")
+    return load_fashion_mnist(folder)
+
+
+def _table(cell: Cell) -> Split:
+    """Return a table's rows in units of the training rows' standard deviations."""
+    from sklearn.model_selection import train_test_split
+
+    X, y, names = _TABLES[cell.data]()
+    X_train, X_test, y_train, y_test = train_test_split(
+        X, y, test_size=_TEST, stratify=y, random_state=cell.seed
+    )
+    mean, std = X_train.mean(axis=0), X_train.std(axis=0)
+    std[std == 0] = 1
+    return Split((X_train - mean) / std, y_train, (X_test - mean) / std, y_test, names)
+
+
+def _bundled(name: str) -> Any:
+    from sklearn import datasets
+
+    table = getattr(datasets, f"load_{name}")()
+    return table.data, table.target, tuple(map(str, table.target_names))
+
+
+def _covtype_like() -> Any:
+    """Return a made-up table of the form of the forest cover types: 54 columns, uneven classes."""
+    from sklearn.datasets import make_classification
+
+    X, y = make_classification(
+        12_000, 54, n_informative=12, n_redundant=10, n_classes=7, n_clusters_per_class=3,
+        weights=[0.365, 0.487, 0.062, 0.011, 0.02, 0.03, 0.025], flip_y=0.05, random_state=0,
+    )  # fmt: skip
+    return X, y, tuple(f"type {i}" for i in range(7))
+
+
+def _folder(cell: Cell) -> Split:
+    """Return pictures (n, size, size, 3) of a folder: of train/ and val/, or split by the seed."""
+    from sklearn.model_selection import train_test_split
+
+    from skdidicm.imagenet.folder import SPLITS, find_split, scan
+
+    root = Path(cell.data.removeprefix(_FOLDER))
+    if cell.resolution is None:
+        raise ValueError(f"data {cell.data!r} needs a resolution, the height to bring pictures to.")
+    if not root.is_dir():
+        raise ValueError(f"{root} is no folder; expected one with a folder for every class.")
+    if any((root / name).is_dir() for name in SPLITS["train"]):
+        train = scan(find_split(root, "train"))
+        test = scan(find_split(root, "val"), train.classes)
+        parts = train.files, test.files, train.labels, test.labels
+    else:
+        train = scan(root)
+        parts = train_test_split(
+            train.files, train.labels, test_size=_TEST, stratify=train.labels,
+            random_state=cell.seed,
+        )  # fmt: skip
+    X_train, X_test = (np.stack([_pixels(f, cell.resolution) for f in part]) for part in parts[:2])
+    return Split(X_train, np.array(parts[2]), X_test, np.array(parts[3]), tuple(train.classes))
+
+
+def _pixels(file: str, size: int) -> NDArray[np.uint8]:
+    from PIL import ImageOps
+
+    from skdidicm.imagenet.pictures import open_picture
+
+    return np.asarray(ImageOps.fit(open_picture(file, file), (size, size)))
+
+
+_TABLES: dict[str, Callable[[], Any]] = {
+    "breast-cancer": functools.partial(_bundled, "breast_cancer"),
+    "wine": functools.partial(_bundled, "wine"),
+    "iris": functools.partial(_bundled, "iris"),
+    "digits-table": functools.partial(_bundled, "digits"),
+    "covtype-like": _covtype_like,
+}
+DATA = ("digits", "fashion-mnist", "photos", *_TABLES)
+"""Names of data; "covtype-like" is synthetic, all else is real."""

@@ -1,0 +1,124 @@
+"""The rows of cells: what is the same, what differs, and what is refused."""
+
+import numpy as np
+import pytest
+
+from skdidicm.study.data import load
+from skdidicm.study.grid import Cell
+from skdidicm.study.photos import PHOTOGRAPHS, load_photos
+
+
+def cell(data="digits", **changes):
+    place = {"n": None, "noise": 0.0, "resolution": None, "seed": 0, "method": "didicm"}
+    return Cell(data, **(place | changes))
+
+
+@pytest.mark.parametrize(
+    ("data", "columns", "classes"),
+    [("iris", 4, 3), ("wine", 13, 3), ("digits-table", 64, 10), ("covtype-like", 54, 7)],
+)
+def test_tables_are_in_units_of_their_training_rows(data, columns, classes):
+    split = load(cell(data))
+    assert split.X_train.shape[1:] == split.X_test.shape[1:] == (columns,)
+    assert len(np.unique(split.y_train)) == len(np.unique(split.y_test)) == classes
+    np.testing.assert_allclose(split.X_train.mean(axis=0), 0, atol=1e-8)
+    std = split.X_train.std(axis=0)
+    np.testing.assert_allclose(std[std > 0], 1)
+
+
+def test_a_ratio_takes_that_share_of_every_class_and_leaves_the_test_rows():
+    whole, half = load(cell()), load(cell(ratio=0.5))
+    counts = np.bincount(whole.y_train), np.bincount(half.y_train)
+    np.testing.assert_array_equal(counts[1], counts[0] // 2)
+    np.testing.assert_array_equal(half.X_test, whole.X_test)
+    rows = {row.tobytes() for row in whole.X_train}
+    assert all(row.tobytes() in rows for row in half.X_train)
+
+
+def test_photographs_have_no_pixel_of_a_test_row_in_a_training_row(monkeypatch):
+    Image = pytest.importorskip("PIL.Image")
+    pytest.importorskip("skimage")
+    columns = np.tile(np.arange(240, dtype=np.uint8), (240, 1))  # a pixel tells its column
+    monkeypatch.setattr("skdidicm.study.photos._photograph", lambda _: Image.fromarray(columns))
+    split = load_photos(size=16, n_train=20, n_test=20)
+    for label in range(9):
+        train, test = split.X_train[split.y_train == label], split.X_test[split.y_test == label]
+        assert train.max() < 80 * (label % 3) + 48 <= test.min()
+
+
+@pytest.mark.imagenet
+def test_photographs_are_144_classes_that_a_seed_decides():
+    pytest.importorskip("skimage")
+    split, again, other = load_photos(3), load_photos(3), load_photos(4)
+    assert len(split.class_names) == len(np.unique(split.y_test)) == 9 * len(PHOTOGRAPHS) == 144
+    assert split.X_train.shape == (144 * 60, 16, 16)
+    np.testing.assert_array_equal(split.X_test, again.X_test)
+    assert (split.X_test != other.X_test).mean() > 0.5
+
+
+@pytest.mark.imagenet
+def test_corruption_is_of_a_row_whatever_the_others_and_leaves_the_global_generator():
+    pytest.importorskip("imagecorruptions")
+    change = {"corruption": "gaussian_noise:3", "resolution": 16}
+    np.random.seed(7)
+    few, more = (load(cell(n=n, **change)) for n in (40, 60))
+    drawn = np.random.random()
+    np.random.seed(7)
+    assert drawn == np.random.random()
+    assert few.X_train.shape == (40, 16, 16)
+    np.testing.assert_array_equal(few.X_train, more.X_train[:40])
+    np.testing.assert_array_equal(few.X_test, more.X_test)
+    plain = load(cell(n=40)).X_train.repeat(2, axis=1).repeat(2, axis=2)
+    assert 0.01 < np.abs(few.X_train - plain).mean() < 0.2
+
+
+@pytest.fixture
+def tree(tmp_path, rng):
+    Image = pytest.importorskip("PIL.Image")
+    for i, name in enumerate(("cat", "dog")):
+        for part, n in (("train", 4), ("val", 2)):
+            (tmp_path / part / name).mkdir(parents=True)
+            for j in range(n):
+                pixels = np.full((30, 40, 3), 50 * (i + 1) + j, np.uint8)
+                Image.fromarray(pixels).save(tmp_path / part / name / f"{j}.png")
+    return tmp_path
+
+
+def test_any_folder_of_pictures_is_read_at_the_resolution(tree):
+    split = load(cell(f"folder:{tree}", resolution=8))
+    assert split.X_train.shape == (8, 8, 8, 3)
+    assert split.class_names == ("cat", "dog")
+    found = sorted(
+        (round(255 * x.mean()), y) for x, y in zip(split.X_test, split.y_test, strict=True)
+    )
+    assert found == [(50, 0), (51, 0), (100, 1), (101, 1)]
+    single = load(cell(f"folder:{tree / 'train'}", resolution=8))
+    assert len(single.X_train) + len(single.X_test) == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ratio": 0.0}, "ratio is 0.0; expected a share"),
+        ({"n": 5}, "have none of"),
+        ({"data": "folder:/nowhere"}, "needs a resolution"),
+        ({"data": "folder:/nowhere", "resolution": 8}, "is no folder"),
+    ],
+)
+def test_rows_that_cannot_be_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        load(cell(**change))
+
+
+@pytest.mark.imagenet
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"corruption": "impulse_noise:1"}, "cannot be repeated from a seed"),
+        ({"data": "wine", "corruption": "fog:1"}, "the data is a table"),
+    ],
+)
+def test_corruptions_that_cannot_be_are_refused(change, message):
+    pytest.importorskip("imagecorruptions")
+    with pytest.raises(ValueError, match=message):
+        load(cell(**change))
