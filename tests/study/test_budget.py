@@ -48,7 +48,7 @@ def test_the_budget_that_is_best_on_held_out_rows_trains_on_all(tries, budget, c
 
 def test_of_equal_budgets_the_smallest_is_taken(monkeypatch):
     def constant(split, settings):
-        return Answer(np.full((len(split.y_test), 3), 1 / 3), 1.0, 1.0, 1)
+        return Answer(np.full((len(split.y_test), 3), 1 / 3), 1.0, 1.0, 1, 1)
 
     monkeypatch.setitem(METHODS, "constant", constant)
     _, note = answer_within("constant", load(WINE), 0, "best", {}, (1.0, 0.5))
