@@ -80,8 +80,9 @@ class DiDiClassifier(Learner):
         Beta(mixup, mixup); 0 for none. "auto" is 0.4 for images and 0 for tables.
     choose_epochs : bool, default="auto"
         Whether fit first tries on four fifths of the rows how long to train: a quarter, a half or
-        all of `max_epochs`, whichever gives the other fifth the least NLL. "auto" does so for 100
-        to 5,000 rows, unless `max_epochs` is a number. `early_stopping` comes first.
+        all of `max_epochs`, longer only if that clearly lowers the NLL of the other fifth. "auto"
+        does so for 100 to 5,000 rows, unless `max_epochs` is a number. There is no trial with
+        `early_stopping`, nor when training goes on.
     early_stopping : bool, default=False
         Stop when the NLL of held-out rows has not improved for `n_iter_no_change` epochs, and
         take back the best weights.
@@ -113,8 +114,7 @@ class DiDiClassifier(Learner):
     max_epochs_ : int
         Epochs that the last fit was to take at most: what "auto" came to.
     trial_ : list of dict
-        One row per round of the trial that chose them: epochs, val_accuracy, val_nll. Empty
-        without a trial.
+        One row per round of the trial that chose them: epochs and val_nll. Empty without one.
     network_ : ScoreNetwork
         The trained network.
     input_shape_ : tuple of int

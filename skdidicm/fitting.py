@@ -200,12 +200,16 @@ def hold_out(rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
 def validation_scores(p: NDArray[np.float64], rows: Rows) -> HistoryRow:
     """Return weighted accuracy and negative log-likelihood (nats) of probabilities (n, k)."""
     share = rows.weight / rows.weight.sum()
-    log_p = np.log(np.clip(p, np.finfo(p.dtype).eps, None))
     hit = p.argmax(axis=1) == rows.target.argmax(axis=1)
-    return {
-        "val_accuracy": float(share @ hit),
-        "val_nll": float(-(share @ (rows.target * log_p).sum(axis=1))),
-    }
+    return {"val_accuracy": float(share @ hit), "val_nll": float(losses(p, rows).mean())}
+
+
+def losses(p: NDArray[np.float64], rows: Rows) -> NDArray[np.float64]:
+    """Return each row's NLL (nats) under probabilities (n, k), times its share of the weight."""
+    log_p = np.log(np.clip(p, np.finfo(p.dtype).eps, None))
+    nll: NDArray[np.float64] = -(rows.target * log_p).sum(axis=1)
+    nll *= rows.weight / rows.weight.mean()
+    return nll
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from skdidicm.core import Schedule
 from skdidicm.defaults import resolve_trial
 from skdidicm.predictor import Predictor
 from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan
-from skdidicm.trial import HELD_OUT, best_epochs, run_trial
+from skdidicm.trial import HELD_OUT, run_trial
 
 
 class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
@@ -211,8 +211,9 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
         rows, held = self._split(rows, X_val, y_val, early=early)
         plan = fitting.training_plan(self, rows, self.process_, self.schedule_, one_epoch=one_epoch)
         if not going_on:
-            self.trial_ = [] if early or one_epoch else self._try_out(rows, plan)
-            plan = replace(plan, max_epochs=best_epochs(self.trial_, plan.max_epochs))
+            self.trial_ = []
+            if not (early or one_epoch):
+                plan = self._after_trial(rows, plan)
         counting_on = one_epoch and going_on
         self.history_ = list(self.history_) if counting_on else []
         self.n_iter_ = self.n_iter_ if counting_on else 0
@@ -247,23 +248,24 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
             return fitting.hold_out(rows, self.validation_fraction, self._seeds.split)
         return rows, None
 
-    def _try_out(self, rows: Rows, plan: TrainingPlan) -> list[HistoryRow]:
-        """Return the rounds of a trial of how long to train, on a network of its own."""
+    def _after_trial(self, rows: Rows, plan: TrainingPlan) -> TrainingPlan:
+        """Return the plan with the epochs that a trial chose, if one is wanted."""
         n, shape = len(rows.x), self.input_shape_
-        if len(self.classes_) < 2 or not resolve_trial(
-            self.choose_epochs, self.max_epochs, shape, n
-        ):
-            return []
+        wanted = resolve_trial(self.choose_epochs, self.max_epochs, shape, n)
+        if not wanted or len(self.classes_) < 2:
+            return plan
         part, held = fitting.hold_out(rows, HELD_OUT, self._seeds.split)
-        trial = copy(self)
-        trial.network_ = fitting.build_network(self, part, self.process_, self._seeds.network)
-        return run_trial(
-            trial.network_,
+        other = copy(self)
+        other.network_ = fitting.build_network(self, part, self.process_, self._seeds.network)
+        rng = np.random.default_rng([self._seeds.training, 1])
+        max_epochs, self.trial_ = run_trial(
+            other.network_,
             part,
             plan,
-            np.random.default_rng([self._seeds.training, 1]),
-            lambda: fitting.validation_scores(trial._predict(held.x), held),
+            rng,
+            lambda: fitting.losses(other._predict(held.x), held),
         )
+        return replace(plan, max_epochs=max_epochs)
 
     def _train(self, rows: Rows, held: Rows | None, plan: TrainingPlan) -> None:
         def validate() -> HistoryRow:

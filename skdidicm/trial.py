@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skdidicm.backend import ScoreNetwork
 from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan, epochs
@@ -29,12 +30,14 @@ def run_trial(
     rows: Rows,
     plan: TrainingPlan,
     rng: np.random.Generator,
-    validate: Callable[[], HistoryRow],
-) -> list[HistoryRow]:
-    """Train a network in rounds until its validation NLL rises; return a row for every round.
+    validate: Callable[[], NDArray[np.floating]],
+) -> tuple[int, list[HistoryRow]]:
+    """Train a network in rounds while that helps; return the best number of epochs.
 
     Each round has a learning-rate curve of its own, so that it ends as a training of that length
-    would: networks whose rate has not fallen tell little of those whose rate has.
+    would: networks whose rate has not fallen tell little of those whose rate has. A round has
+    helped if the mean NLL of the held-out rows has fallen by more than its standard error (paired
+    by row), since too long a training costs more than too short a one.
 
     Parameters
     ----------
@@ -47,35 +50,32 @@ def run_trial(
     rng : numpy.random.Generator
         The source of all randomness.
     validate : callable
-        Returns `val_nll` and `val_accuracy` of the network as it is.
+        Returns the NLL (n_held,) of each held-out row, times its weight over the mean weight, for
+        the network as it is.
 
     Returns
     -------
-    list of dict
-        epochs trained so far, val_accuracy and val_nll, for each round.
+    int, list of dict
+        The number of epochs, and `epochs` trained so far and `val_nll` for each round.
     """
     found: list[HistoryRow] = []
-    trained, best = 0, math.inf
+    best, best_losses = plan.max_epochs, None
+    trained = 0
     for end in round_ends(plan.max_epochs):
         try:
             for _ in epochs(network, rows, replace(plan, max_epochs=end - trained), rng):
                 pass
         except NonFiniteLossError:  # longer is no option; the fit itself will tell if none is
             break
-        found.append({"epochs": end, **validate()})
-        if found[-1]["val_nll"] > best:
+        losses = validate()
+        found.append({"epochs": end, "val_nll": float(losses.mean())})
+        if best_losses is not None and not _clearly_less(losses, best_losses):
             break
-        trained, best = end, found[-1]["val_nll"]
-    return found
+        best = trained = end
+        best_losses = losses
+    return best, found
 
 
-def best_epochs(trial: list[HistoryRow], max_epochs: int) -> int:
-    """Return after how many epochs a trial was best, or `max_epochs` if it has no round.
-
-    Examples
-    --------
-    >>> best_epochs([{"epochs": 5, "val_nll": 0.7}, {"epochs": 10, "val_nll": 0.9}], 40)
-    5
-    """
-    best = min(trial, key=lambda row: row["val_nll"], default={"epochs": max_epochs})
-    return int(best["epochs"])
+def _clearly_less(losses: NDArray[np.floating], than: NDArray[np.floating]) -> bool:
+    gain = than - losses
+    return bool(gain.mean() > gain.std() / math.sqrt(len(gain)))

@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 from skdidicm import DiDiClassifier
 from skdidicm.core import LogLinear, UniformProcess
 from skdidicm.training import Rows, TrainingPlan
-from skdidicm.trial import best_epochs, round_ends, run_trial
+from skdidicm.trial import round_ends, run_trial
 
 DIGITS = load_digits()
 X, Y = DIGITS.images[:150], DIGITS.target[:150]
@@ -31,12 +31,14 @@ class Recorder:
         pass
 
 
-def trial_of(nlls, max_epochs=16, **settings):
+def trial_of(nlls, max_epochs=16, size=9, **settings):
     plan = TrainingPlan(UniformProcess(3), LogLinear(), "score_entropy", max_epochs, 8, 0.1, 2)
     rows = Rows(np.zeros((8, 2)), np.eye(3)[np.arange(8) % 3], np.ones(8))
     network, answers = Recorder(**settings), iter(nlls)
     rng = np.random.default_rng(0)
-    return network, run_trial(network, rows, plan, rng, lambda: {"val_nll": next(answers)})
+    return network, *run_trial(
+        network, rows, plan, rng, lambda: np.broadcast_to(next(answers), size)
+    )
 
 
 @pytest.mark.parametrize("max_epochs", [1, 2, 3, 4, 7, 75, 300])
@@ -48,20 +50,28 @@ def test_rounds_end_later_and_later_and_with_all_epochs(max_epochs):
 
 
 def test_a_trial_goes_on_while_the_validation_loss_falls():
-    network, trial = trial_of([0.9, 0.8, 0.7])
+    network, best, trial = trial_of([0.9, 0.8, 0.7])
     assert [row["epochs"] for row in trial] == [4, 8, 16]
-    assert len(network.rates) == 16
-    assert best_epochs(trial, 16) == 16
+    assert len(network.rates) == best == 16
 
 
 def test_a_trial_ends_when_the_validation_loss_rises():
-    network, trial = trial_of([0.8, 0.9])
+    network, best, trial = trial_of([0.8, 0.9])
     assert len(network.rates) == 8
-    assert best_epochs(trial, 16) == 4
+    assert best == 4
+    assert [row["val_nll"] for row in trial] == pytest.approx([0.8, 0.9])
+
+
+@pytest.mark.parametrize(("gain", "best"), [(0.5, 4), (2.0, 8)])
+def test_a_fall_within_its_standard_error_does_not_count(rng, gain, best):
+    scatter = rng.standard_normal(400)
+    scatter = (scatter - scatter.mean()) / scatter.std() / 20  # so the standard error is 1 / 400
+    _, found, _ = trial_of([1.0, 1.0 - gain / 400 + scatter, 2.0], size=400)
+    assert found == best
 
 
 def test_the_rate_of_every_round_falls_to_nearly_zero():
-    network, _ = trial_of([0.9, 0.8, 0.7], max_epochs=400)
+    network, _, _ = trial_of([0.9, 0.8, 0.7], max_epochs=400)
     rates = np.array(network.rates)
     for start, end in [(0, 100), (100, 200), (200, 400)]:
         assert rates[start:end].max() == pytest.approx(0.1)
@@ -69,10 +79,9 @@ def test_the_rate_of_every_round_falls_to_nearly_zero():
 
 
 def test_a_round_whose_loss_is_not_finite_ends_the_trial():
-    _, trial = trial_of([0.9], broken_after=6)
-    assert [row["epochs"] for row in trial] == [4]
-    _, trial = trial_of([], broken_after=0)
-    assert best_epochs(trial, 16) == 16
+    _, best, trial = trial_of([0.9], broken_after=6)
+    assert [row["epochs"] for row in trial] == [best] == [4]
+    assert trial_of([], broken_after=0)[1:] == (16, [])
 
 
 def fitted(**settings):
@@ -82,9 +91,9 @@ def fitted(**settings):
 def test_the_fit_is_that_of_the_chosen_number_of_epochs():
     pytest.importorskip("torch")
     chosen = fitted(max_epochs=8, choose_epochs=True)
-    n_epochs = best_epochs(chosen.trial_, 8)
-    assert chosen.n_iter_ == chosen.max_epochs_ == len(chosen.history_) == n_epochs
-    plain = fitted(max_epochs=n_epochs)
+    assert chosen.n_iter_ == chosen.max_epochs_ == len(chosen.history_)
+    assert chosen.n_iter_ in [row["epochs"] for row in chosen.trial_]
+    plain = fitted(max_epochs=chosen.n_iter_)
     assert plain.trial_ == []
     np.testing.assert_array_equal(chosen.predict_proba(X), plain.predict_proba(X))
 
