@@ -289,6 +289,7 @@ def test_a_rate_matrix_is_followed(build):
     process = RateProcess(rates - np.diag(rates.sum(axis=0)))
     network = build((5,), process=process, parameterization="posterior")
     batch = make_batch((5,))
+    log_score(network, batch.x, batch.label, batch.sigma)  # as before a loaded model learns on
     losses = [float(network.train_step(batch, 3e-3)) for _ in range(40)]
     assert losses[-1] < losses[0]
     score = log_score(network, batch.x, batch.label, np.full((6, 3), 200.0))
