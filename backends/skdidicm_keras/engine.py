@@ -33,7 +33,9 @@ COMPILES = NAME != "torch"
 def scope(device: str, *, float64: bool = False) -> Iterator[None]:
     """Compute on a device, in float64 where asked, and keep no gradients; for this thread only."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(keras.device(device))
+        # Older versions of Keras want a number on JAX.
+        numbered = NAME == "jax" and ":" not in device
+        stack.enter_context(keras.device(f"{device}:0" if numbered else device))
         if NAME == "jax" and float64:
             stack.enter_context(_jax_x64())
         if NAME == "torch":

@@ -37,8 +37,12 @@ class Leaf(keras.layers.Layer):  # type: ignore[misc]
         return x if self.compute_dtype == self.variable_dtype else ops.cast(x, self.variable_dtype)
 
     def parameter(self, name: str, shape: tuple[int, ...], **settings: Any) -> Any:
-        """Return a new variable of zeros; `weights.initial_state` knows what belongs in it."""
-        return self.add_weight(name=name, shape=shape, initializer="zeros", **settings)
+        """Return a new variable of zeros; `weights.initial_state` knows what belongs in it.
+
+        Keras does not cast it: `narrow` does, where a product is computed.
+        """
+        settings |= {"initializer": "zeros", "autocast": False}
+        return self.add_weight(name=name, shape=shape, **settings)
 
 
 class Linear(Leaf):

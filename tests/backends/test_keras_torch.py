@@ -1,5 +1,9 @@
 """One model, two backends: the same state gives the same scores, losses, gradients and updates."""
 
+import json
+import math
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,11 +13,14 @@ pytest.importorskip("skdidicm_keras", reason="Keras or its engine is missing", e
 from skdidicm_keras import KerasNetwork, engine, optimizer  # noqa: E402
 from skdidicm_keras.weights import to_torch  # noqa: E402
 from skdidicm_torch import TorchNetwork  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
 
 from skdidicm import DiDiClassifier  # noqa: E402
 from skdidicm.backend import Batch, NetworkConfig  # noqa: E402
+from skdidicm.cli import app  # noqa: E402
 from skdidicm.core import RateProcess, UniformProcess  # noqa: E402
 
+DATA = Path(__file__).parents[1] / "data"
 K = 4
 CONDITIONINGS = ("blocks", "last", "head", "none")
 SHAPES = {"table": (5,), "image": (16, 16)}
@@ -259,3 +266,35 @@ class TestModels:
             other = DiDiClassifier.load(tmp_path / "model.skd", backend=backend, device="cpu")
             losses.append(other.partial_fit(X, y).history_[-1]["loss"])
         assert losses[1] == pytest.approx(losses[0], rel=1e-4 if image else 1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.imagenet
+def test_an_imported_official_checkpoint_opens_in_keras(tmp_path):
+    """Names, shapes and wrapping of the paper's code, in numbers that keep activations small."""
+    pytest.importorskip("timm")
+    shapes = json.loads((DATA / "didirn_state_shapes.json").read_text())["didirn18"]
+    rng = torch.Generator().manual_seed(0)
+    state = {}
+    for name, shape in shapes.items():
+        value = torch.rand(shape, generator=rng)
+        if len(shape) > 1:
+            value = (value - 0.5) * (12 / math.prod(shape[1:])) ** 0.5
+        state[f"module.{name}"] = value + 0.5 if name.endswith("var") else value
+        if not shape:
+            state[f"module.{name}"] = torch.tensor(3)
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "last.pth.tar")
+    words = ("import-official", tmp_path / "last.pth.tar", "--resolution", 32)
+    result = CliRunner().invoke(app, [str(w) for w in (*words, "--output", tmp_path / "run")])
+    assert result.exit_code == 0, result.stderr
+    theirs, ours = (
+        DiDiClassifier.load(tmp_path / "run" / "model.skd", backend=backend, device="cpu")
+        for backend in ("torch", "keras")
+    )
+    assert isinstance(ours.network_, KerasNetwork)
+    for name, value in ours.network_.state().items():
+        np.testing.assert_array_equal(value, state[f"module.{name}"].numpy(), err_msg=name)
+    X = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    p, expected = (model.predict_proba(X) for model in (ours, theirs))
+    assert expected.std() > 1e-5
+    np.testing.assert_allclose(p, expected, atol=1e-4 * expected.max())
