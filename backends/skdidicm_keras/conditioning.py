@@ -28,7 +28,7 @@ class SigmaEmbedding(keras.layers.Layer):  # type: ignore[misc]
         index = ops.arange(half, dtype="float32")
         frequencies = ops.cast(ops.exp(index * (-math.log(1e4) / half)), kind)
         angles = sigma[..., None] * frequencies
-        waves = ops.concatenate([engine.cos(angles), engine.sin(angles)], axis=-1)
+        waves = ops.concatenate(engine.cos_and_sin(angles), axis=-1)
         return self.second(ops.silu(self.first(waves)))
 
 
@@ -38,12 +38,14 @@ class ConditionedNetwork(keras.layers.Layer):  # type: ignore[misc]
     `encode` sees the input alone, `decode` the rest; `call` is their composition.
     """
 
-    def __init__(self, name: str, n_classes: int, dtype: Any) -> None:
+    def __init__(self, name: str, n_classes: int, dtype: Any, *, conditional: bool = True) -> None:
         super().__init__(name=name, dtype=dtype, autocast=False)
         self.n_classes = n_classes
+        self.built = True
+        if not conditional:  # embeddings that nothing sees would stay untrained
+            return
         self.ff_emb = SigmaEmbedding("ff_emb", dtype)
         self.label_embedder = Embedding("label_embedder", n_classes, EMBEDDING, dtype)
-        self.built = True
 
     def call(self, x: Any, label: Any, sigma: Any, training: bool = False) -> Any:
         """Return raw outputs (n, k) for inputs (n, ...), labels (n,) and total noise (n,)."""
@@ -66,6 +68,11 @@ class ConditionedNetwork(keras.layers.Layer):  # type: ignore[misc]
     ) -> Any:
         """Return outputs (n, m, k) for m labels and noise levels per row, (n, m) or (1, m)."""
         raise NotImplementedError
+
+    def repeat(self, logits: Any, label: Any) -> Any:
+        """Return logits (n, k) once for each draw, (n, m, k): an ordinary classifier's outputs."""
+        n, k = logits.shape
+        return ops.broadcast_to(logits[:, None, :], (n, label.shape[1], k))
 
     def condition(self, label: Any, sigma: Any) -> Any:
         """Return the condition e, (..., 128), for labels and noise that broadcast."""

@@ -44,8 +44,8 @@ class MLP(ConditionedNetwork):
         Number of classes K and of columns d.
     width, depth : int
         Hidden units and residual blocks.
-    conditioning : {"blocks", "last", "head"}
-        Where the condition enters.
+    conditioning : {"blocks", "last", "head", "none"}
+        Where the condition enters; "none" is an ordinary perceptron.
     dtype : str
         Number format, or a Keras dtype policy.
     """
@@ -60,7 +60,7 @@ class MLP(ConditionedNetwork):
         conditioning: str = "blocks",
         dtype: Any = "float32",
     ) -> None:
-        super().__init__("mlp", n_classes, dtype)
+        super().__init__("mlp", n_classes, dtype, conditional=conditioning != "none")
         self.conditioning = conditioning
         self.first = 0 if conditioning == "blocks" else depth - 1  # the block that is cut in two
         self.stem = Linear("stem", n_features, width, dtype)
@@ -84,6 +84,8 @@ class MLP(ConditionedNetwork):
         for block in self.blocks[: self.first]:
             x = block.join(*block.split(x))
         features = self.blocks[self.first].split(x)
+        if self.conditioning == "none":
+            return (self.fc(self.blocks[self.first].join(*features)),)
         if self.conditioning == "head":
             return self.head.encode(self.blocks[self.first].join(*features))
         return features
@@ -96,6 +98,8 @@ class MLP(ConditionedNetwork):
         training: bool,  # noqa: ARG002
     ) -> Any:
         """Return outputs (n, m, k) for labels and noise (n, m)."""
+        if self.conditioning == "none":
+            return self.repeat(features[0], label)
         e = self.condition(label, sigma)
         if self.conditioning == "head":
             return self.head.decode(features, e)
@@ -142,6 +146,7 @@ class BackboneNetwork(ConditionedNetwork):
                 "features or (n, h, w, d) of feature maps. In keras.applications, set "
                 "include_top=False."
             )
+        features = ops.cast(features, self.variable_dtype)  # the user's model may be narrower
         return features if len(features.shape) == 2 else mean(features, (1, 2))
 
     def encode(self, x: Any, training: bool = False) -> tuple[Any, ...]:

@@ -121,8 +121,8 @@ class DiDiRN(ConditionedNetwork):
         Channels of each stage before the bottleneck's expansion; the stem has those of the first.
     bottleneck : bool
         Bottleneck blocks (ResNet-50 and deeper) instead of basic ones.
-    conditioning : {"blocks", "last", "head"}
-        Where the condition enters.
+    conditioning : {"blocks", "last", "head", "none"}
+        Where the condition enters; "none" is an ordinary ResNet of the same stem and blocks.
     groups : int
         Groups of the GroupNorm in conditional blocks.
     stem_size : int
@@ -147,7 +147,7 @@ class DiDiRN(ConditionedNetwork):
         stem_pool: str | None = "max",
         dtype: Any = "float32",
     ) -> None:
-        super().__init__("didirn", n_classes, dtype)
+        super().__init__("didirn", n_classes, dtype, conditional=conditioning != "none")
         self.conditioning = conditioning
         self.stem_pool = stem_pool
         self.conv1 = Convolution("conv1", in_channels, widths[0], stem_size, dtype=dtype)
@@ -194,12 +194,15 @@ class DiDiRN(ConditionedNetwork):
         h, skip = blocks[-1].split(x, training)
         if self.conditioning == "last":
             return blocks[-1].pool_statistics(h, skip)
-        return self.head.encode(mean(blocks[-1].join(h, skip), (1, 2)))
+        pooled = mean(blocks[-1].join(h, skip), (1, 2))
+        return (self.fc(pooled),) if self.conditioning == "none" else self.head.encode(pooled)
 
     def decode_draws(
         self, features: tuple[Any, ...], label: Any, sigma: Any, training: bool
     ) -> Any:
         """Return outputs (n, m, k) for labels and noise (n, m)."""
+        if self.conditioning == "none":
+            return self.repeat(features[0], label)
         e, blocks = self.condition(label, sigma), self.blocks
         if self.conditioning == "head":
             return self.head.decode(features, e)

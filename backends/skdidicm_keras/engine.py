@@ -4,6 +4,7 @@ This is the only file that knows one engine from another.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,21 +15,15 @@ from numpy.typing import NDArray
 NAME: str = keras.config.backend()
 """The engine that Keras computes with: "jax", "tensorflow" or "torch"."""
 
-cos: Any  # those of Keras turn float64 into float32 on JAX
-sin: Any
-
 if NAME == "jax":
     import jax
-
-    cos, sin = jax.numpy.cos, jax.numpy.sin
 elif NAME == "tensorflow":
     import tensorflow
-
-    cos, sin = tensorflow.cos, tensorflow.sin
 else:
     import torch
 
-    cos, sin = torch.cos, torch.sin
+_QUARTER = 0x1921FB544 / 2**32  # pi / 2 in 33 bits: multiples up to a million are exact
+_REST = 6.077100506506192e-11
 
 COMPILES = NAME != "torch"
 """Whether a function is traced anew for arrays of another shape."""
@@ -38,7 +33,9 @@ COMPILES = NAME != "torch"
 def scope(device: str, *, float64: bool = False) -> Iterator[None]:
     """Compute on a device, in float64 where asked, and keep no gradients; for this thread only."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(keras.device(device))
+        # Older versions of Keras want a number on JAX.
+        numbered = NAME == "jax" and ":" not in device
+        stack.enter_context(keras.device(f"{device}:0" if numbered else device))
         if NAME == "jax" and float64:
             stack.enter_context(_jax_x64())
         if NAME == "torch":
@@ -87,6 +84,42 @@ def value_and_gradients(
         found = function(leaves)
         gradients = torch.autograd.grad(found[0], leaves, allow_unused=True, materialize_grads=True)
     return (found[0].detach(), found[1]), list(gradients)
+
+
+def cos_and_sin(angles: Any) -> tuple[Any, Any]:
+    """Return both; those of Keras turn float64 into float32 on JAX."""
+    if NAME == "jax":
+        if angles.dtype == np.float64:
+            return _jax_cos_and_sin(angles)
+        return jax.numpy.cos(angles), jax.numpy.sin(angles)
+    library = tensorflow if NAME == "tensorflow" else torch
+    return library.cos(angles), library.sin(angles)
+
+
+def _jax_cos_and_sin(angles: Any) -> tuple[Any, Any]:
+    """Return both for float64 angles, to the last bit or two up to a million.
+
+    JAX computes float64 sines on a CPU one by one, which takes five times as long.
+    """
+    quarters = jax.numpy.round(angles * (2 / math.pi))
+    x = (angles - quarters * _QUARTER) - quarters * _REST  # within pi / 4 of 0
+    cos, sin = (_series(x * x, first) for first in (0, 1))
+    sin *= x
+    quarter = quarters - 4 * jax.numpy.floor(quarters / 4)
+    turned = (quarter == 1) | (quarter == 3)
+    cos, sin = jax.numpy.where(turned, sin, cos), jax.numpy.where(turned, cos, sin)
+    return (
+        jax.numpy.where((quarter == 1) | (quarter == 2), -cos, cos),
+        jax.numpy.where(quarter >= 2, -sin, sin),
+    )
+
+
+def _series(square: Any, first: int) -> Any:
+    """Return 1 - x^2 / 2! + ..., the cosine, or with `first` 1 the sine over x, for small x^2."""
+    result = 0.0
+    for i in reversed(range(9)):
+        result = result * square + (-1) ** i / math.factorial(2 * i + first)
+    return result
 
 
 def to_host(tensor: Any) -> NDArray[Any]:

@@ -37,8 +37,12 @@ class Leaf(keras.layers.Layer):  # type: ignore[misc]
         return x if self.compute_dtype == self.variable_dtype else ops.cast(x, self.variable_dtype)
 
     def parameter(self, name: str, shape: tuple[int, ...], **settings: Any) -> Any:
-        """Return a new variable of zeros; `weights.initial_state` knows what belongs in it."""
-        return self.add_weight(name=name, shape=shape, initializer="zeros", **settings)
+        """Return a new variable of zeros; `weights.initial_state` knows what belongs in it.
+
+        Keras does not cast it: `narrow` does, where a product is computed.
+        """
+        settings |= {"initializer": "zeros", "autocast": False}
+        return self.add_weight(name=name, shape=shape, **settings)
 
 
 class Linear(Leaf):
@@ -50,10 +54,10 @@ class Linear(Leaf):
         self.bias = self.parameter("bias", (n_out,))
 
     def call(self, x: Any) -> Any:
-        """Return (..., n_out) for (..., n_in)."""
+        """Return (..., n_out) for (..., n_in), in the format of the weights."""
         x, weight, bias = self.narrow(x, self.weight.value, self.bias.value)
         # The operator, since ops.matmul turns float64 into float32 on torch.
-        return x @ ops.transpose(weight) + bias
+        return self.wide(x @ ops.transpose(weight) + bias)
 
 
 class Embedding(Leaf):
@@ -121,7 +125,10 @@ class GroupNorm(LayerNorm):
 
 
 class BatchNorm(LayerNorm):
-    """Normalisation of every channel over rows and pixels; running averages at prediction."""
+    """Normalisation of every channel over rows and pixels; running averages at prediction.
+
+    A single value per channel has no variance, so there the running averages stand in as well.
+    """
 
     def __init__(self, name: str, width: int, dtype: Any) -> None:
         super().__init__(name, width, dtype)
@@ -134,14 +141,14 @@ class BatchNorm(LayerNorm):
         """Return an array of the shape of x, (n, h, w, c)."""
         x = self.wide(x)
         mean, variance = self.running_mean.value, self.running_var.value
-        if training:
+        count = math.prod(x.shape[:3])
+        if training and count > 1:
             mean, variance = moments(x, (0, 1, 2), keepdims=False)
-            self._track(mean, variance, x.shape[0] * x.shape[1] * x.shape[2])
+            self._track(mean, variance * (count / (count - 1)))
         gain = self.weight.value * ops.rsqrt(variance + EPSILON)
         return x * gain + (self.bias.value - mean * gain)
 
-    def _track(self, mean: Any, variance: Any, count: int) -> None:
-        unbiased = variance * (count / max(1, count - 1))
+    def _track(self, mean: Any, unbiased: Any) -> None:
         for average, value in ((self.running_mean, mean), (self.running_var, unbiased)):
             average.assign((1 - MOMENTUM) * average.value + MOMENTUM * ops.stop_gradient(value))
         self.num_batches_tracked.assign(self.num_batches_tracked.value + 1)

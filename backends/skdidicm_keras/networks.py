@@ -9,7 +9,7 @@ from skdidicm_keras.conditioning import ConditionedNetwork
 from skdidicm_keras.dense import MLP, BackboneNetwork
 from skdidicm_keras.didirn import DiDiRN
 
-CONDITIONINGS = ("blocks", "last", "head")
+CONDITIONINGS = ("blocks", "last", "head", "none")
 
 _DIDIRN: dict[str, dict[str, Any]] = {
     # An average pool, since the maximum of noisy pixels is mostly noise.
@@ -29,6 +29,8 @@ _DIDIRN: dict[str, dict[str, Any]] = {
 
 NETWORKS = (*_DIDIRN, "mlp")
 """Names that `create_network` knows."""
+
+TIMM = "timm/"
 
 
 def create_network(
@@ -55,9 +57,10 @@ def create_network(
         Number of classes K.
     in_channels : int, default=3
         Image channels; the number of columns for "mlp".
-    conditioning : {"blocks", "last", "head"}
+    conditioning : {"blocks", "last", "head", "none"}
         Where label and noise enter: every block (the paper), after the convolutions of the last
-        block, or a small head on the pooled features. A backbone can have "head" only.
+        block, or a small head on the pooled features. A backbone can have "head" only. A DiDiRN
+        or perceptron with "none" is an ordinary classifier that sees neither: the baseline.
     image_size : (height, width), optional
         Lets "didirn-tiny" leave out its stem pool under 16 px, and tells a backbone what to expect
         (224 x 224 if left out).
@@ -81,6 +84,12 @@ def create_network(
         raise ValueError(f"conditioning is {conditioning!r}; expected one of {CONDITIONINGS}.")
     if not isinstance(name, str):
         return _on_backbone(name, n_classes, in_channels, conditioning, image_size, dtype)
+    if name.startswith(TIMM):
+        raise ValueError(
+            f"network is {name!r}, but the networks of timm are torch modules; set "
+            "backend='torch', or give a Keras model, such as one of keras.applications with "
+            "include_top=False."
+        )
     if name == "mlp":
         return MLP(n_classes, in_channels, conditioning=conditioning, dtype=dtype)
     if name not in _DIDIRN:

@@ -74,7 +74,7 @@ class Program:
 
     def _decode(self, weights: Any, fixed: Any, features: Any, label: Any, sigma: Any) -> Any:
         with self._with(self.split(weights), fixed):
-            return self._wide(self.module.decode(features, label, sigma))
+            return self.module.decode(features, label, sigma)
 
     def _train(
         self, values: Values, moments: Any, x: Any, draws: Any, target: Any, settings: Any
@@ -85,7 +85,7 @@ class Program:
         def loss(parts: list[Any]) -> tuple[Any, list[Any]]:
             with self._with(parts, values.fixed) as scope:
                 features = self.module.encode(self._standardised(x, *moments), training=True)
-                output = self._wide(self.module.decode(features, label, sigma, training=True))
+                output = self.module.decode(features, label, sigma, training=True)
                 found = losses.batch_loss(output, label, weight, target, self.rule)
                 fixed = [scope.get_current_value(variable) for variable in self.fixed]
             return found, fixed
@@ -102,9 +102,6 @@ class Program:
         if len(rows.shape) == 3:
             rows = rows[..., None]
         return (rows - mean) * inverse_scale
-
-    def _wide(self, output: Any) -> Any:
-        return ops.cast(output, self.module.variable_dtype)
 
 
 def joined(parts: Sequence[Any]) -> Any:

@@ -60,9 +60,9 @@ class TorchNetwork:
 
     def log_score(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor, /) -> Tensor:
         """Return log scores (n, k) for labels and noise (n,), or (n, m, k) for (n, m)."""
-        with torch.inference_mode():
-            with self._autocast():
-                output = self.module.decode(features, label, sigma)
+        with torch.inference_mode(), self._autocast():
+            output = self.module.decode(features, label, sigma)
+        with torch.no_grad():  # what the process keeps here is used in training, too
             scores: Tensor = log_score(
                 output.to(self.dtype),
                 label,

@@ -69,6 +69,24 @@ def test_log_scores_have_their_shape_and_are_zero_at_the_label(build, shape, con
     assert np.abs(draws).max() > 0
 
 
+@pytest.mark.parametrize("shape", [(5,), (8, 8)], ids=["table", "image"])
+def test_without_a_condition_the_posterior_is_the_same_for_all_labels_and_noise(build, shape):
+    """An ordinary classifier: (2) inverted gives one law q_0 for every draw."""
+    network = build(
+        shape, conditioning="none", parameterization="posterior", objective="cross_entropy"
+    )
+    batch = make_batch(shape)
+    losses = [float(network.train_step(batch, 3e-3)) for _ in range(40)]
+    assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])
+    sigma = np.tile([0.1, 0.5, 1.0], (6, 1))
+    q_t = np.exp(log_score(network, batch.x, batch.label, sigma))
+    q_t /= q_t.sum(axis=-1, keepdims=True)
+    a = np.exp(-sigma)[..., None]
+    q_0 = (q_t - (1 - a) / K) / a
+    np.testing.assert_allclose(q_0, np.tile(q_0[:, :1], (1, 3, 1)), atol=1e-5)
+    assert np.abs(q_0 - 1 / K).max() > 0.05
+
+
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_a_prediction_does_not_depend_on_the_other_rows(build, shape):
     network = build(shape)
@@ -271,6 +289,7 @@ def test_a_rate_matrix_is_followed(build):
     process = RateProcess(rates - np.diag(rates.sum(axis=0)))
     network = build((5,), process=process, parameterization="posterior")
     batch = make_batch((5,))
+    log_score(network, batch.x, batch.label, batch.sigma)  # as before a loaded model learns on
     losses = [float(network.train_step(batch, 3e-3)) for _ in range(40)]
     assert losses[-1] < losses[0]
     score = log_score(network, batch.x, batch.label, np.full((6, 3), 200.0))

@@ -119,6 +119,18 @@ def test_nothing_global_is_touched():
     assert engine.to_host(ops.zeros(())).dtype == np.float32
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 4e-16), ("float32", 2e-7)])
+def test_cosines_and_sines_are_those_of_numpy(dtype, tolerance):
+    small = np.linspace(-10, 10, 1001)
+    large = np.random.default_rng(0).uniform(-1e5, 1e5, 1000)
+    angles = np.concatenate([small, large, np.arange(9) * np.pi / 4]).astype(dtype)
+    with engine.scope("cpu", float64=True):
+        found = engine.cos_and_sin(ops.convert_to_tensor(angles))
+    for value, expected in zip(found, (np.cos(angles), np.sin(angles)), strict=True):
+        assert engine.to_host(value).dtype == dtype
+        np.testing.assert_allclose(engine.to_host(value), expected, atol=tolerance)
+
+
 def test_tables_compute_in_float64_on_a_cpu_and_images_in_float32():
     assert build(precision="auto").dtype == np.float64
     assert build((8, 8), precision="auto").dtype == np.float32
@@ -126,14 +138,18 @@ def test_tables_compute_in_float64_on_a_cpu_and_images_in_float32():
     assert resolve_precision("auto", "tpu:0", table=False) == "bfloat16"
 
 
-def test_bfloat16_keeps_weights_and_loss_in_float32():
-    network, reference = (build((8, 8), precision=p) for p in ("bfloat16", "float32"))
-    loss, expected = (float(n.train_step(batch((8, 8)), 1e-3)) for n in (network, reference))
+@pytest.mark.parametrize("conditioning", ["blocks", "last", "head", "none"])
+@pytest.mark.parametrize("shape", [(5,), (8, 8)], ids=["table", "image"])
+def test_bfloat16_keeps_weights_and_loss_in_float32(shape, conditioning):
+    network, reference = (
+        build(shape, precision=p, conditioning=conditioning) for p in ("bfloat16", "float32")
+    )
+    loss, expected = (float(n.train_step(batch(shape), 1e-3)) for n in (network, reference))
     assert loss == pytest.approx(expected, rel=0.05)
     assert {v.dtype for k, v in network.state().items() if "tracked" not in k} == {
         np.dtype("float32")
     }
-    assert scores(network, batch((8, 8))).dtype == np.float32
+    assert scores(network, batch(shape)).dtype == np.float32
 
 
 @pytest.mark.parametrize("device", ["abacus", "gpu:99", "cpu:x"])

@@ -20,7 +20,7 @@ from skdidicm_keras.weights import (
 
 DATA = Path(__file__).parents[1] / "data"
 SHAPES = json.loads((DATA / "didirn_state_shapes.json").read_text())
-CONDITIONINGS = ("blocks", "last", "head")
+CONDITIONINGS = ("blocks", "last", "head", "none")
 
 
 def torch_shapes(network):
@@ -117,7 +117,7 @@ def test_the_pooled_form_of_the_last_block_equals_its_plain_form(name):
         agree(pooled[:, m], ops.mean(block.join(h, skip, e[:, m]), axis=(1, 2)), 1e-4)
 
 
-@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+@pytest.mark.parametrize("conditioning", CONDITIONINGS[:-1])
 def test_label_and_noise_both_change_the_output(conditioning):
     network = drawn("didirn-tiny", 5, 3, conditioning)
     x = ops.repeat(example("image")[0][:1], 3, axis=0)
@@ -125,6 +125,19 @@ def test_label_and_noise_both_change_the_output(conditioning):
     out = engine.to_host(network(x, ops.convert_to_tensor(label), ops.convert_to_tensor(sigma)))
     assert not np.allclose(out[0], out[1])
     assert not np.allclose(out[0], out[2])
+
+
+@pytest.mark.parametrize("name", ["didirn-tiny", "mlp"])
+def test_an_ordinary_classifier_has_no_weights_for_a_condition(name):
+    names = torch_shapes(create_network(name, 5, 6, "none"))
+    assert "fc.weight" in names
+    assert not [n for n in names if n.startswith(("ff_emb", "label_embedder")) or "emb_" in n]
+
+
+def test_a_model_in_half_precision_gets_a_head_that_computes_in_its_own():
+    backbone = keras.Sequential([keras.layers.Flatten(dtype="mixed_bfloat16")])
+    network = create_network(backbone, 5, 3, "head", image_size=(16, 16), dtype="mixed_bfloat16")
+    assert keras.backend.standardize_dtype(network(*example("image")).dtype) == "float32"
 
 
 @pytest.mark.parametrize("size", [(16, 16), (15, 17), (9, 8)])
@@ -137,6 +150,8 @@ def test_the_tiny_network_takes_images_of_any_size(size):
 def test_unknown_names_and_arguments_are_refused():
     with pytest.raises(ValueError, match="expected one of .*didirn-tiny"):
         create_network("didirn19", 5)
+    with pytest.raises(ValueError, match=r"timm are torch modules; set backend='torch'"):
+        create_network("timm/resnet18", 5, conditioning="head")
     with pytest.raises(ValueError, match="conditioning is 'middle'"):
         create_network("didirn18", 5, conditioning="middle")
     with pytest.raises(TypeError, match="drop_path_rate"):
