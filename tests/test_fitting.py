@@ -121,7 +121,7 @@ def test_few_rows_are_split_so_that_neither_part_is_empty(n, fraction):
 
 
 def test_one_row_cannot_be_held_out():
-    with pytest.raises(ValueError, match=r"X has one row; pass X_val and y_val"):
+    with pytest.raises(ValueError, match=r"X has one row; pass more rows"):
         quick(early_stopping=True).fit(X[:1], y[:1])
 
 
