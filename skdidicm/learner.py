@@ -203,6 +203,7 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
             )
         early = self.early_stopping and not one_epoch
         rows, held = self._split(rows, X_val, y_val, early=early)
+        self._n_rows = len(rows.x)  # for notebooks
         plan = fitting.training_plan(self, rows, self.process_, self.schedule_, one_epoch=one_epoch)
         counting_on = one_epoch and going_on
         self.history_ = list(self.history_) if counting_on else []
