@@ -78,7 +78,7 @@ def test_the_page_is_whole_and_of_scikit_learn_too(fitted):
     html = fitted._repr_html_()
     assert html.count("<details") == html.count("</details>")
     assert "sk-top-container" in html
-    assert html.index("sk-top-container") < html.index("skdidicm-facts", html.index("</script>"))
+    assert html.index("sk-top-container") < html.rindex('class="skdidicm-facts"')
     assert fitted._repr_mimebundle_()["text/html"].count("<summary>Fitted</summary>") == 1
 
 
