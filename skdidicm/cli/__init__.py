@@ -14,6 +14,7 @@ from skdidicm.cli.console import SentenceGroup, print_version
 from skdidicm.cli.export import export, import_official
 from skdidicm.cli.info import backends, info
 from skdidicm.cli.predict import predict
+from skdidicm.cli.report import report
 from skdidicm.cli.study import study
 
 app = typer.Typer(
@@ -26,7 +27,7 @@ app = typer.Typer(
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(reproduce.app, name="reproduce")
-for command in (predict, export, import_official, info, backends, check_data, study):
+for command in (predict, export, import_official, info, backends, check_data, study, report):
     app.command()(command)
 
 
