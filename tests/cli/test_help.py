@@ -21,6 +21,7 @@ COMMANDS = [
     ["check-data"],
     ["reproduce"],
     ["reproduce", "table1"],
+    ["report"],
 ]
 
 
