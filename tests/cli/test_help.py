@@ -22,6 +22,7 @@ COMMANDS = [
     ["reproduce"],
     ["reproduce", "table1"],
     ["report"],
+    ["doctor"],
 ]
 
 
