@@ -65,7 +65,7 @@ def collect(run: Path, n_images: int, data: Path | None) -> Any:
     test, note = _test(classifier, details, names, n_images, data)
     dataset = details.get("dataset") or {}
     given = {**_plain(dataset), **_plain(details.get("settings") or {})}
-    found = test.scores if test else {}
+    found: Any = test.scores if test else {}
     return Facts(
         title=f"{dataset.get('name', 'Model')}: {run.resolve().name}",
         class_names=names,
