@@ -14,12 +14,13 @@ from skdidicm.augmentation import Augmentation
 from skdidicm.backend import BuildNetwork
 from skdidicm.core import Schedule
 from skdidicm.learner import Learner
+from skdidicm.notebook import FactsMixin
 from skdidicm.training import HistoryRow
 
 Callback = Callable[["DiDiClassifier", HistoryRow], bool | None]
 
 
-class DiDiClassifier(Learner):
+class DiDiClassifier(FactsMixin, Learner):
     """Classifier that carries a uniform guess to P(class | x) by discrete diffusion over labels.
 
     A network that sees a row, a noisy label and the noise level learns the ratios of class

@@ -209,6 +209,7 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
             )
         early = self.early_stopping and not one_epoch
         rows, held = self._split(rows, X_val, y_val, early=early)
+        self._n_rows = len(rows.x)  # for notebooks
         plan = fitting.training_plan(self, rows, self.process_, self.schedule_, one_epoch=one_epoch)
         if not going_on:
             self.trial_ = []

@@ -50,15 +50,81 @@ def expected_calibration_error(
     >>> round(expected_calibration_error([0, 0, 1, 0], y_proba), 3)
     0.1
     """
+    count, confidence, accuracy = calibration_bins(y_true, y_proba, classes, n_bins=n_bins)
+    return float(count @ np.abs(accuracy - confidence) / count.sum())
+
+
+def calibration_bins(
+    y_true: ArrayLike, y_proba: ArrayLike, classes: ArrayLike | None = None, *, n_bins: int = 15
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return what a reliability diagram shows: rows, mean confidence and accuracy of every bin.
+
+    Parameters
+    ----------
+    y_true, y_proba, classes, n_bins
+        As for `expected_calibration_error`, which is a mean over these bins.
+
+    Returns
+    -------
+    count : ndarray (n_bins,)
+        Rows whose confidence lies in the bin.
+    confidence, accuracy : ndarray (n_bins,)
+        Means over these rows, in [0, 1]; both 0 for a bin without rows.
+
+    Examples
+    --------
+    >>> from skdidicm.metrics import calibration_bins
+    >>> y_proba = [[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]]
+    >>> count, confidence, accuracy = calibration_bins([0, 0, 1, 0], y_proba, n_bins=2)
+    >>> count, confidence, accuracy
+    (array([0, 4]), array([0.  , 0.75]), array([0.  , 0.75]))
+    """
     if n_bins < 1:
         raise ValueError(f"n_bins is {n_bins}; expected at least one bin.")
-    index, proba = _encode(y_true, y_proba, classes)
-    confidence = proba.max(axis=1)
-    correct = proba.argmax(axis=1) == index
+    highest, correct = _confidence(y_true, y_proba, classes)
     edges = np.linspace(0, 1, n_bins + 1)
-    bins = np.searchsorted(edges[1:-1], confidence, side="left")
-    gaps = np.bincount(bins, weights=correct - confidence, minlength=n_bins)
-    return float(np.abs(gaps).sum() / len(index))
+    bins = np.searchsorted(edges[1:-1], highest, side="left")
+    count = np.bincount(bins, minlength=n_bins)
+    rows = np.maximum(count, 1)
+    confidence = np.bincount(bins, weights=highest, minlength=n_bins) / rows
+    accuracy = np.bincount(bins, weights=correct, minlength=n_bins) / rows
+    return count, confidence, accuracy
+
+
+def accuracy_at_coverage(
+    y_true: ArrayLike, y_proba: ArrayLike, classes: ArrayLike | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the accuracy on the rows that are left when the least confident are refused.
+
+    A row's confidence is its highest probability. Rows of equal confidence are answered or refused
+    together, so that the order of the rows does not matter.
+
+    Parameters
+    ----------
+    y_true, y_proba, classes
+        As for `expected_calibration_error`.
+
+    Returns
+    -------
+    coverage : ndarray (m,)
+        Shares of rows that are answered, rising to 1: one for every confidence that occurs.
+    accuracy : ndarray (m,)
+        Share of the answered rows that are right.
+
+    Examples
+    --------
+    >>> from skdidicm.metrics import accuracy_at_coverage
+    >>> y_proba = [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.6, 0.4]]
+    >>> coverage, accuracy = accuracy_at_coverage([0, 1, 0, 0], y_proba)
+    >>> coverage, accuracy
+    (array([0.25, 0.5 , 1.  ]), array([1.  , 1.  , 0.75]))
+    """
+    confidence, correct = _confidence(y_true, y_proba, classes)
+    order = np.argsort(-confidence)
+    answered = np.arange(1, len(order) + 1)
+    last_of_ties = np.append(np.diff(confidence[order]) != 0, True)
+    accuracy = np.cumsum(correct[order]) / answered
+    return (answered / len(order))[last_of_ties], accuracy[last_of_ties]
 
 
 def score_probabilities(
@@ -96,6 +162,14 @@ def score_probabilities(
         nll=float(log_loss(index, proba, labels=labels)),
         ece=expected_calibration_error(index, proba),
     )
+
+
+def _confidence(
+    y_true: ArrayLike, y_proba: ArrayLike, classes: ArrayLike | None
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return the highest probability of every row, and whether its class is the true one."""
+    index, proba = _encode(y_true, y_proba, classes)
+    return proba.max(axis=1), proba.argmax(axis=1) == index
 
 
 def _encode(

@@ -96,7 +96,7 @@ def encode_labels(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int
     if unknown:
         raise ValueError(
             f"y has labels {unknown[:5]} that are not in the classes {classes[:10].tolist()} "
-            "given before."
+            "given before; leave such rows out, or fit anew on all classes."
         )
     return np.searchsorted(classes, labels)
 

@@ -3,7 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from skdidicm.metrics import expected_calibration_error, score_probabilities
+from skdidicm.metrics import (
+    calibration_bins,
+    expected_calibration_error,
+    score_probabilities,
+)
 
 
 def calibration_error_by_hand(labels, proba, n_bins):
@@ -35,6 +39,18 @@ def test_calibration_error_is_that_of_a_loop_over_bins(case, n_bins):
     labels, proba = case
     expected = calibration_error_by_hand(labels.tolist(), proba.tolist(), n_bins)
     assert expected_calibration_error(labels, proba, n_bins=n_bins) == pytest.approx(expected)
+
+
+def test_calibration_bins_hold_every_row_once(case):
+    labels, proba = case
+    count, confidence, accuracy = calibration_bins(labels, proba, n_bins=10)
+    assert count.sum() == len(labels)
+    assert count @ confidence == pytest.approx(sum(map(max, proba.tolist())))
+    assert count @ accuracy == pytest.approx(np.sum(proba.argmax(axis=1) == labels))
+    for b in np.flatnonzero(count):
+        assert b / 10 <= confidence[b] <= (b + 1) / 10
+    assert not confidence[count == 0].any()
+    assert not accuracy[count == 0].any()
 
 
 def test_probabilities_that_hold_what_they_promise_have_little_error():

@@ -1,4 +1,4 @@
-"""The command line: `skdidicm train`, `evaluate`, `predict`, `study`, `info` and `backends`.
+"""The command line: `skdidicm train`, `evaluate`, `predict`, `report`, `doctor` and others.
 
 Modules of this package import numpy, scikit-learn and the estimator inside their functions only, so
 that `skdidicm --help` answers at once.
@@ -11,9 +11,11 @@ import typer
 from skdidicm.cli import evaluate, reproduce, train
 from skdidicm.cli.check_data import check_data
 from skdidicm.cli.console import SentenceGroup, print_version
+from skdidicm.cli.doctor import doctor
 from skdidicm.cli.export import export, import_official
 from skdidicm.cli.info import backends, info
 from skdidicm.cli.predict import predict
+from skdidicm.cli.report import report
 from skdidicm.cli.study import study
 
 app = typer.Typer(
@@ -26,7 +28,17 @@ app = typer.Typer(
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(reproduce.app, name="reproduce")
-for command in (predict, export, import_official, info, backends, check_data, study):
+for command in (
+    predict,
+    export,
+    import_official,
+    info,
+    backends,
+    check_data,
+    study,
+    report,
+    doctor,
+):
     app.command()(command)
 
 

@@ -46,7 +46,10 @@ def _read_npy(path: Path) -> NDArray[Any]:
     try:
         rows = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is not an array of numbers in NumPy's format: {error}") from error
+        raise ValueError(
+            f"{path} is not an array of numbers in NumPy's format ({error}); write it with "
+            "numpy.save."
+        ) from error
     return np.asarray(rows)
 
 
@@ -120,6 +123,8 @@ def _read_picture(path: Path, shape: tuple[int, ...], pixel_max: float) -> NDArr
         with Image.open(path) as picture:
             resized = picture.convert(mode).resize((shape[1], shape[0]), Image.Resampling.BOX)
     except UnidentifiedImageError:
-        raise ValueError(f"{path} is neither .npy nor .csv nor a picture.") from None
+        raise ValueError(
+            f"{path} is neither .npy nor .csv nor a picture; convert it to one."
+        ) from None
     pixels = np.asarray(resized).reshape(1, *shape)
     return pixels if pixel_max == 255 else (pixels * (pixel_max / 255)).astype(np.float32)

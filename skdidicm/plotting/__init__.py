@@ -2,5 +2,7 @@
 
 from skdidicm.plotting.history import HistoryDisplay
 from skdidicm.plotting.path import PosteriorPathDisplay
+from skdidicm.plotting.steps import StepsDisplay
+from skdidicm.plotting.uncertainty import UncertaintyDisplay
 
-__all__ = ["HistoryDisplay", "PosteriorPathDisplay"]
+__all__ = ["HistoryDisplay", "PosteriorPathDisplay", "StepsDisplay", "UncertaintyDisplay"]

@@ -1,4 +1,4 @@
-"""What the displays share: colours, and a grid of panels in place of one."""
+"""What the displays share: colours, panels, and a grid of panels in place of one."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 TRUE_COLOR = "#0072B2"
 WRONG_COLOR = "#D55E00"
 OTHER_COLOR = "#B8B8B8"
+_CURVES = (
+    (TRUE_COLOR, "-"),
+    (WRONG_COLOR, "--"),
+    ("#009E73", "-."),
+    ("#CC79A7", ":"),
+    ("#E69F00", (0, (5, 1, 1, 1, 1, 1))),
+)
 
 
 def grid(
@@ -29,3 +36,27 @@ def grid(
     ax.remove()
     grid = place.subgridspec(n_rows, len(widths), width_ratios=widths)
     return figure, grid.subplots(squeeze=False)
+
+
+def one_panel(ax: "Axes | None") -> "Axes":
+    """Return `ax`, or axes of a new pyplot figure, ready for curves."""
+    if ax is None:
+        from matplotlib import pyplot as plt
+
+        ax = plt.figure(figsize=(4.6, 3.4), layout="constrained").add_subplot()
+    if not ax.has_data():
+        cycle_styles(ax)
+        tidy(ax)
+    return ax
+
+
+def cycle_styles(ax: "Axes") -> None:
+    """Give the curves to come colours and dashes that differ for every eye."""
+    colors, dashes = zip(*_CURVES, strict=True)
+    ax.set_prop_cycle(color=colors, linestyle=dashes)
+
+
+def tidy(ax: "Axes") -> None:
+    """Draw a light grid, and no frame at the top and on the right."""
+    ax.grid(alpha=0.3)
+    ax.spines[["top", "right"]].set_visible(False)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from skdidicm.plotting.canvas import TRUE_COLOR, grid
+from skdidicm.plotting.canvas import TRUE_COLOR, grid, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,8 +75,7 @@ class HistoryDisplay:
             panel.set_title(title, fontsize=10)
             panel.set_xlabel("Epoch")
             panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-            panel.grid(alpha=0.3)
-            panel.spines[["top", "right"]].set_visible(False)
+            tidy(panel)
         return self
 
     def _curves(self) -> list[tuple[str, str]]:

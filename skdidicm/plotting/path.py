@@ -241,5 +241,8 @@ def _columns_of(y: ArrayLike, classes: NDArray[Any]) -> NDArray[np.int64]:
     labels = np.asarray(y).tolist()
     unknown = sorted({str(label) for label in labels if label not in column})
     if unknown:
-        raise ValueError(f"y holds labels that the estimator was not fitted on: {unknown[:5]}.")
+        raise ValueError(
+            f"y holds labels that the estimator was not fitted on: {unknown[:5]}; expected labels "
+            f"among its classes_, {classes.tolist()[:10]}."
+        )
     return np.array([column[label] for label in labels])

@@ -21,6 +21,8 @@ COMMANDS = [
     ["check-data"],
     ["reproduce"],
     ["reproduce", "table1"],
+    ["report"],
+    ["doctor"],
 ]
 
 

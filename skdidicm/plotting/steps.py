@@ -1,0 +1,189 @@
+"""Accuracy and likelihood against the number of reverse steps."""
+
+from collections.abc import Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skdidicm.metrics import score_probabilities
+from skdidicm.plotting.canvas import cycle_styles, grid, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+
+class StepsDisplay:
+    """What every further reverse step, that is every further call of the network, buys.
+
+    Parameters
+    ----------
+    steps : array-like (s,) of int
+        Numbers of reverse steps.
+    accuracy : array-like (s,)
+        Share of rows that are right with so many steps.
+    nll : array-like (s,)
+        Mean negative log-likelihood, in nats.
+    name : str, optional
+        Of the classifier or sampler, for the legend.
+
+    Attributes
+    ----------
+    axes_ : ndarray (2,) of matplotlib Axes
+        That of the accuracy and that of the NLL, once they are plotted.
+    ax_ : matplotlib Axes
+        The first of them.
+    figure_ : matplotlib Figure
+        Holds the axes.
+    lines_ : ndarray (2,) of matplotlib Line2D
+        The two curves.
+
+    Examples
+    --------
+    Both samplers in one picture:
+
+    >>> from sklearn.datasets import load_iris
+    >>> from skdidicm import DiDiClassifier
+    >>> from skdidicm.plotting import StepsDisplay
+    >>> X, y = load_iris(return_X_y=True)
+    >>> classifier = DiDiClassifier(max_epochs=2, random_state=0).fit(X[::2], y[::2])
+    >>> test = X[1::2], y[1::2]
+    >>> cp = StepsDisplay.from_estimator(classifier, *test, steps=(1, 4), sampler="cp")
+    >>> cl = StepsDisplay.from_estimator(
+    ...     classifier, *test, steps=(1, 4), sampler="cl", ax=cp.axes_)
+    >>> [text.get_text() for text in cp.ax_.get_legend().get_texts()]
+    ['CP', 'CL, 16 chains']
+    """
+
+    axes_: NDArray[Any]
+    ax_: "Axes"
+    figure_: "Figure | SubFigure"
+    lines_: NDArray[Any]
+
+    def __init__(
+        self, steps: ArrayLike, accuracy: ArrayLike, nll: ArrayLike, *, name: str | None = None
+    ) -> None:
+        self.steps = np.asarray(steps)
+        self.accuracy, self.nll = np.asarray(accuracy), np.asarray(nll)
+        self.name = name
+        shapes = [value.shape for value in (self.steps, self.accuracy, self.nll)]
+        if len(set(shapes)) > 1 or len(shapes[0]) != 1 or not shapes[0][0]:
+            raise ValueError(
+                f"steps, accuracy and nll have the shapes {shapes}; expected (s,) with s >= 1 "
+                "for all three."
+            )
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        steps: Sequence[int] = (1, 2, 4, 8, 16),
+        sampler: str | None = None,
+        name: str | None = None,
+        ax: "Axes | Sequence[Axes] | NDArray[Any] | None" = None,
+        **line_settings: Any,
+    ) -> "StepsDisplay":
+        """Plot the curves of a fitted `DiDiClassifier`, which is left as it is.
+
+        Parameters
+        ----------
+        estimator : DiDiClassifier
+            Fitted.
+        X, y : array-like
+            Rows and true labels that it has not been trained on.
+        steps : sequence of int, default=(1, 2, 4, 8, 16)
+            How many reverse steps to predict with, each >= 1.
+        sampler : {"cp", "cl"}, optional
+            Another sampler than the estimator's own.
+        name : str, optional
+            For the legend; by default that of the sampler.
+        ax : matplotlib Axes or two of them, optional
+            See `plot`, which takes `line_settings` too.
+        """
+        if not hasattr(estimator, "predict_path"):
+            raise TypeError(
+                f"estimator is a {type(estimator).__name__}; expected a fitted DiDiClassifier, "
+                "since no other takes reverse steps. Of a pipeline, pass the last step and "
+                "transformed rows."
+            )
+        changed = copy(estimator)  # shares the network, not the settings
+        if sampler is not None:
+            changed.set_params(sampler=sampler)
+        scores = [
+            score_probabilities(y, changed.set_params(steps=n).predict_proba(X), estimator.classes_)
+            for n in steps
+        ]
+        accuracy, nll = ([score[key] for score in scores] for key in ("accuracy", "nll"))
+        display = cls(steps, accuracy, nll, name=_name(changed) if name is None else name)
+        return display.plot(ax, **line_settings)
+
+    def figure_size(self) -> tuple[float, float]:
+        """Return the width and height in inches at which the picture is easy to read."""
+        return 7.6, 3.2
+
+    def plot(
+        self,
+        ax: "Axes | Sequence[Axes] | NDArray[Any] | None" = None,
+        *,
+        name: str | None = None,
+        **line_settings: Any,
+    ) -> "StepsDisplay":
+        """Draw two panels: accuracy and NLL.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or two of them, optional
+            One is replaced by the two panels. Two are drawn into, as the `axes_` of another
+            display: colours and dashes differ. By default a new pyplot figure is made.
+        name : str, optional
+            For the legend; by default that of the display.
+        **line_settings
+            For `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        StepsDisplay
+            This object.
+        """
+        name = self.name if name is None else name
+        if isinstance(ax, Sequence | np.ndarray):
+            self.axes_ = np.asarray(ax).ravel()
+            if len(self.axes_) != 2:
+                raise ValueError(f"ax holds {len(self.axes_)} axes; expected one or two.")
+        else:
+            self.axes_ = grid(ax, 1, [1.0, 1.0], self.figure_size())[1][0]
+        self.ax_, self.figure_ = self.axes_[0], self.axes_[0].figure
+        curves = (100 * self.accuracy, "Accuracy (%)"), (self.nll, "NLL (nats per row)")
+        self.lines_ = np.array(
+            [
+                self._draw(panel, values, title, {"label": name} | line_settings)
+                for panel, (values, title) in zip(self.axes_, curves, strict=True)
+            ]
+        )
+        if name:
+            self.ax_.legend(fontsize=8)
+        return self
+
+    def _draw(
+        self, panel: "Axes", values: NDArray[Any], title: str, settings: dict[str, Any]
+    ) -> Any:
+        if not panel.has_data():
+            cycle_styles(panel)
+        order = np.argsort(self.steps)
+        (line,) = panel.plot(self.steps[order], values[order], marker="o", **settings)
+        panel.set_xscale("log", base=2)
+        ticks = np.unique(np.concatenate([np.asarray(curve.get_xdata()) for curve in panel.lines]))
+        panel.set_xticks(ticks, [f"{x:g}" for x in ticks])
+        panel.minorticks_off()
+        panel.set(xlabel="Reverse steps (calls of the network)", ylabel=title)
+        tidy(panel)
+        return line
+
+
+def _name(estimator: Any) -> str:
+    return "CP" if estimator.sampler == "cp" else f"CL, {estimator.n_chains} chains"

@@ -1,0 +1,164 @@
+"""Accuracy against coverage: what refusing the uncertain rows buys."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from skdidicm.metrics import accuracy_at_coverage
+from skdidicm.plotting.canvas import OTHER_COLOR, one_panel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.lines import Line2D
+
+
+class UncertaintyDisplay:
+    """Accuracy on the rows that are left when the most uncertain are refused.
+
+    A row is the more uncertain the smaller its highest probability is. The curve of a classifier
+    that knows what it does not know falls from left to right; the grey one is the best possible,
+    which refuses all wrong answers first.
+
+    Parameters
+    ----------
+    coverage : array-like (m,)
+        Shares of rows that are answered, rising to 1.
+    accuracy : array-like (m,)
+        Share of the answered rows that are right.
+    name : str, optional
+        Of the classifier, for the legend.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Holds the curve once it is plotted.
+    figure_ : matplotlib Figure
+        Holds the axes.
+    line_ : matplotlib Line2D
+        The curve.
+
+    Examples
+    --------
+    >>> from skdidicm.plotting import UncertaintyDisplay
+    >>> y_proba = [[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3]]
+    >>> display = UncertaintyDisplay.from_predictions([0, 1, 0, 0], y_proba)
+    >>> display.coverage
+    array([0.25, 0.5 , 0.75, 1.  ])
+    >>> display.accuracy
+    array([1.  , 1.  , 1.  , 0.75])
+    """
+
+    ax_: "Axes"
+    figure_: "Figure | SubFigure"
+    line_: "Line2D"
+
+    def __init__(
+        self, coverage: ArrayLike, accuracy: ArrayLike, *, name: str | None = None
+    ) -> None:
+        self.coverage, self.accuracy = np.asarray(coverage), np.asarray(accuracy)
+        self.name = name
+        if self.coverage.ndim != 1 or self.coverage.shape != self.accuracy.shape:
+            raise ValueError(
+                f"coverage has shape {self.coverage.shape} and accuracy has shape "
+                f"{self.accuracy.shape}; expected (m,) for both."
+            )
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        name: str | None = None,
+        ax: "Axes | None" = None,
+        **line_settings: Any,
+    ) -> "UncertaintyDisplay":
+        """Plot the curve of any fitted classifier that has `predict_proba`.
+
+        Parameters
+        ----------
+        estimator : classifier
+            Fitted.
+        X, y : array-like
+            Rows and true labels that it has not been trained on.
+        name : str, optional
+            For the legend; by default that of the class.
+        ax : matplotlib Axes, optional
+            See `plot`, which takes `line_settings` too.
+        """
+        name = type(estimator).__name__ if name is None else name
+        p, classes = estimator.predict_proba(X), estimator.classes_
+        return cls.from_predictions(y, p, classes, name=name, ax=ax, **line_settings)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: ArrayLike,
+        y_proba: ArrayLike,
+        classes: ArrayLike | None = None,
+        *,
+        name: str | None = None,
+        ax: "Axes | None" = None,
+        **line_settings: Any,
+    ) -> "UncertaintyDisplay":
+        """Plot the curve of class probabilities.
+
+        Parameters
+        ----------
+        y_true : array-like (n,)
+            True labels.
+        y_proba : array-like (n, k)
+            Class probabilities, rows summing to one.
+        classes : array-like (k,), optional
+            The label of every column; by default 0, ..., k - 1.
+        name : str, optional
+            For the legend.
+        ax : matplotlib Axes, optional
+            See `plot`, which takes `line_settings` too.
+        """
+        coverage, accuracy = accuracy_at_coverage(y_true, y_proba, classes)
+        return cls(coverage, accuracy, name=name).plot(ax, **line_settings)
+
+    def plot(
+        self, ax: "Axes | None" = None, *, name: str | None = None, **line_settings: Any
+    ) -> "UncertaintyDisplay":
+        """Draw the curve, into `ax` or a new pyplot figure.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            May hold the curves of other displays: colours and dashes differ.
+        name : str, optional
+            For the legend; by default that of the display.
+        **line_settings
+            For `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        UncertaintyDisplay
+            This object.
+        """
+        name = self.name if name is None else name
+        self.ax_ = one_panel(ax)
+        self.figure_ = self.ax_.figure
+        caption = f"{name} (all rows: {100 * self.accuracy[-1]:.1f}%)" if name else None
+        settings = {"label": caption} | line_settings
+        (self.line_,) = self.ax_.plot(100 * self.coverage, 100 * self.accuracy, **settings)
+        shares = np.linspace(0.01, 1, 100)
+        best = np.minimum(1, self.accuracy[-1] / shares)
+        first = self.ax_.get_legend() is None
+        self.ax_.plot(
+            100 * shares,
+            100 * best,
+            color=OTHER_COLOR,
+            linestyle=":",
+            zorder=1,
+            label="best possible" if first else None,
+        )
+        self.ax_.set(xlabel="Coverage: rows answered (%)", ylabel="Accuracy on these rows (%)")
+        self.ax_.set_xlim(0, 100)
+        self.ax_.legend(loc="lower left", fontsize=8)
+        return self

@@ -1,0 +1,92 @@
+import json
+import shutil
+
+import pytest
+
+from skdidicm import DiDiClassifier
+from skdidicm.datasets import load_digits_split
+
+pytest.importorskip("jinja2")
+pytest.importorskip("PIL")
+
+
+@pytest.fixture
+def run(digits_run, tmp_path):
+    folder = tmp_path / "a run"
+    shutil.copytree(digits_run.folder, folder)
+    return folder
+
+
+def test_a_run_is_reported_with_the_figures_of_its_own_test(cli, run, read_json):
+    result = cli("report", run, "--n-images", "3", "--json")
+    assert result.code == 0, result.err
+    content = read_json(result.out)
+    metrics = json.loads((run / "metrics.json").read_text())["metrics"]
+    assert content["metrics"] == metrics
+    assert content["computed"]["n"] == 360
+    for name in ("accuracy", "top5_accuracy", "nll", "ece"):
+        assert content["computed"][name] == pytest.approx(metrics[name], rel=1e-5)
+    html = (run / "report.html").read_text()
+    assert content["output"] == str(run / "report.html")
+    assert html.count('class="card"') == 3
+    assert f"<td>{metrics['nll']:.3f} nats</td>" in html
+    split = load_digits_split(3)
+    p = DiDiClassifier.load(run / "model.skd").predict_proba(split.X_test).max(axis=1)
+    assert f'alt="Test row {p.argmin()}"' in html
+
+
+def test_the_file_can_be_named(cli, run, tmp_path):
+    result = cli("report", run / "model.skd", "--output", tmp_path / "x.html", "--n-images", "0")
+    assert result.out == f"{tmp_path / 'x.html'}\n"
+    assert (tmp_path / "x.html").read_text().startswith("<!doctype html>")
+    assert not (run / "report.html").exists()
+
+
+def test_without_its_data_a_run_tells_what_its_folder_holds(
+    cli, fashion_run, fashion_data, tmp_path
+):
+    run = tmp_path / "run"
+    shutil.copytree(fashion_run.folder, run)
+    details = json.loads((run / "metrics.json").read_text())
+    details["dataset"]["folder"] = str(tmp_path / "gone")
+    (run / "metrics.json").write_text(json.dumps(details))
+    result = cli("report", run)
+    assert result.code == 0
+    assert "gone is not a folder" in result.err
+    html = (run / "report.html").read_text()
+    assert "nothing was predicted again" in html
+    assert f"{details['metrics']['nll']:.3f} nats" in html
+    assert "Training loss" in html
+    assert "Reliability" not in html
+    found = cli("report", run, "--data", fashion_data)
+    assert found.code == 0, found.err
+    assert "all 20 test rows" in (run / "report.html").read_text()
+
+
+def test_a_model_of_a_table_is_reported_by_its_history(cli, torch, tmp_path):
+    X = [[0.0], [1.0], [0.1], [0.9]]
+    classifier = DiDiClassifier(max_epochs=2, random_state=0).fit(X, ["<b>", "c", "<b>", "c"])
+    classifier.save(tmp_path / "model.skd")
+    assert cli("report", tmp_path).code == 0
+    html = (tmp_path / "report.html").read_text()
+    assert "2: &lt;b&gt;, c" in html
+    assert "<b>" not in html
+    assert "Training loss" in html
+
+
+def test_an_unfinished_run_shows_its_history(cli, run):
+    (run / "model.skd").unlink()
+    assert cli("report", run).code == 0
+    html = (run / "report.html").read_text()
+    assert "no model yet" in html
+    assert html.count("<svg") == 1
+
+
+@pytest.mark.parametrize("content", ["empty", "damaged"])
+def test_what_is_no_run_is_one_sentence(cli, tmp_path, content):
+    if content == "damaged":
+        (tmp_path / "history.jsonl").write_text("{")
+    result = cli("report", tmp_path)
+    assert result.code == 1
+    assert {"empty": "holds no model.skd", "damaged": "is damaged"}[content] in result.err
+    assert result.out == ""
