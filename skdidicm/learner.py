@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length
 
-from skdidicm import fitting
+from skdidicm import fitting, trial
 from skdidicm import validation as check
 from skdidicm.backend import BuildNetwork
 from skdidicm.callbacks import CallbackSupportMixin, FitTask, with_callbacks
@@ -17,7 +17,6 @@ from skdidicm.core import Schedule
 from skdidicm.defaults import resolve_trial
 from skdidicm.predictor import Predictor
 from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan
-from skdidicm.trial import HELD_OUT, run_trial
 
 
 class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
@@ -255,18 +254,19 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
         wanted = resolve_trial(self.choose_epochs, self.max_epochs, shape, n)
         if not wanted or len(self.classes_) < 2:
             return plan
-        part, held = fitting.hold_out(rows, HELD_OUT, self._seeds.split)
-        other = copy(self)
-        other.network_ = fitting.build_network(self, part, self.process_, self._seeds.network)
-        rng = np.random.default_rng([self._seeds.training, 1])
-        max_epochs, self.trial_ = run_trial(
-            other.network_,
-            part,
-            plan,
-            rng,
-            lambda: fitting.losses(other._predict(held.x), held),
-        )
+        index = trial.split(rows.target.argmax(axis=1), self._seeds.split)
+        folds = [self._fold(rows.take(a), rows.take(b), i) for i, (a, b) in enumerate(index)]
+        max_epochs, self.trial_ = trial.run_trial(folds, plan)
         return replace(plan, max_epochs=max_epochs)
+
+    def _fold(self, rows: Rows, held: Rows, number: int) -> trial.Fold:
+        """Return one network of a trial, which predicts as this estimator does."""
+        other = copy(self)
+        other.network_ = fitting.build_network(self, rows, self.process_, self._seeds.network)
+        rng = np.random.default_rng([self._seeds.training, number])
+        return trial.Fold(
+            other.network_, rows, rng, lambda: fitting.losses(other._predict(held.x), held)
+        )
 
     def _train(self, rows: Rows, held: Rows | None, plan: TrainingPlan) -> None:
         def validate() -> HistoryRow:

@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 from skdidicm import DiDiClassifier
 from skdidicm.core import LogLinear, UniformProcess
 from skdidicm.training import Rows, TrainingPlan
-from skdidicm.trial import round_ends, run_trial
+from skdidicm.trial import Fold, round_ends, run_trial, split
 
 DIGITS = load_digits()
 X, Y = DIGITS.images[:150], DIGITS.target[:150]
@@ -36,9 +36,8 @@ def trial_of(nlls, max_epochs=16, size=9, **settings):
     rows = Rows(np.zeros((8, 2)), np.eye(3)[np.arange(8) % 3], np.ones(8))
     network, answers = Recorder(**settings), iter(nlls)
     rng = np.random.default_rng(0)
-    return network, *run_trial(
-        network, rows, plan, rng, lambda: np.broadcast_to(next(answers), size)
-    )
+    fold = Fold(network, rows, rng, lambda: np.broadcast_to(next(answers), size))
+    return network, *run_trial([fold], plan)
 
 
 @pytest.mark.parametrize("max_epochs", [1, 2, 3, 4, 7, 75, 300])
@@ -82,6 +81,33 @@ def test_a_round_whose_loss_is_not_finite_ends_the_trial():
     _, best, trial = trial_of([0.9], broken_after=6)
     assert [row["epochs"] for row in trial] == [best] == [4]
     assert trial_of([], broken_after=0)[1:] == (16, [])
+
+
+def test_all_folds_are_trained_and_count_alike():
+    plan = TrainingPlan(UniformProcess(3), LogLinear(), "score_entropy", 16, 8, 0.1, 2)
+    rows = Rows(np.zeros((8, 2)), np.eye(3)[np.arange(8) % 3], np.ones(8))
+    told = [iter([1.0, 0.7, 0.9]), iter([1.0, 0.9, 0.7]), iter([1.0, 0.5, 0.5])]
+    folds = [
+        Fold(Recorder(), rows, np.random.default_rng(i), lambda it=it: np.full(4, next(it)))
+        for i, it in enumerate(told)
+    ]
+    best, trial = run_trial(folds, plan)
+    assert best == 8
+    assert [len(fold.network.rates) for fold in folds] == [16] * 3
+    assert [row["val_nll"] for row in trial] == pytest.approx([1.0, 0.7, 0.7])
+
+
+@pytest.mark.parametrize("n", [5, 103, 260, 999, 1001])
+def test_folds_hold_out_different_rows_of_every_class_alike(rng, n):
+    labels = rng.choice(3, n, p=[0.6, 0.3, 0.1])
+    folds = split(labels, seed=3)
+    held = np.concatenate([part for _, part in folds])
+    assert len(np.unique(held)) == len(held) >= min(200, n // 2)
+    for learnt, part in folds:
+        np.testing.assert_array_equal(np.sort([*learnt, *part]), np.arange(n))
+        expected = np.bincount(labels, minlength=3) / 5
+        assert np.abs(np.bincount(labels[part], minlength=3) - expected).max() <= 1
+    assert all(np.array_equal(a, b) for a, b in zip(folds[0], split(labels, 3)[0], strict=True))
 
 
 def fitted(**settings):
