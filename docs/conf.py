@@ -35,8 +35,8 @@ highlight_language = "python"
 autodoc_default_options = {
     "members": True,
     "member-order": "bysource",
-    "inherited-members": "ClassifierMixin, BaseEstimator, CallbackSupportMixin, object, tuple, dict, "
-    "BaseException",
+    "inherited-members": "ClassifierMixin, BaseEstimator, CallbackSupportMixin, BaseException, "
+    "object, tuple, dict",
     # scikit-learn generates these; their docstrings link into its own documentation.
     "exclude-members": "set_fit_request, set_partial_fit_request, set_score_request, "
     "get_metadata_routing",
@@ -44,8 +44,8 @@ autodoc_default_options = {
 autodoc_typehints = "none"
 autosummary_generate = True
 numpydoc_show_class_members = False
-# All but: extended summary, examples and "see also" everywhere; sections on functions whose one line
-# says all; and types, order and names where a parameter is "as for" another function.
+# All but: extended summary, examples and "see also" everywhere; sections on functions whose one
+# line says all; and types, order and names where a parameter is "as for" another function.
 numpydoc_validation_checks = {"all", "ES01", "EX01", "SA01", "RT01", "RT03", "YD01"} | {
     f"PR0{i}" for i in (1, 2, 3, 4)
 }
@@ -82,13 +82,13 @@ html_title = "skdidicm"
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
-    "show_toc_level": 2,
+    "show_toc_level": 3,
     "navigation_with_keys": False,
     "header_links_before_dropdown": 6,
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"index": []}
+html_sidebars = {"*": []}  # pages without pages below them
 
 
 def escape_stars(*event):

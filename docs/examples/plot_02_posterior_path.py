@@ -22,12 +22,12 @@ path = classifier.predict_path(X_test)
 print(path.shape)  # (n, steps + 1, k)
 
 # %%
-# Entropy tells certain images from ambiguous ones: 0 nats for one sure class, log(10) = 2.3 for none.
-# Here are two of the most certain images and three of the most ambiguous.
+# Entropy tells certain images from ambiguous ones: 0 nats for one sure class, log(10) = 2.3 for
+# none. Here are one of the most certain images and two of the most ambiguous.
 
 uncertainty = entropy(path[:, -1], axis=1)
 order = uncertainty.argsort()
-chosen = np.concatenate([order[:2], order[-3:]])
+chosen = np.concatenate([order[:1], order[-2:]])
 
 PosteriorPathDisplay.from_estimator(classifier, X_test[chosen], y_test[chosen])
 plt.show()

@@ -49,8 +49,8 @@ curves["posterior, CP"] = figures(posterior, sampler="cp", solver="bridge")
 
 # %%
 # Accuracy settles first, probabilities later: two steps by scores find the class, but it takes some
-# more until their confidence is right. Sixteen chains can answer in sixteenths only, which costs "cl"
-# likelihood.
+# more until their confidence is right. Sixteen chains can answer in sixteenths only, which costs
+# "cl" likelihood.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
 for ax, key, title in zip(axes, ("accuracy", "nll"), ("accuracy", "NLL (nats)"), strict=True):

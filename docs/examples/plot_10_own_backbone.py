@@ -21,7 +21,7 @@ from skdidicm.metrics import score_probabilities
 # Colour patches of photographs, 32 pixels a side, channels last. Training patches are from the left
 # half of each photograph, test patches from the right half.
 
-NAMES = "astronaut chelsea coffee hubble_deep_field immunohistochemistry retina rocket".split()
+NAMES = ["astronaut", "chelsea", "coffee", "hubble_deep_field", "retina", "rocket"]
 rng = np.random.default_rng(0)
 
 
@@ -43,7 +43,8 @@ y_train, y_test = np.repeat(NAMES, 30), np.repeat(NAMES, 20)
 
 # %%
 # The module maps (n, channels, height, width) to features (n, d) or maps (n, d, h, w). It sees rows
-# standardised by the training data. Freeze it by `requires_grad_(False)` and only the head is trained.
+# standardised by the training data. Freeze it by `requires_grad_(False)` and only the head is
+# trained.
 
 backbone = nn.Sequential(
     nn.Conv2d(3, 16, 5, stride=2, padding=2),
