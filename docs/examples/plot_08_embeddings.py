@@ -81,7 +81,7 @@ for name, features in (("frozen network", embed), ("histograms of gradients", de
 
 proba = answers["frozen network"]
 doubtful = proba.max(axis=1).argsort()[:8]
-figure, axes = plt.subplots(2, 4, figsize=(9, 5.4), layout="constrained")
+figure, axes = plt.subplots(2, 4, figsize=(9, 6), layout="constrained")
 for ax, i in zip(axes.flat, doubtful, strict=True):
     first, second = proba[i].argsort()[::-1][:2]
     ax.imshow(X_test[i], cmap="gray")
