@@ -71,7 +71,7 @@ def doctests(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation, with warnings as errors."""
-    session.install("-e", ".[torch,plot,keras]", *groups("docs"))
+    session.install("-e", ".[imagenet,keras]", *groups("docs"))
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
 
 
