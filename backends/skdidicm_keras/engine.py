@@ -4,7 +4,7 @@ This is the only file that knows one engine from another.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -67,6 +67,30 @@ def compiled(function: Callable[..., Any], *, on_torch: bool = False) -> Callabl
     elif on_torch:
         traced = torch.compile(function)
     return traced
+
+
+def stateful(function: Callable[..., Any], variables: Sequence[Any]) -> Callable[..., Any]:
+    """Return a function, traced once, that reads and assigns some variables of Keras.
+
+    JAX gets their values handed in and out.
+    """
+    if NAME != "jax":
+        return compiled(function)
+
+    def pure(values: list[Any], *arguments: Any) -> tuple[Any, list[Any]]:
+        with keras.StatelessScope(list(zip(variables, values, strict=True))) as scope:
+            found = function(*arguments)
+            return found, [scope.get_current_value(variable) for variable in variables]
+
+    traced = jax.jit(pure)
+
+    def run(*arguments: Any) -> Any:
+        found, values = traced([variable.value for variable in variables], *arguments)
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        return found
+
+    return run
 
 
 def value_and_gradients(

@@ -12,7 +12,11 @@ GROUP = "skdidicm.trainers"
 
 
 class ImageTrainer(Protocol):
-    """A trainer: two functions of settings and a run folder."""
+    """A trainer: functions of settings and a run folder."""
+
+    def check(self, config: RunConfig) -> None:
+        """Raise ValueError if a setting cannot be honoured, before anything is written."""
+        ...
 
     def train(self, config: RunConfig, folder: Path) -> dict[str, Any]:
         """Train, or go on where the newest checkpoint in the folder ends.

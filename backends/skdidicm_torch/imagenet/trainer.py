@@ -8,9 +8,22 @@ from skdidicm.imagenet.feed import accumulation, updates_per_epoch
 from skdidicm.imagenet.run import Run
 from skdidicm.imagenet.stopping import StopRequest
 from skdidicm.imagenet.telling import Teller
+from skdidicm_torch.device import resolve_device
 from skdidicm_torch.imagenet.engine import Engine
 from skdidicm_torch.imagenet.feed import Feed
+from skdidicm_torch.imagenet.preparation import resolve_precision
 from skdidicm_torch.imagenet.processes import joined
+
+
+def check(config: RunConfig) -> None:
+    """Check that the device is there and computes in the format that a configuration asks for.
+
+    Raises
+    ------
+    ValueError
+        If not.
+    """
+    resolve_precision(config, resolve_device(config.device))
 
 
 def train(config: RunConfig, folder: Path) -> dict[str, Any]:
