@@ -113,6 +113,11 @@ def value_and_gradients(
     return (found[0].detach(), found[1]), list(gradients)
 
 
+def read(variable: Any) -> Any:
+    """Return the tensor that a variable of Keras holds."""
+    return tensorflow.convert_to_tensor(variable.value) if NAME == "tensorflow" else variable.value
+
+
 def to_host(tensor: Any) -> NDArray[Any]:
     """Return a tensor as a NumPy array of its own."""
     if NAME == "torch":  # Keras's own way warns with NumPy 2

@@ -5,6 +5,7 @@ a function of the seeds that are handed in.
 """
 
 import re
+import warnings
 from typing import Any
 
 import keras
@@ -83,11 +84,18 @@ class Augmentation:
         with keras.StatelessScope(state):
             for layer in self.views:
                 x = layer(x, training=True)
-            found = [mix({"images": x, "labels": q_0}, training=True) for mix in self.mixes]
+            found = [_mixed(mix, x, q_0) for mix in self.mixes]
         if not found:
             return x, q_0
         first, last = found[0], found[-1]
         return tuple(ops.where(cut, last[k], first[k]) for k in ("images", "labels"))  # type: ignore[return-value]
+
+
+def _mixed(mix: Any, x: Any, q_0: Any) -> dict[str, Any]:
+    with warnings.catch_warnings():  # Keras counts images with 64 bits, which JAX has not
+        warnings.filterwarnings("ignore", "Explicitly requested dtype int64")
+        found: dict[str, Any] = mix({"images": x, "labels": q_0}, training=True)
+    return found
 
 
 def _views(config: RunConfig) -> list[Any]:

@@ -68,7 +68,7 @@ class Engine:
 
     def evaluate(self, batches: Iterable[Images]) -> tuple[dict[str, Any], list[str]]:
         """Return the figures on some batches, and the names of what could not be read."""
-        values = [ops.convert_to_tensor(v) for v in self.average or self.module.weights]
+        values = [engine.read(v) for v in self.average or self.module.weights]
         return self.evaluator.figures(values, batches)
 
     def train_update(self, batches: list[Images]) -> Any:
@@ -95,7 +95,7 @@ class Engine:
         """Add the gradients of a batch to `total`; return its loss."""
         x, q_0 = self.augment(pixels, label, seeds, cut)
         noise = step.Noise(uniform, sigma, weight)
-        fixed = [ops.convert_to_tensor(v) for v in self.fixed]
+        fixed = [engine.read(v) for v in self.fixed]
 
         def loss(values: list[Any]) -> tuple[Any, list[Any]]:
             given = list(zip((*self.trained, *self.fixed), (*values, *fixed), strict=True))
@@ -103,7 +103,7 @@ class Engine:
                 found = self._loss(standardised(x), q_0, noise)
                 return found, [scope.get_current_value(v) for v in self.fixed]
 
-        values = [ops.convert_to_tensor(v) for v in self.trained]
+        values = [engine.read(v) for v in self.trained]
         (found, fixed), gradients = engine.value_and_gradients(loss, values)
         for total, gradient in zip(self.total, gradients, strict=True):
             total.assign(total.value + gradient)

@@ -5,11 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from keras import ops
-
 from skdidicm.imagenet import checkpoint as files
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.corruptions import Corruption
+from skdidicm_keras import engine
 from skdidicm_keras.imagenet.evaluation import Evaluator
 from skdidicm_keras.imagenet.feed import evaluation_loader
 from skdidicm_keras.imagenet.model import create_model, load, resolve_precision
@@ -31,7 +30,7 @@ def evaluate(
         module = create_model(config, len(classes), resolve_precision(config, place.device))
         load(named_variables(module), files.evaluated_weights(saved))
         figures, bad = Evaluator(module, config, place).figures(
-            [ops.convert_to_tensor(variable) for variable in module.weights],
+            [engine.read(variable) for variable in module.weights],
             evaluation_loader(config, place, classes, corruption),
         )
         return {"first": True, "metrics": figures, "bad_images": bad}
