@@ -83,7 +83,7 @@ class Augmentation:
         state = [(v, ops.cast(seeds[i], v.dtype)) for i, v in enumerate(self.variables)]
         with keras.StatelessScope(state):
             for layer in self.views:
-                x = layer(x, training=True)
+                x = ops.clip(layer(x, training=True), *_PIXELS)  # not all of them do
             found = [_mixed(mix, x, q_0) for mix in self.mixes]
         if not found:
             return x, q_0

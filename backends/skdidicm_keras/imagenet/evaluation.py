@@ -103,5 +103,5 @@ class Evaluator:
 
 def standardised(x: Any) -> Any:
     """Return images of pixels (n, h, w, 3), from 0 to 255, less ImageNet's mean and scaled."""
-    mean, scale = (np.array(v, dtype=np.float32) * 255 for v in (MEAN, STD))
-    return (x - mean) * (1 / scale)
+    mean, scale = (ops.convert_to_tensor(np.array(v, dtype=np.float32)) for v in (MEAN, STD))
+    return (x / 255 - mean) / scale

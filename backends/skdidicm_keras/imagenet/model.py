@@ -67,4 +67,4 @@ def load(named: Mapping[str, Any], values: Mapping[str, NDArray[Any]]) -> None:
 
 
 def _shapes(named: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {name: to_torch(name, np.empty(v.shape)).shape for name, v in named.items()}
+    return {name: to_torch(name, np.zeros(v.shape)).shape for name, v in named.items()}

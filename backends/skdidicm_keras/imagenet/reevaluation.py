@@ -12,8 +12,8 @@ from skdidicm_keras import engine
 from skdidicm_keras.imagenet.evaluation import Evaluator
 from skdidicm_keras.imagenet.feed import evaluation_loader
 from skdidicm_keras.imagenet.model import create_model, load, resolve_precision
-from skdidicm_keras.imagenet.processes import joined
-from skdidicm_keras.imagenet.settings import check
+from skdidicm_keras.imagenet.processes import check_alone, joined
+from skdidicm_keras.imagenet.settings import check_choices
 from skdidicm_keras.weights import named_variables
 
 
@@ -23,7 +23,8 @@ def evaluate(
     """Return the figures of a checkpoint on the validation images, with other settings."""
     saved = files.read(checkpoint)
     config = replace(RunConfig(**saved.values["config"]), **changes)
-    check(config)
+    check_alone()
+    check_choices(config)
     corruption = None if corrupt is None else Corruption(corrupt)
     with joined(config.device) as place:
         classes = saved.values["classes"]

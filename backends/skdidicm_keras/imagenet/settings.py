@@ -23,7 +23,7 @@ def check(config: RunConfig) -> None:
         If it cannot.
     """
     check_alone()
-    _check_choices(config)
+    check_choices(config)
     _check_switches(config)
     if config.auto_augment:
         policy(config.auto_augment)
@@ -37,7 +37,8 @@ def check(config: RunConfig) -> None:
         accumulation(config, place.devices)
 
 
-def _check_choices(config: RunConfig) -> None:
+def check_choices(config: RunConfig) -> None:
+    """Check settings that are one of a few, which matter to evaluation, too; raise as `check`."""
     reader = "" if config.data == SYNTHETIC else config.reader
     precision = config.precision or _PRECISIONS[0]
     for name, value, allowed, others in (
