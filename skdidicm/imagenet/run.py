@@ -3,19 +3,19 @@
 import json
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skdidicm.imagenet import checkpoint as files
 from skdidicm.imagenet.config import RunConfig
-from skdidicm.imagenet.feed import Feed, Gathering, check_share, updates_per_epoch
+from skdidicm.imagenet.feed import Feed, check_share, updates_per_epoch
 from skdidicm.imagenet.interval import Interval
 from skdidicm.imagenet.stopping import Interrupted, StopRequest
 from skdidicm.imagenet.telling import Teller, forget_after
+from skdidicm.imagenet.trainer import Learner, Process
 
 HISTORY = "history.jsonl"
 BAD_IMAGES = "bad_images.txt"
@@ -24,60 +24,6 @@ _AGREE_EVERY = 10  # updates between two agreements of several processes
 
 class NonFiniteLossError(FloatingPointError):
     """The loss became NaN or infinite; the last checkpoint is sound."""
-
-
-class Process(Gathering, Protocol):
-    """One process among those that share a run."""
-
-    @property
-    def first(self) -> bool:
-        """Whether this process writes and talks for all."""
-        ...
-
-    def sum(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the sum of an array over all processes."""
-        ...
-
-    def wait(self) -> None:
-        """Wait for all processes."""
-        ...
-
-
-class Learner(Protocol):
-    """All that learns: a network, its optimiser and its averages."""
-
-    update: int
-    accumulate: int
-
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the last update."""
-        ...
-
-    @property
-    def memory(self) -> float:
-        """The most memory of a GPU that was taken so far, in GiB; 0 where nobody knows."""
-        ...
-
-    def train_update(self, batches: list[Any]) -> Any:
-        """Update the weights once for some batches; return their mean loss, on the device."""
-        ...
-
-    def evaluate(self, batches: Iterator[Any]) -> tuple[dict[str, Any], list[str]]:
-        """Return the figures over all processes, and the names of what could not be read."""
-        ...
-
-    def weight_sum(self) -> float:
-        """Return the sum of all trained weights, which tells whether one is not finite."""
-        ...
-
-    def pack(self) -> tuple[files.Tensors, dict[str, Any]]:
-        """Return all state as arrays by name and plain values."""
-        ...
-
-    def unpack(self, tensors: files.Tensors, values: dict[str, Any]) -> None:
-        """Put back what `pack` returned."""
-        ...
 
 
 class Run:

@@ -88,7 +88,8 @@ class Augmentation:
         if not found:
             return x, q_0
         first, last = found[0], found[-1]
-        return tuple(ops.where(cut, last[k], first[k]) for k in ("images", "labels"))  # type: ignore[return-value]
+        images, labels = (ops.where(cut, last[k], first[k]) for k in ("images", "labels"))
+        return images, labels
 
 
 def _mixed(mix: Any, x: Any, q_0: Any) -> dict[str, Any]:

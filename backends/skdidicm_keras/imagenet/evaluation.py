@@ -81,8 +81,8 @@ class Evaluator:
         if config.sampler == "cp":
             return sample_laws(scores, start, rng=rng, **settings)
         uniforms = rng.random((config.steps + 1, config.n_chains)).astype(np.float32)
-        chains = {"n_chains": config.n_chains, "uniforms": uniforms}
-        return sample_labels(scores, len(start), **chains, **settings)
+        settings |= {"n_chains": config.n_chains, "uniforms": uniforms}
+        return sample_labels(scores, len(start), **settings)
 
     def _filled(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return as many rows as every batch has, the first one repeated: one trace serves all."""

@@ -1,5 +1,7 @@
 """Settings that this trainer cannot honour, refused before a run begins."""
 
+from importlib import util
+
 from skdidicm.imagenet.config import RunConfig, flag
 from skdidicm.imagenet.feed import SYNTHETIC, accumulation
 from skdidicm.imagenet.sources import READERS
@@ -21,7 +23,11 @@ def check(config: RunConfig) -> None:
     ------
     ValueError
         If it cannot.
+    ImportError
+        If Pillow is not installed.
     """
+    if util.find_spec("PIL") is None:
+        raise ImportError("--backend keras reads pictures with Pillow: pip install pillow")
     check_alone()
     check_choices(config)
     _check_switches(config)

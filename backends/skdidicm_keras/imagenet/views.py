@@ -29,7 +29,8 @@ def training_view(config: RunConfig) -> View:
     def view(picture: Any, rng: np.random.Generator) -> NDArray[np.uint8]:
         from PIL import Image
 
-        box = random_box(*picture.size, config.min_crop, rng)
+        width, height = picture.size
+        box = random_box(width, height, config.min_crop, rng)
         filters = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)
         size = (config.resolution, config.resolution)
         return np.asarray(picture.resize(size, filters[rng.integers(2)], box=box))
@@ -55,7 +56,7 @@ def random_box(width: int, height: int, smallest: float, rng: np.random.Generato
     """
     for _ in range(_TRIES):
         area = width * height * rng.uniform(smallest, 1)
-        aspect = math.exp(rng.uniform(*map(math.log, _ASPECTS)))
+        aspect = math.exp(rng.uniform(math.log(_ASPECTS[0]), math.log(_ASPECTS[1])))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
             return _placed(

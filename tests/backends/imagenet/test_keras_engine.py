@@ -15,6 +15,7 @@ from skdidicm_keras.imagenet.evaluation import Evaluator
 from skdidicm_keras.imagenet.model import load
 from skdidicm_keras.imagenet.processes import Place, joined
 from skdidicm_keras.imagenet.settings import check
+from skdidicm_keras.networks import CONDITIONINGS
 
 from skdidicm.core import LogLinear, UniformProcess, log_score, sample_probabilities
 from skdidicm.imagenet.checkpoint import CheckpointError, weights
@@ -169,6 +170,19 @@ def test_the_last_law_is_that_of_the_cores_sampler(trained):
     )
     assert path.shape == (3, 5, K)
     np.testing.assert_allclose(path[:, -1], expected, atol=2e-3)  # as it is read at t = 1e-3
+
+
+@pytest.mark.skipif("none" not in CONDITIONINGS, reason="Keras has no ordinary classifiers")
+def test_the_baseline_returns_the_softmax_of_its_logits():
+    with joined("cpu") as place:
+        one = Engine(config(objective="cross-entropy"), K, place, per_epoch=10)
+        assert np.isfinite(float(one.train_update([images(1), images(2)])))
+        values = [engines.read(v) for v in one.module.weights]
+        path = one.evaluator.posterior_path(values, images(3).pixels)
+        (logits,) = one.evaluator._encode(values, ops.convert_to_tensor(images(3).pixels))
+    e = np.exp(engines.to_host(logits).astype(float))
+    np.testing.assert_allclose(path[:, 1], e / e.sum(axis=1, keepdims=True), rtol=1e-4)
+    np.testing.assert_allclose(path[:, 0], 1 / K, rtol=1e-6)
 
 
 REFUSED = [
