@@ -5,7 +5,7 @@ This is the only file that knows one engine from another.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -66,6 +66,30 @@ def compiled(function: Callable[..., Any], *, on_torch: bool = False) -> Callabl
     return traced
 
 
+def stateful(function: Callable[..., Any], variables: Sequence[Any]) -> Callable[..., Any]:
+    """Return a function, traced once, that reads and assigns some variables of Keras.
+
+    JAX gets their values handed in and out.
+    """
+    if NAME != "jax":
+        return compiled(function)
+
+    def pure(values: list[Any], *arguments: Any) -> tuple[Any, list[Any]]:
+        with keras.StatelessScope(list(zip(variables, values, strict=True))) as scope:
+            found = function(*arguments)
+            return found, [scope.get_current_value(variable) for variable in variables]
+
+    traced = jax.jit(pure)
+
+    def run(*arguments: Any) -> Any:
+        found, values = traced([variable.value for variable in variables], *arguments)
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        return found
+
+    return run
+
+
 def value_and_gradients(
     function: Callable[[list[Any]], tuple[Any, Any]], weights: list[Any]
 ) -> tuple[tuple[Any, Any], list[Any]]:
@@ -120,6 +144,11 @@ def _series(square: Any, first: int) -> Any:
     for i in reversed(range(9)):
         result = result * square + (-1) ** i / math.factorial(2 * i + first)
     return result
+
+
+def read(variable: Any) -> Any:
+    """Return the tensor that a variable of Keras holds."""
+    return tensorflow.convert_to_tensor(variable.value) if NAME == "tensorflow" else variable.value
 
 
 def to_host(tensor: Any) -> NDArray[Any]:

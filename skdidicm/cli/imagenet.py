@@ -77,6 +77,7 @@ def run(resolved: Any, folder: Path) -> dict[str, Any]:
     from skdidicm.imagenet.trainer import get_trainer
 
     trainer = get_trainer(resolved.config.backend)
+    trainer.check(resolved.config)
     check_folder(resolved.config, folder)  # before its settings are written
     _write_config(folder, resolved)
     return trainer.train(resolved.config, folder)

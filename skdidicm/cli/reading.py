@@ -1,7 +1,6 @@
 """Rows to predict, from .npy arrays, .csv tables and pictures, in the shape that a model takes."""
 
 import csv
-import math
 from pathlib import Path
 from typing import Any
 
@@ -93,16 +92,9 @@ def _fit_shape(rows: NDArray[Any], shape: tuple[int, ...], path: Path) -> NDArra
 
 def _read_centre(path: Path, shape: tuple[int, ...], crop: float) -> NDArray[Any]:
     """Return the centre of a picture (1, size, size, 3), as evaluation on folders sees it."""
-    from PIL import Image
+    from skdidicm.imagenet.pictures import centre, open_picture
 
-    from skdidicm.imagenet.pictures import open_picture
-
-    picture, size = open_picture(str(path), str(path)), shape[0]
-    short = math.floor(size / crop)
-    width, height = (int(short * side / min(picture.size)) for side in picture.size)
-    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
-    left, upper = round((width - size) / 2), round((height - size) / 2)
-    return np.asarray(resized.crop((left, upper, left + size, upper + size)))[None]
+    return np.asarray(centre(open_picture(str(path), str(path)), shape[0], crop))[None]
 
 
 def _read_picture(path: Path, shape: tuple[int, ...], pixel_max: float) -> NDArray[Any]:

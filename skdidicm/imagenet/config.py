@@ -55,7 +55,7 @@ class RunConfig:
     )
     batch_size: int = _setting(128, "Recipe", "Images per device and forward pass.")
     global_batch: int = _setting(1024, "Recipe", "Images per update, over devices and passes.")
-    optimizer: str = _setting("lamb", "Recipe", "An optimiser of timm.")
+    optimizer: str = _setting("lamb", "Recipe", "An optimiser of timm; Keras: lamb, adamw, sgd.")
     learning_rate: float | None = _setting(None, "Recipe", "Peak learning rate.", "the recipe's")
     warmup_epochs: float = _setting(5, "Recipe", "Epochs over which the learning rate rises.")
     warmup_learning_rate: float = _setting(1e-5, "Recipe", "Where it rises from.")

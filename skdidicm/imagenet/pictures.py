@@ -1,5 +1,6 @@
 """Pictures from files, whatever their mode, as 8-bit RGB."""
 
+import math
 import warnings
 from typing import IO, Any
 
@@ -68,3 +69,17 @@ def _to_rgb(picture: Any) -> Any:
     if picture.mode == "P" and "transparency" in picture.info:
         picture = picture.convert("RGBA")
     return picture.convert("RGB")
+
+
+def centre(picture: Any, size: int, crop: float) -> Any:
+    """Return the centre of a PIL image, size x size, as evaluation sees it.
+
+    `crop` is the share of the shorter side that is kept.
+    """
+    from PIL import Image
+
+    short = math.floor(size / crop)
+    width, height = (int(short * side / min(picture.size)) for side in picture.size)
+    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+    left, upper = round((width - size) / 2), round((height - size) / 2)
+    return resized.crop((left, upper, left + size, upper + size))

@@ -8,25 +8,22 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from skdidicm.imagenet import folder as folders
+from skdidicm.imagenet import sources
 from skdidicm.imagenet.config import RunConfig
+from skdidicm.imagenet.order import Key
 from skdidicm.imagenet.pictures import BadPictureError, open_picture
-from skdidicm.imagenet.shards import Shards, scan_shards
+from skdidicm.imagenet.sources import Source
 from skdidicm_torch.imagenet import timm_parts
 from skdidicm_torch.imagenet.processes import Place
-
-Key = tuple[int, int, int]
-"""Epoch, place in the epoch, and row of the data."""
 
 
 class Images(NamedTuple):
@@ -37,53 +34,11 @@ class Images(NamedTuple):
     bad: list[str]
 
 
-class Source(NamedTuple):
-    """Where pictures come from: `open` returns the picture and label of a row."""
-
-    classes: list[str]
-    labels: Sequence[int] | None
-    n: int
-    open: Callable[[int], tuple[Any, int]]
-
-
 def open_source(config: RunConfig, split: str, classes: Sequence[str] | None = None) -> Source:
     """Return the pictures of a split: a folder's, of shards, or those of a reader of timm."""
-    if config.reader == "wds":
-        shards = scan_shards(Path(config.data), split)
-        names = shards.classes if classes is None else list(classes)
-        if max(shards.labels, default=0) >= len(names):
-            raise ValueError(
-                f"{config.data} has class numbers up to {max(shards.labels)} in {split}, but "
-                f"{len(names)} classes in train; expected the same."
-            )
-        return Source(names, shards.labels, len(shards.places), _Shards(shards))
-    if config.reader:
-        return _from_reader(config, split, classes)
-    found = folders.scan(folders.find_split(Path(config.data), split), classes)
-    return Source(found.classes, found.labels, len(found.files), _Files(found))
-
-
-class _Files:
-    """Opens the pictures of a folder; an object, since reading processes may have to pickle it."""
-
-    def __init__(self, found: folders.Folder) -> None:
-        self.found = found
-
-    def __call__(self, row: int) -> tuple[Any, int]:
-        file = self.found.files[row]
-        return open_picture(file, file), self.found.labels[row]
-
-
-class _Shards:
-    """Opens the pictures of shards."""
-
-    def __init__(self, found: Shards) -> None:
-        self.found = found
-
-    def __call__(self, row: int) -> tuple[Any, int]:
-        place = self.found.places[row]
-        name = f"{place.shard} at byte {place.start}"
-        return open_picture(place.open(), name), self.found.labels[row]
+    if config.reader in sources.READERS:
+        return sources.open_source(config, split, classes)
+    return _from_reader(config, split, classes)
 
 
 class _Rows:
@@ -182,51 +137,6 @@ def collate(rows: Sequence[tuple[Any, int, list[str]]]) -> Images:
     return Images(pixels, torch.tensor([label for _, label in good]), bad)
 
 
-class TrainOrder(Sampler[list[Key]]):
-    """Batches of one process in one epoch, from any batch on.
-
-    Rows are permuted; each is repeated `repeats` times, one after another, and as many views are
-    used as there are rows: with repeats, an epoch sees a share 1 / repeats of the rows. Processes
-    take views in turn. An incomplete last batch is left out.
-    """
-
-    def __init__(self, n: int, batch_size: int, place: Place, *, seed: int, repeats: int) -> None:
-        self.n, self.batch_size, self.place = n, batch_size, place
-        self.seed, self.repeats = seed, repeats
-        self.epoch = self.start = 0
-
-    def __len__(self) -> int:
-        return self.n // (self.batch_size * self.place.world) - self.start
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
-        views = np.repeat(order[: -(-self.n // self.repeats)], self.repeats)[: self.n]
-        size, world = self.batch_size, self.place.world
-        for batch in range(self.start, self.n // (size * world)):
-            places = (np.arange(size) + batch * size) * world + self.place.rank
-            yield [(self.epoch, int(place), int(views[place])) for place in places]
-
-
-class TestOrder(Sampler[list[Key]]):
-    """Every row exactly once over all processes."""
-
-    __test__ = False  # pytest takes the name for a test
-
-    def __init__(self, n: int, batch_size: int, place: Place) -> None:
-        self.batches = [
-            [(0, row, row) for row in range(first, min(first + batch_size * place.world, n))][
-                place.rank :: place.world
-            ]
-            for first in range(0, n, batch_size * place.world)
-        ]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        return (batch for batch in self.batches if batch)
-
-
 class Loader:
     """Batches of a data set in an order, which ends at the first picture that must not be bad.
 
@@ -235,7 +145,7 @@ class Loader:
     """
 
     def __init__(
-        self, pictures: Pictures, order: Sampler[list[Key]], config: RunConfig, place: Place
+        self, pictures: Pictures, order: Iterable[list[Key]], config: RunConfig, place: Place
     ) -> None:
         self.strict = config.on_bad_image == "error"
         self.batches: DataLoader[Any] = DataLoader(

@@ -1,5 +1,6 @@
 """The engine: network, optimiser and averages, and one update of them."""
 
+from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,8 +11,10 @@ from torch.nn.parallel import DistributedDataParallel
 from skdidicm.core import SCHEDULES, UniformProcess
 from skdidicm.imagenet.checkpoint import CheckpointError, Tensors, weights
 from skdidicm.imagenet.config import RunConfig
+from skdidicm.imagenet.feed import accumulation
 from skdidicm_torch.imagenet import optimizer_state, timm_parts
 from skdidicm_torch.imagenet.data import Images
+from skdidicm_torch.imagenet.evaluation import evaluate
 from skdidicm_torch.imagenet.model import create_model
 from skdidicm_torch.imagenet.preparation import Preparation
 from skdidicm_torch.imagenet.processes import Place
@@ -55,7 +58,7 @@ class Engine:
             place.device.type, enabled=self.prepare.precision == "float16"
         )
         self._wrapped = self._wrap()
-        self.accumulate = accumulation(config, place)
+        self.accumulate = accumulation(config, place.world)
         self.update = 0
 
     @property
@@ -67,6 +70,30 @@ class Engine:
     def learning_rate(self) -> float:
         """The learning rate of the last update."""
         return float(self.optimizer.param_groups[0]["lr"])
+
+    @property
+    def memory(self) -> float:
+        """The most memory of the GPU that was taken so far, in GiB; 0 on a CPU."""
+        if self.place.device.type != "cuda":
+            return 0.0
+        return torch.cuda.max_memory_allocated(self.place.device) / 2**30
+
+    def weight_sum(self) -> float:
+        """Return the sum of all trained weights, which tells whether one is not finite."""
+        sums = [weight.detach().sum() for weight in self.module.parameters()]
+        return float(torch.stack(sums).sum())
+
+    def evaluate(self, batches: Iterable[Images]) -> tuple[dict[str, Any], list[str]]:
+        """Return the figures over all processes, and the names of what could not be read."""
+        return evaluate(
+            self.evaluated,
+            batches,
+            self.config,
+            self.process,
+            self.schedule,
+            self.prepare,
+            self.place,
+        )
 
     def train_update(self, batches: list[Images]) -> Tensor:
         """Update the weights once for some batches; return their mean loss, on the device."""
@@ -162,17 +189,6 @@ def load_weights(module: nn.Module, state: Tensors) -> None:
             f"the checkpoint's weights do not fit the network ({reason}); it is damaged, or of "
             "another network."
         ) from error
-
-
-def accumulation(config: RunConfig, place: Place) -> int:
-    """Return the forward passes per update that make up the global batch."""
-    together = config.batch_size * place.world
-    if config.global_batch % together:
-        raise ValueError(
-            f"--global-batch {config.global_batch} is no multiple of {config.batch_size} images on "
-            f"{place.world} devices; change --batch-size or --global-batch."
-        )
-    return config.global_batch // together
 
 
 def _checkpoint_blocks(module: nn.Module, config: RunConfig) -> None:

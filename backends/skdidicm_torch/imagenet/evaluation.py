@@ -42,7 +42,7 @@ def evaluate(
         if len(images.labels):
             path = posterior_path(module, images.pixels, config, process, schedule, prepare)
             tally.add(path.float().cpu().numpy(), images.labels.cpu().numpy())
-    tally.totals = place.sum(torch.from_numpy(tally.totals)).cpu().numpy()
+    tally.totals = place.sum(tally.totals)
     return tally.figures(), bad
 
 

@@ -1,133 +1,54 @@
-"""The batches of a run: training images from any place of any epoch, and validation images."""
+"""The batches of a run, read by torch's loaders and changed by timm."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Sequence
 
+from skdidicm.imagenet import feed
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.corruptions import Corruption
-from skdidicm.imagenet.folder import subset
-from skdidicm.imagenet.pictures import BadPictureError
+from skdidicm.imagenet.order import Key, TestOrder
+from skdidicm.imagenet.sources import Source
 from skdidicm_torch.imagenet import timm_parts
-from skdidicm_torch.imagenet.data import (
-    Images,
-    Loader,
-    Pictures,
-    Source,
-    Synthetic,
-    TestOrder,
-    TrainOrder,
-    open_source,
-)
+from skdidicm_torch.imagenet.data import Loader, Pictures, Synthetic, open_source
 from skdidicm_torch.imagenet.processes import Place
 
-SYNTHETIC = "synthetic"
-_SYNTHETIC_CLASSES = 1000
-_BAD_SHARE = 0.01
-_LISTED = 3
 
+class Feed(feed.Feed):
+    """Training and validation batches of one process."""
 
-class Feed:
-    """Training and validation batches of one process.
-
-    Attributes
-    ----------
-    classes : list of str
-        Names of the classes.
-    per_epoch : int
-        Batches of an epoch.
-    """
+    place: Place
 
     def __init__(self, config: RunConfig, place: Place) -> None:
-        self.config, self.place = config, place
-        self.bad: dict[str, None] = {}
-        if config.data == SYNTHETIC:
-            k = config.n_classes or _SYNTHETIC_CLASSES
-            self.classes = [f"class {i}" for i in range(k)]
-            self._synthetic = Synthetic(config, k, place)
-            self.n_train, self.per_epoch = self._synthetic.n, self._synthetic.per_epoch
-            return
-        source = open_source(config, "train")
-        self.classes = source.classes or [str(i) for i in range(config.n_classes or 0)]
-        self._check_classes(source)
-        rows = self._rows(source)
+        super().__init__(config, place, config.batch_size)
+
+    def open_source(self) -> Source:
+        """Return the training pictures."""
+        return open_source(self.config, "train")
+
+    def training_batches(
+        self, source: Source, rows: Sequence[int], order: Iterable[list[Key]]
+    ) -> Loader:
+        """Return batches of training pictures, in an order that is asked anew each time."""
         pictures = Pictures(
             source,
             rows,
-            timm_parts.train_transform(config),
-            seed=config.seed,
-            replace_bad=config.on_bad_image == "skip",
+            timm_parts.train_transform(self.config),
+            seed=self.config.seed,
+            replace_bad=self.config.on_bad_image == "skip",
         )
-        self._order = TrainOrder(
-            len(rows), config.batch_size, place, seed=config.seed, repeats=config.repeats
-        )
-        self.n_train, self.per_epoch = len(rows), len(self._order)
-        self._train = Loader(pictures, self._order, config, place)
-        self._test = evaluation_loader(config, place, self.classes)
+        return Loader(pictures, order, self.config, self.place)
 
-    def train(self, epoch: int, start: int) -> Iterator[Images]:
-        """Return the batches of an epoch from one on."""
-        if self.config.data == SYNTHETIC:
-            return self._synthetic.batches(start)
-        self._order.epoch, self._order.start = epoch, start
-        return self._noting_bad(self._train)
+    def evaluation_batches(self) -> Loader:
+        """Return the batches of this process's share of the validation pictures."""
+        return evaluation_loader(self.config, self.place, self.classes)
 
-    def test(self) -> Iterator[Images]:
-        """Return this process's share of the validation images."""
-        if self.config.data == SYNTHETIC:
-            return iter((self._synthetic.batch,))
-        return iter(self._test)
-
-    def gather_bad(self) -> list[str]:
-        """Return what could not be read so far, over all processes; check that it is little."""
-        found = self.place.gather(list(self.bad))
-        names = list(dict.fromkeys(name for one in found for name in one))
-        check_share(names, self.n_train, "training")
-        return names
-
-    def _noting_bad(self, batches: Loader) -> Iterator[Images]:
-        for images in batches:
-            if images.bad:
-                self.bad.update(dict.fromkeys(images.bad))
-                check_share(list(self.bad), self.n_train, "training")
-            yield images
-
-    def _rows(self, source: Source) -> list[int]:
-        if source.labels is not None:
-            return subset(source.labels, self.config.data_ratio)
-        if self.config.data_ratio < 1:
-            raise ValueError(
-                f"--data-ratio {self.config.data_ratio} takes a share of every class, which needs "
-                "a folder of pictures; leave out --reader, or the ratio."
-            )
-        return list(range(source.n))
-
-    def _check_classes(self, source: Source) -> None:
-        wanted = self.config.n_classes
-        if not self.classes or (wanted and wanted != len(self.classes)):
-            raise ValueError(
-                f"{self.config.data} has {len(source.classes) or 'unnamed'} classes, and "
-                f"--n-classes is {wanted}; pass the number that the data have."
-            )
-
-
-def check_share(bad: list[str], n: int, kind: str) -> None:
-    """Check that no more pictures were skipped than may be.
-
-    Raises
-    ------
-    BadPictureError
-        If it is more than 1%.
-    """
-    if len(bad) > _BAD_SHARE * n:
-        raise BadPictureError(
-            f"{len(bad)} of {n} {kind} pictures cannot be read, more than 1%: "
-            f"{'; '.join(bad[:_LISTED])} ... Mend the data; skdidicm check-data lists them."
-        )
+    def synthetic(self, n_classes: int) -> Synthetic:
+        """Return batches of random pixels."""
+        return Synthetic(self.config, n_classes, self.place)
 
 
 def evaluation_loader(
     config: RunConfig, place: Place, classes: list[str], corrupt: Corruption | None = None
-) -> Any:
+) -> Loader:
     """Return the loader of this process's share of the validation images."""
     source = open_source(config, "val", classes)
     pictures = Pictures(

@@ -9,18 +9,28 @@ from torch import Tensor
 from skdidicm.imagenet.config import MEAN, PRECISIONS, STD, RunConfig
 
 
+def resolve_precision(config: RunConfig, device: torch.device) -> str:
+    """Return the format to compute in: bfloat16 on a GPU that has it, unless another is asked for.
+
+    Raises
+    ------
+    ValueError
+        If the device cannot compute in it.
+    """
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    precision = config.precision or ("bfloat16" if fast else "float32")
+    if precision not in PRECISIONS:
+        raise ValueError(f"--precision is {precision!r}; expected {', '.join(PRECISIONS)}.")
+    if precision == "float16" and device.type == "cpu":
+        raise ValueError("--precision float16 needs a GPU; on a CPU use float32 or bfloat16.")
+    return precision
+
+
 class Preparation:
     """Standardises uint8 pixels (n, 3, h, w) on a device, and knows in which format to compute."""
 
     def __init__(self, config: RunConfig, device: torch.device) -> None:
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        self.precision = config.precision or ("bfloat16" if fast else "float32")
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"--precision is {self.precision!r}; expected {', '.join(PRECISIONS)}."
-            )
-        if self.precision == "float16" and device.type == "cpu":
-            raise ValueError("--precision float16 needs a GPU; on a CPU use float32 or bfloat16.")
+        self.precision = resolve_precision(config, device)
         self.device = device
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self._mean = torch.tensor(MEAN, device=device)[:, None, None] * 255

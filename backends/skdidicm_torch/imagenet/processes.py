@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from numpy.typing import NDArray
+from torch import distributed
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
@@ -29,12 +30,13 @@ class Place:
         """Whether this process writes and talks for all."""
         return self.rank == 0
 
-    def sum(self, values: Tensor) -> Tensor:
-        """Return the sum of a tensor over all processes."""
-        if self.world > 1:
-            values = values.to(self.device)
-            distributed.all_reduce(values)
-        return values
+    def sum(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the sum of an array over all processes."""
+        if self.world == 1:
+            return values
+        total = torch.tensor(values, device=self.device)
+        distributed.all_reduce(total)
+        return total.cpu().numpy()
 
     def gather(self, value: Any) -> list[Any]:
         """Return what every process passed, in the order of their ranks."""

@@ -1,30 +1,29 @@
-"""The run: epochs, evaluations and checkpoints."""
+"""A run on torch: its parts put together."""
 
-import json
-import math
-import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from skdidicm.imagenet import checkpoint as files
 from skdidicm.imagenet.config import RunConfig
-from skdidicm_torch.imagenet.engine import Engine, accumulation
-from skdidicm_torch.imagenet.evaluation import evaluate as evaluate_batches
-from skdidicm_torch.imagenet.feed import Feed, check_share
-from skdidicm_torch.imagenet.interval import Interval
-from skdidicm_torch.imagenet.processes import Place, joined
-from skdidicm_torch.imagenet.stopping import Interrupted, StopRequest
-from skdidicm_torch.imagenet.telling import Teller, forget_after
-
-HISTORY = "history.jsonl"
-BAD_IMAGES = "bad_images.txt"
-_AGREE_EVERY = 10  # updates between two agreements of several processes
+from skdidicm.imagenet.feed import accumulation, updates_per_epoch
+from skdidicm.imagenet.run import Run
+from skdidicm.imagenet.stopping import StopRequest
+from skdidicm.imagenet.telling import Teller
+from skdidicm_torch.device import resolve_device
+from skdidicm_torch.imagenet.engine import Engine
+from skdidicm_torch.imagenet.feed import Feed
+from skdidicm_torch.imagenet.preparation import resolve_precision
+from skdidicm_torch.imagenet.processes import joined
 
 
-class NonFiniteLossError(FloatingPointError):
-    """The loss became NaN or infinite; the last checkpoint is sound."""
+def check(config: RunConfig) -> None:
+    """Check that the device is there and computes in the format that a configuration asks for.
+
+    Raises
+    ------
+    ValueError
+        If not.
+    """
+    resolve_precision(config, resolve_device(config.device))
 
 
 def train(config: RunConfig, folder: Path) -> dict[str, Any]:
@@ -37,251 +36,18 @@ def train(config: RunConfig, folder: Path) -> dict[str, Any]:
         export, which is the last, its `metrics`, and `classes`.
     """
     with joined(config.device) as place, StopRequest() as stop:
-        run = Run(config, folder, place, stop)
-        with run.teller:
+        feed = Feed(config, place)
+        per_epoch = updates_per_epoch(config, feed, accumulation(config, place.world))
+        engine = Engine(config, len(feed.classes), place, per_epoch)
+        n_updates = config.epochs * per_epoch
+        teller = Teller(config, folder, n_updates, first=place.first, open_events=_open_events)
+        with teller:
+            run = Run(config, folder, place, stop, feed, engine, teller)
             run.go()
-        if not place.first:
-            return {"first": False}
-        exported = files.locate(folder)
-        return {
-            "metrics": run.figures_of(exported),
-            "classes": run.feed.classes,
-            "checkpoint": str(exported),
-            "first": True,
-        }
+        return run.result()
 
 
-class Run:
-    """One run of one process."""
+def _open_events(folder: str) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
 
-    def __init__(self, config: RunConfig, folder: Path, place: Place, stop: StopRequest) -> None:
-        self.config, self.folder, self.place, self.stop = config, folder, place, stop
-        self.feed = Feed(config, place)
-        self.accumulate = accumulation(config, place)
-        self.per_epoch = self.feed.per_epoch // self.accumulate
-        if not self.per_epoch:
-            raise ValueError(
-                f"{self.feed.n_train} training images make no update of {config.global_batch}; "
-                "pass a smaller --global-batch and --batch-size."
-            )
-        self.engine = Engine(config, len(self.feed.classes), place, self.per_epoch)
-        n_updates = config.epochs * self.per_epoch
-        self.teller = Teller(config, folder, n_updates, first=place.first)
-        self.history: list[dict[str, Any]] = []
-        self.best, self.is_best = -math.inf, False
-        self._saved = time.monotonic()
-        self._new_epoch()
-
-    def go(self) -> None:
-        """Run to the end; an epoch counts as done when its row is in the history."""
-        self._resume()
-        last = min(self.config.epochs, self.config.stop_epoch or self.config.epochs)
-        for epoch in range(len(self.history), last):
-            self._train_epoch(epoch)
-            self._end_epoch(epoch)
-
-    def figures_of(self, path: Path) -> dict[str, Any]:
-        """Return the figures of a checkpoint of this run: those of its last evaluation."""
-        rows = files.read_values(path)["history"] or self.history
-        found: list[dict[str, Any]] = [row["figures"] for row in rows if "figures" in row]
-        return found[-1] if found else {}
-
-    def _new_epoch(self) -> None:
-        self.loss = torch.zeros(2, device=self.place.device)
-        self.seconds = self.waited = 0.0
-
-    def _train_epoch(self, epoch: int) -> None:
-        done = self.engine.update - epoch * self.per_epoch
-        batches = self.feed.train(epoch, done * self.accumulate)
-        since = Interval(self.engine.update)
-        for _ in range(done, self.per_epoch):
-            group = since.wait(batches, self.accumulate)
-            loss = self.engine.train_update(group)
-            self.loss += torch.stack([loss, torch.ones_like(loss)])
-            if self.engine.update % self.config.log_every == 0:
-                self._tell(epoch, since, loss)
-                since = self._end_interval(since)
-            self._save_if_asked()
-        self._end_interval(since)
-
-    def _end_interval(self, since: Interval) -> Interval:
-        self.seconds += since.seconds
-        self.waited += since.waited
-        return Interval(self.engine.update)
-
-    def _tell(self, epoch: int, since: Interval, loss: Any) -> None:
-        value = float(loss)
-        self._check_finite(value, "the loss")
-        n = (self.engine.update - since.update) * self.config.global_batch
-        self.teller.updates(
-            {
-                "epoch": epoch + 1,
-                "update": self.engine.update,
-                "loss": value,
-                "learning_rate": self.engine.learning_rate,
-                "images_per_second": n / since.seconds,
-                "data_wait": since.waited / since.seconds,
-                "memory_gib": _memory(self.place.device),
-            }
-        )
-
-    def _check_finite(self, value: float, what: str) -> None:
-        if not math.isfinite(value):
-            raise NonFiniteLossError(
-                f"{what} became {value} before update {self.engine.update} in epoch "
-                f"{len(self.history) + 1}; the last checkpoint is sound. Try a smaller "
-                "--learning-rate, or --precision float32."
-            )
-
-    def _check_sound(self, loss: torch.Tensor) -> None:
-        """Check before a checkpoint is written that it can be gone on from."""
-        self._check_finite(float(loss[0]), "the loss")
-        parameters = [weight.detach().sum() for weight in self.engine.module.parameters()]
-        self._check_finite(float(torch.stack(parameters).sum()), "a weight")
-
-    def _save_if_asked(self) -> None:
-        """Save if the time has come, and end if a signal asks for it; all processes agree."""
-        alone = self.place.world == 1
-        if not alone and self.engine.update % _AGREE_EVERY and self.engine.update % self.per_epoch:
-            return
-        late = time.monotonic() - self._saved > 60 * self.config.checkpoint_minutes
-        asked = [self.stop.signal, int(late and self.place.first)]
-        if not alone:
-            asked = [max(column) for column in zip(*self.place.gather(asked), strict=True)]
-        if any(asked):
-            self._save()
-        if asked[0]:
-            self.teller.say(f"saved after update {self.engine.update}; the same command resumes.")
-            raise Interrupted(asked[0])
-
-    def _end_epoch(self, epoch: int) -> None:
-        bad = self.feed.gather_bad()
-        total = self.place.sum(self.loss.clone())
-        row: dict[str, Any] = {
-            "epoch": epoch + 1,
-            "update": self.engine.update,
-            "loss": float(total[0] / total[1]),
-            "learning_rate": self.engine.learning_rate,
-            "seconds": self.seconds,
-            "images_per_second": self.per_epoch * self.config.global_batch / self.seconds,
-            "data_wait": self.waited / self.seconds,
-        }
-        figures: dict[str, Any] = {}
-        is_last = epoch + 1 in (self.config.epochs, self.config.stop_epoch)
-        if is_last or (epoch + 1) % self.config.evaluate_every == 0:
-            figures, unread = self._evaluate()
-            bad += unread
-            row |= {f"val_{name}": figures[name] for name in ("accuracy", "nll", "ece")}
-            row["figures"] = figures
-        self.history.append(row)
-        self._new_epoch()
-        better = figures.get("accuracy", -math.inf) > self.best
-        self.best = max(self.best, figures.get("accuracy", -math.inf))
-        self._save(best=better)
-        if self.place.first:
-            self._write_history()
-            self._list_bad(bad)
-        self.teller.epoch(row)
-
-    def _list_bad(self, bad: list[str]) -> None:
-        """Add to the list of unreadable pictures what an earlier part of the run has not met."""
-        path = self.folder / BAD_IMAGES
-        known = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        if set(bad) - set(known):
-            path.write_text("".join(f"{n}\n" for n in dict.fromkeys(known + bad)), "utf-8")
-
-    def _evaluate(self) -> tuple[dict[str, Any], list[str]]:
-        engine = self.engine
-        figures, bad = evaluate_batches(
-            engine.evaluated,
-            self.feed.test(),
-            self.config,
-            engine.process,
-            engine.schedule,
-            engine.prepare,
-            self.place,
-        )
-        unread = [name for names in self.place.gather(bad) for name in names]
-        check_share(unread, figures["n_images"] + len(unread), "validation")
-        return figures, unread
-
-    def _save(self, *, best: bool = False) -> None:
-        loss = self.place.sum(self.loss.clone())
-        self._check_sound(loss)
-        if self.place.first:
-            tensors, values = self.engine.pack()
-            tensors[files.LOSS] = loss.cpu().numpy()
-            values |= {
-                "config": self.config.plain(),
-                "classes": self.feed.classes,
-                "world": self.place.world,
-                "history": self.history,
-                "best": self.best if math.isfinite(self.best) else None,
-                "is_best": best,
-                "seconds": [self.seconds, self.waited],
-            }
-            path = files.path_of(self.folder, self.engine.update)
-            files.write(path, files.Checkpoint(tensors, values))
-            if best:
-                files.mark_best(self.folder, path)
-            files.thin(self.folder, self.config.keep)
-        self._saved = time.monotonic()
-        self.place.wait()
-
-    def _resume(self) -> None:
-        path = self._start()
-        if path is not None:
-            self._restore(path)
-        if self.config.resume != "auto":
-            self.place.wait()  # until all have read what is renamed here
-            aside = files.set_aside(self.folder) if self.place.first else None
-            if aside is not None:
-                self.teller.say(f"earlier checkpoints are now in {aside}")
-        if self.place.first:
-            forget_after(self.folder, self.engine.update)
-            self._write_history()
-            if path is None:
-                (self.folder / BAD_IMAGES).unlink(missing_ok=True)
-        if path is None:
-            return
-        if self.config.resume != "auto":
-            self.best = -math.inf  # there is no best.safetensors any more
-            self._save()
-        elif self.is_best and self.place.first:  # unless the last run was killed just before that
-            files.mark_best(self.folder, path)
-        self.teller.say(f"going on after update {self.engine.update} from {path}")
-
-    def _start(self) -> Path | None:
-        """Return the checkpoint to go on from."""
-        if self.config.resume == "never":
-            return None
-        if self.config.resume != "auto":
-            return Path(self.config.resume)
-        path = files.newest(self.folder)
-        if len({path and path.name for path in self.place.gather(path)}) > 1:
-            raise ValueError(
-                f"the processes do not see the same checkpoints in {self.folder}; expected an "
-                "--output that all machines share."
-            )
-        return path
-
-    def _restore(self, path: Path) -> None:
-        saved = files.read_run(path)
-        files.check_same(self.config, saved.values["config"], path)
-        if saved.values["classes"] != self.feed.classes:
-            raise ValueError(f"{path} was trained on other classes than {self.config.data} has.")
-        self.engine.unpack(saved.tensors, saved.values)
-        self.history = saved.values["history"]
-        self.best = -math.inf if saved.values["best"] is None else saved.values["best"]
-        self.is_best = bool(saved.values.get("is_best"))
-        self.seconds, self.waited = saved.values["seconds"]
-        if self.place.first:
-            self.loss = torch.from_numpy(saved.tensors[files.LOSS]).to(self.place.device)
-
-    def _write_history(self) -> None:
-        lines = [json.dumps(row) + "\n" for row in self.history]
-        (self.folder / HISTORY).write_text("".join(lines), encoding="utf-8")
-
-
-def _memory(device: torch.device) -> float:
-    return torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
+    return SummaryWriter(folder)

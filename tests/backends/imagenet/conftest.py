@@ -196,3 +196,17 @@ def four_epochs(train, tmp_path_factory):
 def strong():
     """The settings of that run."""
     return STRONG
+
+
+@pytest.fixture(scope="session")
+def compiled_once(tmp_path_factory):
+    """Let runs of Keras on JAX share what was compiled; return where it lies."""
+    folder = tmp_path_factory.mktemp("compiled")
+    from skdidicm_keras import engine
+
+    if engine.NAME == "jax":
+        import jax
+
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    return folder

@@ -8,10 +8,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
-from skdidicm_torch.imagenet.data import TestOrder, TrainOrder, collate, open_source  # noqa: E402
+from skdidicm_torch.imagenet.data import collate, open_source  # noqa: E402
 from skdidicm_torch.imagenet.feed import Feed  # noqa: E402
 from skdidicm_torch.imagenet.processes import Place  # noqa: E402
 
+from skdidicm.imagenet.order import TestOrder, TrainOrder  # noqa: E402
 from skdidicm.imagenet.pictures import BadPictureError  # noqa: E402
 
 pytestmark = pytest.mark.imagenet

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.imagenet
 
 @pytest.fixture
 def stop_request():
-    from skdidicm_torch.imagenet.stopping import StopRequest
+    from skdidicm.imagenet.stopping import StopRequest
 
     return StopRequest()
 
@@ -48,7 +48,7 @@ def test_a_second_ctrl_c_ends_at_once_but_one_that_arrives_twice_does_not(
     stop_request, monkeypatch
 ):
     """Under torchrun the terminal and torchrun both pass it on."""
-    from skdidicm_torch.imagenet import stopping
+    from skdidicm.imagenet import stopping
 
     seconds = iter([100.0, 100.2, 105.0])
     monkeypatch.setattr(stopping.time, "monotonic", lambda: next(seconds))

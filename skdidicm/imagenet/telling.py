@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,20 @@ LOG = "log.jsonl"
 
 
 class Teller:
-    """Tells of a run; the processes after the first say nothing."""
+    """Tells of a run; the processes after the first say nothing.
 
-    def __init__(self, config: RunConfig, folder: Path, n_updates: int, *, first: bool) -> None:
+    `open_events` makes a writer of events, with `add_scalar(name, value, update)`, for TensorBoard.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        n_updates: int,
+        *,
+        first: bool,
+        open_events: Callable[[str], Any],
+    ) -> None:
         self._folder, self._first, self._n_updates = folder, first, n_updates
         self._bar: Any = None
         self._events: Any = None
@@ -21,7 +33,7 @@ class Teller:
             self._bar = _progress()
             self._task = self._bar.add_task("", total=n_updates)
         if first and config.tensorboard:
-            self._events = _summary_writer(folder)
+            self._events = _events(folder, open_events)
 
     def __enter__(self) -> "Teller":
         if self._bar is not None:
@@ -109,11 +121,10 @@ def _progress() -> Any:
     )
 
 
-def _summary_writer(folder: Path) -> Any:
+def _events(folder: Path, open_events: Callable[[str], Any]) -> Any:
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        return open_events(str(folder / "tensorboard"))
     except ImportError as error:
         raise ImportError(
             "--tensorboard needs the package tensorboard; install it with: pip install tensorboard"
         ) from error
-    return SummaryWriter(str(folder / "tensorboard"))

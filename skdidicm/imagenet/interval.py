@@ -3,8 +3,9 @@
 import itertools
 import time
 from collections.abc import Iterator
+from typing import TypeVar
 
-from skdidicm_torch.imagenet.data import Images
+Batch = TypeVar("Batch")
 
 
 class Interval:
@@ -18,7 +19,7 @@ class Interval:
         """Seconds so far."""
         return time.perf_counter() - self._start
 
-    def wait(self, batches: Iterator[Images], n: int) -> list[Images]:
+    def wait(self, batches: Iterator[Batch], n: int) -> list[Batch]:
         """Return the next n batches."""
         start = time.perf_counter()
         group = list(itertools.islice(batches, n))

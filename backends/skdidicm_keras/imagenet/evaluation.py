@@ -1,0 +1,107 @@
+"""Evaluation: every validation image once, through the core's samplers, which compute in NumPy."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from skdidicm.core import EPS_T, SCHEDULES, UniformProcess, log_score, sample_labels
+from skdidicm.core import sample_probabilities as sample_laws
+from skdidicm.imagenet.config import MEAN, STD, RunConfig
+from skdidicm.imagenet.tally import Tally
+from skdidicm_keras import engine
+from skdidicm_keras.conditioning import ConditionedNetwork
+from skdidicm_keras.imagenet.data import Images
+from skdidicm_keras.imagenet.processes import Place
+
+
+class Evaluator:
+    """A network as traced functions of weights, which are those of training or averaged ones."""
+
+    def __init__(self, module: ConditionedNetwork, config: RunConfig, place: Place) -> None:
+        self.module, self.config, self.place = module, config, place
+        self.process = UniformProcess(module.n_classes)
+        self.schedule = SCHEDULES[config.schedule]()
+        self.rows = config.batch_size * place.devices
+        self._encode = engine.compiled(self._encoded)
+        self._decode = engine.compiled(self._decoded)
+
+    def figures(
+        self, values: list[Any], batches: Iterable[Images]
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Return the figures of weights, and the names of what could not be read.
+
+        `values` are tensors, one for every entry of `module.weights`.
+        """
+        steps = 1 if self.config.objective == "cross-entropy" else self.config.steps
+        tally, bad = Tally(steps), []
+        for images in batches:
+            bad += images.bad
+            if len(images.labels):
+                tally.add(self.posterior_path(values, images.pixels), images.labels)
+        return tally.figures(), bad
+
+    def posterior_path(self, values: list[Any], pixels: NDArray[np.uint8]) -> NDArray[np.floating]:
+        """Return the laws (n, steps + 1, k) before the first and after every step."""
+        config, n, k = self.config, len(pixels), self.module.n_classes
+        features = self._encode(values, self.place.send(self._filled(pixels)))
+        start = np.full((n, k), 1 / k, dtype=np.float32)
+        if config.objective == "cross-entropy":
+            logits = engine.to_host(ops.cast(features[0], "float32"))[:n]
+            e = np.exp(logits - logits.max(axis=1, keepdims=True))
+            return np.stack([start, e / e.sum(axis=1, keepdims=True)], axis=1)
+
+        def scores(label: NDArray[Any], sigma: NDArray[Any]) -> NDArray[np.floating]:
+            draws = (label.astype("int32"), np.asarray(sigma, "float32"))
+            given = [self.place.send(self._filled(v.reshape(n, -1))) for v in draws]
+            output = self._decode(values, features, *given)
+            flat = engine.to_host(output)[:n].reshape(-1, k)
+            found: NDArray[np.floating] = log_score(flat, label, sigma, process=self.process)
+            return found
+
+        law = self._sampled(scores, start)
+        # As DiDiClassifier reads out: no zeros.
+        read_out: NDArray[np.floating] = self.process.diffuse(
+            law, float(self.schedule.total(EPS_T))
+        )
+        return read_out
+
+    def _sampled(self, scores: Any, start: NDArray[np.float32]) -> Any:
+        config, rng = self.config, np.random.default_rng(self.config.seed)
+        settings: dict[str, Any] = {
+            "process": self.process,
+            "schedule": self.schedule,
+            "steps": config.steps,
+            "solver": config.solver,
+            "return_path": True,
+        }
+        if config.sampler == "cp":
+            return sample_laws(scores, start, rng=rng, **settings)
+        uniforms = rng.random((config.steps + 1, config.n_chains)).astype(np.float32)
+        settings |= {"n_chains": config.n_chains, "uniforms": uniforms}
+        return sample_labels(scores, len(start), **settings)
+
+    def _filled(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Return as many rows as every batch has, the first one repeated: one trace serves all."""
+        missing = self.rows - len(rows)
+        return np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)]) if missing else rows
+
+    def _encoded(self, values: list[Any], pixels: Any) -> Any:
+        with self._with(values):
+            return self.module.encode(standardised(ops.cast(pixels, "float32")))
+
+    def _decoded(self, values: list[Any], features: Any, label: Any, sigma: Any) -> Any:
+        with self._with(values):
+            return ops.cast(self.module.decode(features, label, sigma), "float32")
+
+    def _with(self, values: list[Any]) -> Any:
+        return keras.StatelessScope(list(zip(self.module.weights, values, strict=True)))
+
+
+def standardised(x: Any) -> Any:
+    """Return images of pixels (n, h, w, 3), from 0 to 255, less ImageNet's mean and scaled."""
+    mean, scale = (ops.convert_to_tensor(np.array(v, dtype=np.float32)) for v in (MEAN, STD))
+    return (x / 255 - mean) / scale

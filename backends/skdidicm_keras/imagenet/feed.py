@@ -1,0 +1,53 @@
+"""The batches of a run, read by Pillow; a batch is shared by all devices."""
+
+from collections.abc import Iterable, Sequence
+
+from skdidicm.imagenet import feed
+from skdidicm.imagenet.config import RunConfig
+from skdidicm.imagenet.corruptions import Corruption
+from skdidicm.imagenet.order import Key, TestOrder
+from skdidicm.imagenet.sources import Source, open_source
+from skdidicm_keras.imagenet.data import Loader, Pictures, Synthetic
+from skdidicm_keras.imagenet.processes import Place
+from skdidicm_keras.imagenet.views import evaluation_view, training_view
+
+
+class Feed(feed.Feed):
+    """Training and validation batches."""
+
+    place: Place
+
+    def __init__(self, config: RunConfig, place: Place) -> None:
+        super().__init__(config, place, config.batch_size * place.devices)
+
+    def open_source(self) -> Source:
+        """Return the training pictures."""
+        return open_source(self.config, "train")
+
+    def training_batches(
+        self, source: Source, rows: Sequence[int], order: Iterable[list[Key]]
+    ) -> Loader:
+        """Return batches of training pictures, in an order that is asked anew each time."""
+        skips = self.config.on_bad_image == "skip"
+        view = training_view(self.config)
+        pictures = Pictures(source, rows, view, seed=self.config.seed, replace_bad=skips)
+        return Loader(pictures, order, self.config)
+
+    def evaluation_batches(self) -> Loader:
+        """Return the batches of the validation pictures."""
+        return evaluation_loader(self.config, self.place, self.classes)
+
+    def synthetic(self, n_classes: int) -> Synthetic:
+        """Return batches of random pixels."""
+        return Synthetic(self.config, n_classes, self.config.batch_size * self.place.devices)
+
+
+def evaluation_loader(
+    config: RunConfig, place: Place, classes: list[str], corrupt: Corruption | None = None
+) -> Loader:
+    """Return the loader of the validation images."""
+    source = open_source(config, "val", classes)
+    view = evaluation_view(config, corrupt)
+    pictures = Pictures(source, range(source.n), view, seed=config.seed, replace_bad=False)
+    order = TestOrder(source.n, config.batch_size * place.devices, place)
+    return Loader(pictures, order, config)

@@ -1,0 +1,92 @@
+"""Where a run computes: one device, or several that share every batch."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from skdidicm_keras import engine
+from skdidicm_keras.device import resolve_device
+
+
+@dataclass(frozen=True)
+class Place:
+    """The one process there is, and its devices.
+
+    `distribution` is Keras's, where there are several devices: weights lie on all of them, and each
+    takes its share of the rows.
+    """
+
+    device: str
+    devices: int = 1
+    distribution: Any = None
+    rank: int = 0
+    world: int = 1
+    first: bool = True
+
+    def send(self, rows: NDArray[Any]) -> Any:
+        """Return host rows as a tensor on the device, or divided among the devices."""
+        if self.distribution is None:
+            return ops.convert_to_tensor(rows)
+        layout = self.distribution.get_data_layout(rows.shape)
+        return keras.distribution.distribute_tensor(rows, layout)
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return what every process passed."""
+        return [value]
+
+    def sum(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the sum of an array over all processes."""
+        return np.asarray(values)
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Place]:
+    """Compute on a device, or on all of its kind if no number is given and Keras can.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device.
+    """
+    chosen = resolve_device(device)
+    found = _alike(chosen) if ":" not in device else []
+    if len(found) < 2:
+        with engine.scope(chosen):
+            yield Place(chosen)
+        return
+    distribution = keras.distribution.DataParallel(devices=found)
+    with distribution.scope():
+        yield Place(chosen, len(found), distribution)
+
+
+def check_alone() -> None:
+    """Check that torchrun has not started several processes.
+
+    Raises
+    ------
+    ValueError
+        If it has.
+    """
+    world = os.environ.get("WORLD_SIZE", "1")
+    if world != "1":
+        raise ValueError(
+            f"--backend keras runs in one process, which uses all its devices, but WORLD_SIZE is "
+            f"{world}; start it without torchrun."
+        )
+
+
+def _alike(device: str) -> list[str]:
+    """Return the names of all devices of a kind, if Keras can share work among them."""
+    if engine.NAME != "jax":
+        return []
+    return list(keras.distribution.list_devices(device.partition(":")[0]))

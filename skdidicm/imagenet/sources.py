@@ -1,0 +1,64 @@
+"""Where pictures come from: folders and shards, which need no framework."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from skdidicm.imagenet import folder as folders
+from skdidicm.imagenet.config import RunConfig
+from skdidicm.imagenet.pictures import open_picture
+from skdidicm.imagenet.shards import Shards, scan_shards
+
+READERS = ("", "wds")
+"""Values of `--reader` that `open_source` knows."""
+
+
+class Source(NamedTuple):
+    """Where pictures come from: `open` returns the picture and label of a row."""
+
+    classes: list[str]
+    labels: Sequence[int] | None
+    n: int
+    open: Callable[[int], tuple[Any, int]]
+
+
+def open_source(config: RunConfig, split: str, classes: Sequence[str] | None = None) -> Source:
+    """Return the pictures of a split: a folder's, or those of shards."""
+    if config.reader == "wds":
+        return _open_shards(config, split, classes)
+    found = folders.scan(folders.find_split(Path(config.data), split), classes)
+    return Source(found.classes, found.labels, len(found.files), _Files(found))
+
+
+def _open_shards(config: RunConfig, split: str, classes: Sequence[str] | None) -> Source:
+    shards = scan_shards(Path(config.data), split)
+    names = shards.classes if classes is None else list(classes)
+    if max(shards.labels, default=0) >= len(names):
+        raise ValueError(
+            f"{config.data} has class numbers up to {max(shards.labels)} in {split}, but "
+            f"{len(names)} classes in train; expected the same."
+        )
+    return Source(names, shards.labels, len(shards.places), _Shards(shards))
+
+
+class _Files:
+    """Opens the pictures of a folder; an object, since reading processes may have to pickle it."""
+
+    def __init__(self, found: folders.Folder) -> None:
+        self.found = found
+
+    def __call__(self, row: int) -> tuple[Any, int]:
+        file = self.found.files[row]
+        return open_picture(file, file), self.found.labels[row]
+
+
+class _Shards:
+    """Opens the pictures of shards."""
+
+    def __init__(self, found: Shards) -> None:
+        self.found = found
+
+    def __call__(self, row: int) -> tuple[Any, int]:
+        place = self.found.places[row]
+        name = f"{place.shard} at byte {place.start}"
+        return open_picture(place.open(), name), self.found.labels[row]
