@@ -47,7 +47,7 @@ class Program:
         named = named_variables(module)
         self.names = {name: position[id(variable)] for name, variable in named.items()}
         self.shapes = {
-            name: to_torch(name, np.empty(variable.shape)).shape for name, variable in named.items()
+            name: to_torch(name, np.zeros(variable.shape)).shape for name, variable in named.items()
         }
         self.encode = engine.compiled(self._encode, on_torch=on_torch)
         self.decode = engine.compiled(self._decode, on_torch=on_torch)
