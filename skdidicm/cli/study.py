@@ -61,6 +61,10 @@ def study(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "auto",
     jobs: Annotated[int, typer.Option(help="Cells at a time, through joblib.")] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Address of a Dask scheduler, whose workers run the cells."),
+    ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(help="Method to compare the others with, at equal budget; or NAME@BUDGET."),
@@ -73,6 +77,7 @@ def study(
     """Compare methods over a grid; a study that was stopped goes on where it was."""
     from skdidicm.study import Grid, cells, finished, run
     from skdidicm.study.budget import CANDIDATES, parse_budget
+    from skdidicm.study.cluster import cluster
 
     path = output / "cells.jsonl"
     if tables_only:
@@ -93,7 +98,8 @@ def study(
     say(f"{len(wanted)} cells; those in {path} are not run again.")
     settings = {"device": device} | ({} if epochs is None else {"max_epochs": epochs})
     candidates = tuple(candidate or CANDIDATES)
-    rows = run(wanted, path, folder=folder, jobs=jobs, settings=settings, candidates=candidates)
+    with cluster(scheduler):
+        rows = run(wanted, path, folder=folder, jobs=jobs, settings=settings, candidates=candidates)
     write(rows, output, baseline)
 
 
