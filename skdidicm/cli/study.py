@@ -54,6 +54,10 @@ def study(
         list[float] | None,
         typer.Option(help="Budgets to choose from.", show_default="0.25, 0.5 and 1"),
     ] = None,
+    steps: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Steps of the prediction.", show_default="the default, 8"),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ...")] = 5,
     epochs: Annotated[
         int | None,
@@ -93,6 +97,7 @@ def study(
         seeds=tuple(range(seeds)),
         methods=tuple(method or ("didicm", "cross-entropy")),
         budgets=tuple(map(parse_budget, budget or ("auto",))),
+        steps=tuple(steps or (None,)),
     )
     wanted = list(cells(grid))
     say(f"{len(wanted)} cells; those in {path} are not run again.")

@@ -9,8 +9,7 @@ import numpy as np
 
 from skdidicm.datasets import Split
 from skdidicm.metrics import score_probabilities
-from skdidicm.study.grid import AUTO
-from skdidicm.study.methods import Answer, Settings, answer
+from skdidicm.study.methods import AUTO, Answer, Settings, answer
 
 CHOICES = ("best", "best-accuracy")
 """Budgets that are chosen: by the lowest NLL, or by the highest accuracy."""

@@ -33,7 +33,7 @@ def load(cell: Cell, folder: str | None = None) -> Split:
     folder : str, optional
         Where the files of Fashion-MNIST are.
     """
-    return _load(replace(cell, method="", budget=1.0), folder)
+    return _load(replace(cell, method="", budget=1.0, steps=None), folder)
 
 
 @functools.lru_cache(maxsize=1)  # the methods of a cell follow one another
