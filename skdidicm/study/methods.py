@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from skdidicm.classifier import DiDiClassifier
 from skdidicm.datasets import Split
 from skdidicm.defaults import resolve, resolve_trial
+from skdidicm.study.holding import held_out
 from skdidicm.study.temperature import best_temperature, tempered
 
 AUTO = "auto"
@@ -142,12 +142,10 @@ def _plain(
 
 def _temperature(split: Split, settings: Settings) -> Answer:
     """Hold rows out of the training, and choose there what to divide the logits by."""
-    x, held_x, y, held_y = train_test_split(
-        split.X_train, split.y_train, test_size=_HELD_OUT, random_state=settings["random_state"]
-    )
-    both = np.concatenate([held_x, split.X_test])
-    found = _plain(split._replace(X_train=x, y_train=y, X_test=both), settings)
-    index = np.searchsorted(np.unique(y), held_y)
+    trial = held_out(split, settings["random_state"], _HELD_OUT)
+    both = np.concatenate([trial.X_test, split.X_test])
+    found = _plain(trial._replace(X_test=both), settings)
+    index = np.searchsorted(np.unique(trial.y_train), trial.y_test)
     held, test = found.proba[: len(index)], found.proba[len(index) :]
     return found._replace(proba=tempered(test, best_temperature(held, index)[0]))
 

@@ -172,6 +172,16 @@ def test_intervals_are_those_of_student():
     assert to_csv([summary]).splitlines()[0].startswith("data,n,noise,resolution,corruption,ratio,")
 
 
+def test_temperature_has_a_row_of_every_class_to_train_on():
+    split = load(Cell("wine", 40, 0.0, None, 0, "temperature"))
+    rare = split._replace(y_train=np.where(np.arange(40) < 37, 0, np.arange(40) - 36))
+    for seed in range(8):  # a tenth at random would take one of the three single rows
+        settings = {"random_state": seed, "max_epochs": 1, "device": "cpu"}
+        proba = METHODS["temperature"](rare, settings).proba
+        assert proba.shape == (len(split.y_test), 4)
+        np.testing.assert_allclose(proba.sum(axis=1), 1)
+
+
 def test_a_plain_network_ignores_labels_and_noise_and_learns_its_softmax(rng):
     import torch
     from skdidicm_torch.plain import build_network, trunk_logits
