@@ -16,6 +16,7 @@ from skdidicm.metrics import score_probabilities
 from skdidicm.study.budget import CANDIDATES, answer_within
 from skdidicm.study.data import load
 from skdidicm.study.grid import Cell
+from skdidicm.study.settings import agree
 from skdidicm.study.temperature import best_temperature
 
 Row = dict[str, Any]
@@ -50,12 +51,20 @@ def run(
         Parameters of `DiDiClassifier` that every method shall have, such as device or max_epochs.
     candidates : sequence of float
         The budgets that a budget "best" chooses from.
+
+    Raises
+    ------
+    ValueError
+        If `settings.json` beside `path` says that its rows had other settings or candidates, or a
+        cell cannot be.
     """
     from joblib import Parallel, delayed
 
     path, wanted = Path(path), list(wanted)
     path.parent.mkdir(parents=True, exist_ok=True)
     done = {_key(row) for row in finished(path)}
+    shared = {**(settings or {}), "candidates": list(candidates)}
+    agree(path.parent, shared, begun=len(done) > 0)
     open_cells = [cell for cell in wanted if cell.key not in done]
     fits = itertools.groupby(open_cells, lambda cell: replace(cell, steps=None))
     work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
