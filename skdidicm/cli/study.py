@@ -15,8 +15,9 @@ def study(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="digits, fashion-mnist, photos (144 classes), breast-cancer, wine, iris, "
-            "digits-table, covtype-like (synthetic) or folder:PATH; may be repeated."
+            help="digits, fashion-mnist, photos (144 classes), embeddings (of these), "
+            "breast-cancer, wine, iris, digits-table, covtype-like (synthetic) or folder:PATH; may "
+            "be repeated."
         ),
     ] = None,
     folder: Annotated[
