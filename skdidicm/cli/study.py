@@ -15,8 +15,9 @@ def study(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="digits, fashion-mnist, photos (144 classes), breast-cancer, wine, iris, "
-            "digits-table, covtype-like (synthetic) or folder:PATH; may be repeated."
+            help="digits, fashion-mnist, photos (144 classes), embeddings (of these), "
+            "breast-cancer, wine, iris, digits-table, covtype-like (synthetic) or folder:PATH; may "
+            "be repeated."
         ),
     ] = None,
     folder: Annotated[
@@ -54,6 +55,10 @@ def study(
         list[float] | None,
         typer.Option(help="Budgets to choose from.", show_default="0.25, 0.5 and 1"),
     ] = None,
+    steps: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Steps of the prediction.", show_default="the default, 8"),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ...")] = 5,
     epochs: Annotated[
         int | None,
@@ -61,6 +66,10 @@ def study(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "auto",
     jobs: Annotated[int, typer.Option(help="Cells at a time, through joblib.")] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Address of a Dask scheduler, whose workers run the cells."),
+    ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(help="Method to compare the others with, at equal budget; or NAME@BUDGET."),
@@ -73,6 +82,7 @@ def study(
     """Compare methods over a grid; a study that was stopped goes on where it was."""
     from skdidicm.study import Grid, cells, finished, run
     from skdidicm.study.budget import CANDIDATES, parse_budget
+    from skdidicm.study.cluster import cluster
 
     path = output / "cells.jsonl"
     if tables_only:
@@ -88,12 +98,14 @@ def study(
         seeds=tuple(range(seeds)),
         methods=tuple(method or ("didicm", "cross-entropy")),
         budgets=tuple(map(parse_budget, budget or ("auto",))),
+        steps=tuple(steps or (None,)),
     )
     wanted = list(cells(grid))
     say(f"{len(wanted)} cells; those in {path} are not run again.")
     settings = {"device": device} | ({} if epochs is None else {"max_epochs": epochs})
     candidates = tuple(candidate or CANDIDATES)
-    rows = run(wanted, path, folder=folder, jobs=jobs, settings=settings, candidates=candidates)
+    with cluster(scheduler):
+        rows = run(wanted, path, folder=folder, jobs=jobs, settings=settings, candidates=candidates)
     write(rows, output, baseline)
 
 

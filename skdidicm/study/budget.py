@@ -9,14 +9,13 @@ import numpy as np
 
 from skdidicm.datasets import Split
 from skdidicm.metrics import score_probabilities
-from skdidicm.study.grid import AUTO
-from skdidicm.study.methods import Answer, Settings, answer
+from skdidicm.study.holding import held_out
+from skdidicm.study.methods import AUTO, Answer, Settings, answer
 
 CHOICES = ("best", "best-accuracy")
 """Budgets that are chosen: by the lowest NLL, or by the highest accuracy."""
 CANDIDATES = (0.25, 0.5, 1.0)
 _HELD_OUT = 0.2
-_STREAM = 1  # apart from the stream that draws the cell's rows and noise
 
 
 def parse_budget(text: str) -> float | str:
@@ -61,7 +60,7 @@ def answer_within(
     """
     if budget not in CHOICES:
         return answer(method, split, seed, budget, settings), {}
-    trial, loss = held_out(split, seed), {}
+    trial, loss = held_out(split, seed, _HELD_OUT), {}
     start = time.perf_counter()
     for candidate in sorted(candidates):
         proba = answer(method, trial, seed, candidate, settings).proba
@@ -71,22 +70,3 @@ def answer_within(
     chosen = min(loss, key=loss.__getitem__)
     note = {"chosen_budget": chosen, "search_seconds": round(seconds, 3)}
     return answer(method, split, seed, chosen, settings), note
-
-
-def held_out(split: Split, seed: int) -> Split:
-    """Return the split with a fifth of the training rows in place of the test rows.
-
-    The rows are drawn at random, but every class keeps one to train on.
-    """
-    n, rng = len(split.y_train), np.random.default_rng((seed, _STREAM))
-    order = rng.permutation(n)
-    _, first = np.unique(split.y_train[order], return_index=True)
-    held = np.delete(order, first)[: max(1, round(_HELD_OUT * n))]
-    if len(held) == 0:
-        raise ValueError(
-            f"a budget is to be chosen on held-out rows, but there are {n} training rows of "
-            f"{len(first)} classes; expected more rows than classes: raise n or give a number."
-        )
-    kept = np.setdiff1d(order, held)
-    X, y = split.X_train, split.y_train
-    return split._replace(X_train=X[kept], y_train=y[kept], X_test=X[held], y_test=y[held])

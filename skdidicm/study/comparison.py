@@ -18,8 +18,8 @@ def compare(rows: Sequence[Row], baseline: str) -> list[Row]:
     rows : sequence of dict
         Rows of cells, as `run` returns them.
     baseline : str
-        Name of a method, to be compared with at equal budget; "NAME@BUDGET" is compared with at
-        that budget only.
+        Name of a method, to be compared with at equal budget, and at equal steps if it was run
+        with them; "NAME@BUDGET" is compared with at that budget only.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def _pairs(rows: Sequence[Row], baseline: str) -> Iterator[Row]:
     """Yield the rows with accuracy less the baseline's, and logarithms of the other ratios."""
     name, _, fixed = baseline.partition("@")
     peers = {
-        (*_place(row), None if fixed else row["budget"]): row
+        (*_place(row), None if fixed else row["budget"], row.get("steps")): row
         for row in rows
         if row["method"] == name and fixed in ("", budget_text(row["budget"]))
     }
@@ -93,7 +93,8 @@ def _pairs(rows: Sequence[Row], baseline: str) -> Iterator[Row]:
         known = ", ".join(dict.fromkeys(named(row) for row in rows))
         raise ValueError(f"baseline is {baseline!r}; expected a method of the study: {known}.")
     for row in rows:
-        peer = peers.get((*_place(row), None if fixed else row["budget"]))
+        own = (*_place(row), None if fixed else row["budget"])
+        peer = peers.get((*own, row.get("steps"))) or peers.get((*own, None))
         if peer is not None:
             change = {"accuracy": row["accuracy"] - peer["accuracy"]}
             yield row | change | {k: _log_ratio(row[k], peer[k]) for k in ("nll", "fit_seconds")}

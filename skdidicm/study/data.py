@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from skdidicm.datasets import Split, load_digits_split, load_fashion_mnist
 from skdidicm.study.changes import corrupted, floats, noisy, shrunk
+from skdidicm.study.embeddings import load_embeddings
 from skdidicm.study.grid import Cell
 from skdidicm.study.photos import load_photos
 
@@ -33,7 +34,7 @@ def load(cell: Cell, folder: str | None = None) -> Split:
     folder : str, optional
         Where the files of Fashion-MNIST are.
     """
-    return _load(replace(cell, method="", budget=1.0), folder)
+    return _load(replace(cell, method="", budget=1.0, steps=None), folder)
 
 
 @functools.lru_cache(maxsize=1)  # the methods of a cell follow one another
@@ -85,6 +86,8 @@ def _source(cell: Cell, folder: str | None) -> Split:
         return load_digits_split(cell.seed)
     if cell.data == "photos":
         return load_photos(cell.seed)
+    if cell.data == "embeddings":
+        return load_embeddings(cell.seed)
     if folder is None:
         raise ValueError("data 'fashion-mnist' needs the folder with its four idx files.")
     return load_fashion_mnist(folder)
@@ -161,5 +164,5 @@ _TABLES: dict[str, Callable[[], Any]] = {
     "digits-table": functools.partial(_bundled, "digits"),
     "covtype-like": _covtype_like,
 }
-DATA = ("digits", "fashion-mnist", "photos", *_TABLES)
+DATA = ("digits", "fashion-mnist", "photos", "embeddings", *_TABLES)
 """Names of data; "covtype-like" is synthetic, all else is real."""

@@ -32,7 +32,8 @@ def axes_of(summary: Sequence[Row]) -> list[str]:
 def against(summary: Sequence[Row], x: str, y: str) -> "Figure":
     """Return a figure of one figure of merit against another quantity, a line per method.
 
-    All else than `x` and the method is averaged, and so are the bands.
+    All else than `x` and the method is averaged, and so are the bands. Against calls a method has
+    one line for all its numbers of steps.
 
     Parameters
     ----------
@@ -45,6 +46,8 @@ def against(summary: Sequence[Row], x: str, y: str) -> "Figure":
 
     figure = Figure(figsize=(5, 3.4), layout="constrained")
     ax = figure.add_subplot()
+    if x == "calls":
+        summary = [row | {"steps": None} for row in summary]
     methods = dict.fromkeys(named(row) for row in summary)
     for method, colour, marker in zip(
         methods, itertools.cycle(_COLOURS), itertools.cycle(_MARKERS), strict=False

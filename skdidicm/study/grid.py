@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-AUTO = "auto"
+from skdidicm.study.methods import AUTO, STEPPED
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,7 @@ class Cell:
 
     `budget` multiplies the number of epochs that the defaults take at most; "best" and
     "best-accuracy" choose it on held-out training rows, and "auto" leaves it to the classifier.
+    `steps` are those of the prediction; None takes the default.
     """
 
     data: str
@@ -25,6 +26,7 @@ class Cell:
     budget: float | str = AUTO
     corruption: str | None = None
     ratio: float = 1.0
+    steps: int | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -34,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """The values that the cells of a study take."""
+    """The values that the cells of a study take; methods without a sampler ignore the steps."""
 
     data: tuple[str, ...] = ("digits",)
     n: tuple[int | None, ...] = (None,)
@@ -45,6 +47,7 @@ class Grid:
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     methods: tuple[str, ...] = ("didicm", "cross-entropy")
     budgets: tuple[float | str, ...] = (AUTO,)
+    steps: tuple[int | None, ...] = (None,)
 
 
 def cells(grid: Grid) -> Iterator[Cell]:
@@ -65,4 +68,5 @@ def cells(grid: Grid) -> Iterator[Cell]:
         method,
         budget,
     ) in itertools.product(grid.seeds, inner):
-        yield Cell(data, n, noise, resolution, seed, method, budget, corruption, ratio)
+        for steps in grid.steps if method in STEPPED else (None,):
+            yield Cell(data, n, noise, resolution, seed, method, budget, corruption, ratio, steps)

@@ -13,14 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from skdidicm.classifier import DiDiClassifier
 from skdidicm.datasets import Split
 from skdidicm.defaults import resolve, resolve_trial
-from skdidicm.study.grid import AUTO
+from skdidicm.study.holding import held_out
 from skdidicm.study.temperature import best_temperature, tempered
 
+AUTO = "auto"
+"""The budget that leaves the epochs to the classifier."""
 _PLAIN = "skdidicm_torch.plain"  # the module of the backend with the trunk alone
 _HELD_OUT = 0.1
 _MEMBERS = 5
@@ -46,9 +47,13 @@ def answer(method: str, split: Split, seed: int, budget: float | str, changes: S
     """Train a method on the training rows of a split and answer for its test rows.
 
     With the budget "auto" a trial chooses the number of epochs wherever it would by default.
+    `changes` are parameters of the classifier; calls that differ in "steps" alone, one after
+    another, share a training.
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; expected one of {tuple(METHODS)}.")
+    if "steps" in changes and method not in STEPPED:
+        raise ValueError(f"method {method!r} takes no steps; expected one of {STEPPED}.")
     trial = budget == AUTO and resolve_trial(
         AUTO, AUTO, split.X_train.shape[1:], len(split.X_train)
     )
@@ -69,10 +74,30 @@ def epochs(split: Split, budget: float, given: int | str = "auto") -> int:
 
 
 def _didicm(split: Split, settings: Settings, **changes: Any) -> Answer:
-    classifier = DiDiClassifier(**{**changes, **settings})
-    fit_seconds = _seconds(lambda: classifier.fit(split.X_train, split.y_train))
+    parameters = {**changes, **settings}
+    steps = parameters.pop("steps", None)
+    classifier, fit_seconds = (_trained if steps is None else _trained_once)(split, parameters)
+    if steps is not None:
+        classifier.set_params(steps=steps)
     calls = classifier.steps * (classifier.n_chains if classifier.sampler == "cl" else 1)
     return _answer(classifier, split, fit_seconds, calls)
+
+
+_last: tuple[Split, Settings, DiDiClassifier, float] | None = None
+
+
+def _trained(split: Split, parameters: Settings) -> tuple[DiDiClassifier, float]:
+    classifier = DiDiClassifier(**parameters)
+    return classifier, _seconds(lambda: classifier.fit(split.X_train, split.y_train))
+
+
+def _trained_once(split: Split, parameters: Settings) -> tuple[DiDiClassifier, float]:
+    """Return the last training where it was the same: numbers of steps follow one another."""
+    global _last
+    last = _last  # read once: cells may be on threads
+    if last is None or last[0] is not split or last[1] != parameters:
+        last = _last = (split, parameters, *_trained(split, parameters))
+    return last[2:]
 
 
 def _answer(classifier: DiDiClassifier, split: Split, fit_seconds: float, calls: int) -> Answer:
@@ -117,12 +142,10 @@ def _plain(
 
 def _temperature(split: Split, settings: Settings) -> Answer:
     """Hold rows out of the training, and choose there what to divide the logits by."""
-    x, held_x, y, held_y = train_test_split(
-        split.X_train, split.y_train, test_size=_HELD_OUT, random_state=settings["random_state"]
-    )
-    both = np.concatenate([held_x, split.X_test])
-    found = _plain(split._replace(X_train=x, y_train=y, X_test=both), settings)
-    index = np.searchsorted(np.unique(y), held_y)
+    trial = held_out(split, settings["random_state"], _HELD_OUT)
+    both = np.concatenate([trial.X_test, split.X_test])
+    found = _plain(trial._replace(X_test=both), settings)
+    index = np.searchsorted(np.unique(trial.y_train), trial.y_test)
     held, test = found.proba[: len(index)], found.proba[len(index) :]
     return found._replace(proba=tempered(test, best_temperature(held, index)[0]))
 
@@ -158,3 +181,5 @@ METHODS: dict[str, Method] = {
     "ensemble": _ensemble,
 }
 """Method by name; "ensemble" has five members, "temperature" holds out a tenth of the rows."""
+STEPPED = ("didicm", "didicm-chains", "didicm-no-mixup", "score", "score-mixup", "paper")
+"""Methods that predict in steps."""

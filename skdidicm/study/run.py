@@ -1,8 +1,9 @@
 """Run the cells of a study; one JSON line per finished cell, so that a study can go on."""
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from skdidicm.metrics import score_probabilities
 from skdidicm.study.budget import CANDIDATES, answer_within
 from skdidicm.study.data import load
 from skdidicm.study.grid import Cell
+from skdidicm.study.settings import agree
 from skdidicm.study.temperature import best_temperature
 
 Row = dict[str, Any]
 
-_LATER = {"corruption": None, "ratio": 1.0}  # columns that older files lack
+_LATER = {"corruption": None, "ratio": 1.0, "steps": None}  # columns that older files lack
 
 
 def run(
@@ -38,7 +40,8 @@ def run(
     wanted : iterable of Cell
         The cells of the study.
     path : path-like
-        File of JSON lines; a line is appended as soon as a cell is finished.
+        File of JSON lines; a line is appended as soon as a cell is finished, and those of cells
+        that differ in their steps alone together.
     folder : str, optional
         Where the files of Fashion-MNIST are.
     jobs : int, default=1
@@ -48,19 +51,28 @@ def run(
         Parameters of `DiDiClassifier` that every method shall have, such as device or max_epochs.
     candidates : sequence of float
         The budgets that a budget "best" chooses from.
+
+    Raises
+    ------
+    ValueError
+        If `settings.json` beside `path` says that its rows had other settings or candidates, or a
+        cell cannot be.
     """
     from joblib import Parallel, delayed
 
     path, wanted = Path(path), list(wanted)
     path.parent.mkdir(parents=True, exist_ok=True)
     done = {_key(row) for row in finished(path)}
+    shared = {**(settings or {}), "candidates": list(candidates)}
+    agree(path.parent, shared, begun=len(done) > 0)
     open_cells = [cell for cell in wanted if cell.key not in done]
+    fits = itertools.groupby(open_cells, lambda cell: replace(cell, steps=None))
     work = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-        delayed(measure)(cell, folder, settings or {}, candidates) for cell in open_cells
+        delayed(_measured)(list(of), folder, settings or {}, candidates) for _, of in fits
     )
-    for row in work:
+    for rows in work:
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.writelines(json.dumps(row) + "\n" for row in rows)
     keys = {cell.key for cell in wanted}
     return [row for row in finished(path) if _key(row) in keys]
 
@@ -82,11 +94,20 @@ def finished(path: str | Path) -> list[Row]:
     return rows
 
 
+def _measured(
+    of: Sequence[Cell], folder: str | None, settings: dict[str, Any], candidates: Sequence[float]
+) -> list[Row]:
+    """Return the rows of cells that differ in their steps alone: one process trains them once."""
+    return [measure(cell, folder, settings, candidates) for cell in of]
+
+
 def measure(
     cell: Cell, folder: str | None, settings: dict[str, Any], candidates: Sequence[float]
 ) -> Row:
     """Return one row: the cell, its metrics and its costs."""
     split = load(cell, folder)
+    if cell.steps is not None:
+        settings = {**settings, "steps": cell.steps}
     found, note = answer_within(cell.method, split, cell.seed, cell.budget, settings, candidates)
     costs = {name: round(float(getattr(found, name)), 3) for name in found._fields[1:]}
     return {**asdict(cell), **metrics(split.y_test, found.proba), **costs, **note}

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
-from skdidicm.study.grid import AUTO
+from skdidicm.study.methods import AUTO
 
 FIGURES = ("accuracy", "top5_accuracy", "nll", "nll_oracle", "ece", "brier", "auroc", "fit_seconds",
            "predict_seconds", "calls", "epochs", "chosen_budget", "search_seconds")  # fmt: skip
 PLACE = ("data", "n", "noise", "resolution", "corruption", "ratio")
 _USUAL = {"ratio": 1.0, "corruption": None}  # not shown where all rows have it
-METHOD = ("method", "budget")
+METHOD = ("method", "budget", "steps")
 _PERCENT = ("accuracy", "top5_accuracy", "ece")
 
 Row = dict[str, Any]
@@ -79,9 +79,10 @@ def to_markdown(summary: Sequence[Row], figure: str) -> str:
 
 
 def named(row: Row) -> str:
-    """Return how a row's method is called: its budget is said unless it is "auto"."""
-    method, budget = str(row["method"]), budget_text(row["budget"])
-    return method if budget == AUTO else f"{method}@{budget}"
+    """Return how a row's method is called, with its budget and steps unless they are usual."""
+    method, budget, steps = str(row["method"]), budget_text(row["budget"]), row.get("steps")
+    method = method if budget == AUTO else f"{method}@{budget}"
+    return method if steps is None else f"{method} in {steps}"
 
 
 def budget_text(budget: float | str) -> str:

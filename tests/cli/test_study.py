@@ -21,6 +21,7 @@ def test_a_study_writes_cells_tables_and_figures_and_goes_on(cli, tmp_path):
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
         "cells.jsonl",
+        "settings.json",
         "results.csv",
         "results.md",
         "comparison.csv",
@@ -57,6 +58,25 @@ def test_a_study_chooses_budgets_from_the_candidates_given(cli, tmp_path):
     assert (row["budget"], row["chosen_budget"]) == ("best", 0.5)
     assert "cross-entropy@best" in result.out
     assert "chosen_budget" in (tmp_path / "results.md").read_text()
+
+
+def test_a_study_goes_on_with_the_settings_it_was_begun_with_only(cli, tmp_path):
+    options = ("--data", "wine", "--seeds", 1, "--method", "cross-entropy", "--output", tmp_path)
+    refused = cli("study", *options, "--epochs", 9, "--device", "nowhere")
+    assert refused.code == 1  # and without a row the settings do not bind
+    assert cli("study", *options, "--epochs", 1, "--device", "cpu").code == 0
+    before = (tmp_path / "cells.jsonl").read_text()
+    assert cli("study", *options, "--epochs", 1, "--device", "cpu").code == 0
+    for changed, message in (
+        (("--epochs", 2, "--device", "cpu"), "max_epochs 1, not max_epochs 2; go on"),
+        (("--device", "cpu"), 'max_epochs 1, not max_epochs "auto"; go on'),
+        (("--epochs", 1), 'device "cpu", not device "auto"; go on'),
+        (("--epochs", 1, "--device", "cpu", "--candidate", 0.5), "candidates [0.5]; go on"),
+    ):
+        result = cli("study", *options, *changed)
+        assert result.code == 1
+        assert message in result.err
+    assert (tmp_path / "cells.jsonl").read_text() == before
 
 
 def test_an_unknown_budget_is_one_sentence(cli, tmp_path):

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from skdidicm.study import METHODS, Cell, cells, finished, run
-from skdidicm.study.budget import CANDIDATES, answer_within, held_out, parse_budget
+from skdidicm.study.budget import CANDIDATES, answer_within, parse_budget
 from skdidicm.study.data import load
 from skdidicm.study.grid import Grid
+from skdidicm.study.holding import held_out
 from skdidicm.study.methods import Answer
 
 WINE = Cell("wine", 100, 0.0, None, 0, "known")
@@ -57,20 +58,20 @@ def test_of_equal_budgets_the_smallest_is_taken(monkeypatch):
 
 def test_held_out_rows_are_training_rows_and_every_class_keeps_one():
     split = load(WINE)
-    trial = held_out(split, 0)
+    trial = held_out(split, 0, 0.2)
     parts = np.concatenate([trial.X_train, trial.X_test])
     assert len(trial.X_test) == 20
     np.testing.assert_array_equal(np.unique(parts, axis=0), np.unique(split.X_train, axis=0))
     rare = split._replace(y_train=np.where(np.arange(100) < 97, 0, np.arange(100) - 96))
     for seed in range(20):
-        assert set(held_out(rare, seed).y_train) == {0, 1, 2, 3}
+        assert set(held_out(rare, seed, 0.2).y_train) == {0, 1, 2, 3}
 
 
 def test_rows_without_any_to_spare_are_refused():
     split = load(WINE)
     lone = split._replace(X_train=split.X_train[:3], y_train=np.arange(3))
     with pytest.raises(ValueError, match="3 training rows of 3 classes; expected more rows"):
-        held_out(lone, 0)
+        held_out(lone, 0, 0.2)
 
 
 def test_a_chosen_budget_is_a_cell_of_its_own_and_is_written_down(tries, tmp_path):

@@ -84,6 +84,16 @@ def test_the_baseline_has_the_same_budget_unless_one_is_named():
     np.testing.assert_allclose(named, [0.2, 0.3, -0.1, 0], atol=1e-12)
 
 
+def test_numbers_of_steps_are_methods_of_their_own_and_compared_with_the_same_or_with_none():
+    rows = [row("new", 0, 0.6) | {"steps": 1}, row("new", 0, 0.8) | {"steps": 4}]
+    rows += [row("old", 0, 0.5) | {"steps": 1}, row("old", 0, 0.3) | {"steps": 4}]
+    rows += [row("plain", 0, 0.4)]
+    found = {(r["method"], r["steps"]): r["accuracy_difference"] for r in compare(rows, "old")}
+    assert found == pytest.approx({("new", 1): 0.1, ("new", 4): 0.5, ("old", 1): 0, ("old", 4): 0})
+    plain = [r["accuracy_difference"] for r in compare(rows, "plain")]
+    np.testing.assert_allclose(plain, [0.2, 0.4, 0.1, -0.1, 0])
+
+
 @pytest.mark.parametrize("baseline", ["older", "old@0.3"])
 def test_a_baseline_that_was_not_run_is_refused(baseline):
     with pytest.raises(ValueError, match=f"baseline is '{baseline}'; expected .*: old"):

@@ -24,6 +24,18 @@ def test_a_line_and_a_band_for_every_method():
     assert (band.ymin, band.ymax) == pytest.approx((0.4, 0.8))
 
 
+def test_against_calls_a_method_has_one_line_for_all_its_steps():
+    summary = [row("a", 0.0, 0.5 + steps / 10, calls=steps, steps=steps) for steps in (1, 2, 4)]
+    (ax,) = against([*summary, row("b", 0.0, 0.6)], "calls", "accuracy").axes
+    lines = {line.get_label(): line.get_xydata().tolist() for line in ax.lines}
+    assert lines["a"] == [[1, 0.6], [2, 0.7], [4, 0.9]]
+    assert lines["b"] == [[1, 0.6]]
+    (ax,) = against([*summary, row("b", 0.0, 0.6)], "noise", "accuracy").axes
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "a in 1", "a in 2", "a in 4", "b",
+    ]  # fmt: skip
+
+
 def test_only_what_varies_is_an_axis_and_no_corruption_is_severity_0():
     summary = [row("a", 1.0, 0.5, corruption="fog:3"), row("a", 1.0, 0.6, corruption=None)]
     rows = with_severity(summary)

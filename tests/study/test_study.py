@@ -1,12 +1,25 @@
 """A two-cell study, and its parts against values worked out by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.stats
 
-from skdidicm.study import METHODS, Cell, Grid, cells, finished, run, summarise, to_csv, to_markdown
+from skdidicm import DiDiClassifier
+from skdidicm.study import (
+    METHODS,
+    Cell,
+    Grid,
+    cells,
+    finished,
+    methods,
+    run,
+    summarise,
+    to_csv,
+    to_markdown,
+)
 from skdidicm.study.data import load
 from skdidicm.study.run import metrics
 
@@ -61,6 +74,43 @@ def test_every_method_answers_for_every_test_row(method, tmp_path):
     (row,) = run([cell], tmp_path / "cells.jsonl", settings=settings)
     assert 0 < row["nll"] < 5
     assert row["calls"] >= 1
+
+
+def test_numbers_of_steps_share_one_training_and_answer_as_on_their_own(tmp_path, monkeypatch):
+    trainings = []
+
+    def trained(split, parameters, work=methods._trained):
+        trainings.append(parameters)
+        return work(split, parameters)
+
+    monkeypatch.setattr(methods, "_trained", trained)
+    monkeypatch.setattr(methods, "_last", None)
+    grid = replace(GRID, methods=("didicm", "score", "cross-entropy"), steps=(1, 4))
+    rows = run(cells(grid), tmp_path / "cells.jsonl", settings=QUICK)
+    assert [(row["method"], row["steps"], row["calls"]) for row in rows] == [
+        ("didicm", 1, 1), ("didicm", 4, 4), ("score", 1, 1), ("score", 4, 4),
+        ("cross-entropy", None, 1),
+    ]  # fmt: skip
+    assert len(trainings) == 2
+    for steps, row in zip((1, 4), rows, strict=False):
+        split = load(Cell("wine", None, 0.0, None, 0, "didicm"))
+        alone = DiDiClassifier(**trainings[0]).fit(split.X_train, split.y_train)
+        proba = alone.set_params(steps=steps).predict_proba(split.X_test)
+        assert row["nll"] == pytest.approx(metrics(split.y_test, proba)["nll"])
+    assert rows[0]["nll"] != rows[1]["nll"]
+
+
+def test_a_method_without_steps_refuses_them(tmp_path):
+    cell = Cell("wine", None, 0.0, None, 0, "cross-entropy", steps=4)
+    with pytest.raises(ValueError, match="'cross-entropy' takes no steps"):
+        run([cell], tmp_path / "cells.jsonl", settings=QUICK)
+
+
+def test_the_methods_with_steps_are_those_of_this_library():
+    assert set(methods.STEPPED) == {
+        name for name, method in METHODS.items()
+        if getattr(method, "func", method) is methods._didicm
+    }  # fmt: skip
 
 
 def test_test_rows_are_the_same_for_every_method_and_number_of_rows():
@@ -120,6 +170,16 @@ def test_intervals_are_those_of_student():
     table = to_markdown([summary], "nll")
     assert "| d | all | 0.0 | all | 0.667 ± 0.517 |" in table
     assert to_csv([summary]).splitlines()[0].startswith("data,n,noise,resolution,corruption,ratio,")
+
+
+def test_temperature_has_a_row_of_every_class_to_train_on():
+    split = load(Cell("wine", 40, 0.0, None, 0, "temperature"))
+    rare = split._replace(y_train=np.where(np.arange(40) < 37, 0, np.arange(40) - 36))
+    for seed in range(8):  # a tenth at random would take one of the three single rows
+        settings = {"random_state": seed, "max_epochs": 1, "device": "cpu"}
+        proba = METHODS["temperature"](rare, settings).proba
+        assert proba.shape == (len(split.y_test), 4)
+        np.testing.assert_allclose(proba.sum(axis=1), 1)
 
 
 def test_a_plain_network_ignores_labels_and_noise_and_learns_its_softmax(rng):
