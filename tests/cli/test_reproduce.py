@@ -43,7 +43,7 @@ def trained(monkeypatch):
         classes = ["cat", "dog"]
         return {"metrics": metrics, "classes": classes, "checkpoint": "x", "first": True}
 
-    trainer = SimpleNamespace(train=train)
+    trainer = SimpleNamespace(check=lambda config: None, train=train)
     monkeypatch.setattr("skdidicm.imagenet.trainer.get_trainer", lambda _: trainer)
     return asked
 
