@@ -112,8 +112,8 @@ class TrainOptions(PlaceOptions, SamplerOptions):
         bool | None,
         typer.Option(
             "--choose-epochs/--all-epochs",
-            help="Try on a held-out fifth how long to train.",
-            show_default="for 100 to 5,000 rows",
+            help="Try on held-out rows how long to train; auto: for 100 to 5,000 rows.",
+            show_default="auto",
             rich_help_panel="Training",
         ),
     ] = None
