@@ -56,9 +56,9 @@ PACKAGES = (
     Package("tensorflow", "tensorflow", "engine of Keras", "pip install tensorflow"),
     Package("matplotlib", "matplotlib", "pictures", _extra("plot")),
     Package("jinja2", "jinja2", "reports", _extra("plot")),
-    Package("pillow", "PIL", "pictures to predict, reports", _extra("plot")),
-    Package("timm", "timm", "train imagenet", _extra("imagenet")),
-    Package("torchvision", "torchvision", "train imagenet", _extra("imagenet")),
+    Package("pillow", "PIL", "files of pictures, reports", _extra("plot")),
+    Package("timm", "timm", "train imagenet on torch", _extra("imagenet")),
+    Package("torchvision", "torchvision", "train imagenet on torch", _extra("imagenet")),
 )
 
 

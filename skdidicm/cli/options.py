@@ -61,7 +61,7 @@ class PlaceOptions:
     """Which backend computes, and where."""
 
     backend: Annotated[str | None, _place("Name of an installed backend.")] = None
-    device: Annotated[str | None, _place("cpu, cuda, cuda:1, ...")] = None
+    device: Annotated[str | None, _place("Where to compute: cpu, cuda, cuda:1, ...")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ class RunOptions:
     """Where a run goes and how it is told."""
 
     seed: Annotated[
-        int, typer.Option(min=0, help="Decides the data split, the noise and the training.")
+        int, typer.Option(min=0, help="Decides the split of the data, the noise and the training.")
     ] = 0
     output: Annotated[
         Path | None,

@@ -3,6 +3,7 @@
 import csv
 import json as json_text
 import sys
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,7 +33,9 @@ def predict(
         typer.Argument(metavar="FILES", help="Arrays (.npy), tables (.csv) or pictures."),
     ],
     top: Annotated[int, typer.Option(min=1, help="Classes to print for every row.")] = 5,
-    output_format: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.table,
+    output_format: Annotated[
+        Format, typer.Option("--format", help="Form of the output.")
+    ] = Format.table,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     pixel_max: Annotated[
         float | None,
@@ -50,13 +53,21 @@ def predict(
     classifier = runs.load_model(model, given(place), given(sampler))
     names = runs.class_names(classifier, details)
     white = pixel_max or float(details.get("pixel_max", 255))
+    columns = tuple(getattr(classifier, "feature_names_in_", ()))
     crop = details.get("crop")  # of models that were trained on folders of pictures
     predictions: list[dict[str, Any]] = []
     for path in files:
-        rows = read_rows(path, classifier.input_shape_, white, crop)
-        for i, p in enumerate(classifier.predict_proba(rows)):
+        rows = read_rows(path, classifier.input_shape_, white, crop, columns)
+        for i, p in enumerate(_proba(classifier, rows)):
             predictions.append({"file": str(path), "row": i, "classes": leading(p, names, top)})
     _print(predictions, Format.json if json else output_format, str(model))
+
+
+def _proba(classifier: Any, rows: Any) -> Any:
+    """Return probabilities (n, k); that the rows are no frame is no news, their names were read."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+        return classifier.predict_proba(rows)
 
 
 def leading(p: Any, names: list[str], top: int) -> list[dict[str, Any]]:

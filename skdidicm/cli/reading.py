@@ -1,6 +1,7 @@
 """Rows to predict, from .npy arrays, .csv tables and pictures, in the shape that a model takes."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,11 @@ from numpy.typing import NDArray
 
 
 def read_rows(
-    path: Path, shape: tuple[int, ...], pixel_max: float = 255, crop: float | None = None
+    path: Path,
+    shape: tuple[int, ...],
+    pixel_max: float = 255,
+    crop: float | None = None,
+    columns: Sequence[str] = (),
 ) -> NDArray[Any]:
     """Return the rows of a file as an array (n, *shape).
 
@@ -24,6 +29,8 @@ def read_rows(
     crop : float, optional
         Share of a picture's shorter side that the model saw of its centre; by default pictures
         are squeezed into the model's shape as a whole.
+    columns : sequence of str, optional
+        Names of the model's columns; a .csv table with other names, or another order, is refused.
 
     Raises
     ------
@@ -35,7 +42,7 @@ def read_rows(
     if path.suffix.lower() == ".npy":
         return _fit_shape(_read_npy(path), shape, path)
     if path.suffix.lower() == ".csv":
-        return _fit_shape(_read_csv(path), shape, path)
+        return _fit_shape(_read_csv(path, columns), shape, path)
     if crop is not None:
         return _read_centre(path, shape, crop)
     return _read_picture(path, shape, pixel_max)
@@ -52,18 +59,22 @@ def _read_npy(path: Path) -> NDArray[Any]:
     return np.asarray(rows)
 
 
-def _read_csv(path: Path) -> NDArray[np.float64]:
+def _read_csv(path: Path, columns: Sequence[str]) -> NDArray[np.float64]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = [line for line in csv.reader(file) if line]
-        if lines and not _all_numbers(lines[0]):
-            del lines[0]
+        names = lines.pop(0) if lines and not _all_numbers(lines[0]) else []
         table = np.array([[float(cell) for cell in line] for line in lines])
     except (ValueError, csv.Error) as error:
         raise ValueError(
             f"{path} is not a table of numbers ({error}); expected commas between numbers, the "
             "same count in every row, and at most one line of column names."
         ) from error
+    if names and columns and names != list(columns):
+        raise ValueError(
+            f"{path} has the columns {', '.join(names)}; expected those of the training, in their "
+            f"order: {', '.join(columns)}."
+        )
     return table
 
 

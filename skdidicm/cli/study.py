@@ -27,7 +27,7 @@ def study(
         list[int] | None, typer.Option(min=1, help="Training rows.", show_default="all")
     ] = None,
     noise: Annotated[
-        list[float] | None, typer.Option(min=0, help="Noise, in standard deviations.")
+        list[float] | None, typer.Option(min=0, help="Noise on the rows, in standard deviations.")
     ] = None,
     resolution: Annotated[
         list[int] | None, typer.Option(min=1, help="Height of pictures.", show_default="full")
@@ -59,13 +59,13 @@ def study(
         list[int] | None,
         typer.Option(min=1, help="Steps of the prediction.", show_default="the default, 8"),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0, 1, ...")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds: 0, 1, ...")] = 5,
     epochs: Annotated[
         int | None,
         typer.Option(min=1, help="Epochs at budget 1, and the most at auto.", show_default="auto"),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "auto",
-    jobs: Annotated[int, typer.Option(help="Cells at a time, through joblib.")] = 1,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, ...")] = "auto",
+    jobs: Annotated[int, typer.Option(help="Processes, one cell each at a time.")] = 1,
     scheduler: Annotated[
         str | None,
         typer.Option(help="Address of a Dask scheduler, whose workers run the cells."),

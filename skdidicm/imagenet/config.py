@@ -28,7 +28,9 @@ class RunConfig:
     )
     resolution: int = _setting(224, "Data", "Pixels a side of the square input.")
     data_ratio: float = _setting(1.0, "Data", "Share of every class's training images, in (0, 1].")
-    n_classes: int | None = _setting(None, "Data", "Number of classes.", "as the data have")
+    n_classes: int | None = _setting(
+        None, "Data", "Number of classes, where the data do not tell.", "as the data have"
+    )
     n_images: int = _setting(1281167, "Data", "Images of an epoch of synthetic data or shards.")
     workers: int = _setting(8, "Data", "Processes that read pictures, for each device.")
     on_bad_image: str = _setting(
@@ -58,20 +60,26 @@ class RunConfig:
     optimizer: str = _setting("lamb", "Recipe", "An optimiser of timm; Keras: lamb, adamw, sgd.")
     learning_rate: float | None = _setting(None, "Recipe", "Peak learning rate.", "the recipe's")
     warmup_epochs: float = _setting(5, "Recipe", "Epochs over which the learning rate rises.")
-    warmup_learning_rate: float = _setting(1e-5, "Recipe", "Where it rises from.")
-    weight_decay: float = _setting(0.01, "Recipe", "Decay of all but biases and norms.")
-    max_grad_norm: float = _setting(1.0, "Recipe", "Gradients are clipped to it; 0 for never.")
+    warmup_learning_rate: float = _setting(
+        1e-5, "Recipe", "Learning rate that the warm-up starts from."
+    )
+    weight_decay: float = _setting(0.01, "Recipe", "Weight decay, of all but biases and norms.")
+    max_grad_norm: float = _setting(1.0, "Recipe", "Norm that gradients are clipped to; 0: not.")
     min_crop: float = _setting(0.08, "Recipe", "Smallest share of a picture in a random crop.")
     color_jitter: float = _setting(0.4, "Recipe", "Jitter of brightness, contrast, saturation.")
-    auto_augment: str = _setting("", "Recipe", "Policy of RandAugment, as timm spells it.")
-    mixup: float = _setting(0.0, "Recipe", "Alpha of mixup.")
-    cutmix: float = _setting(0.0, "Recipe", "Alpha of cutmix.")
+    auto_augment: str = _setting("", "Recipe", "RandAugment, as timm spells it: rand-m7-n2.")
+    mixup: float = _setting(
+        0.0, "Recipe", "Blend images in pairs, shares from Beta(mixup, mixup); 0: not."
+    )
+    cutmix: float = _setting(
+        0.0, "Recipe", "Paste patches in pairs, areas from Beta(cutmix, cutmix); 0: not."
+    )
     label_smoothing: float = _setting(0.0, "Recipe", "Share of a label spread over all classes.")
     repeats: int = _setting(1, "Recipe", "Views of an image in an epoch, one after another.")
-    ema: float = _setting(0.0, "Recipe", "Decay of an average of the weights; 0 for none.")
+    ema: float = _setting(0.0, "Recipe", "Decay of an average of the weights; 0: none.")
 
-    backend: str = _setting("torch", "Engine", "The backend that trains.")
-    device: str = _setting("auto", "Engine", "cpu, cuda, ...")
+    backend: str = _setting("torch", "Engine", "Backend that trains: torch or keras.")
+    device: str = _setting("auto", "Engine", "Where to compute: cpu, cuda, cuda:1, ...")
     precision: str | None = _setting(
         None, "Engine", "float32, bfloat16 or float16.", "bfloat16 on a GPU, else float32"
     )

@@ -253,7 +253,10 @@ class Run:
         saved = files.read_run(path)
         files.check_same(self.config, saved.values["config"], path)
         if saved.values["classes"] != self.feed.classes:
-            raise ValueError(f"{path} was trained on other classes than {self.config.data} has.")
+            raise ValueError(
+                f"{path} was trained on other classes than {self.config.data} has; pass the data "
+                "of that run, or another --output."
+            )
         self.engine.unpack(saved.tensors, saved.values)
         self.history = saved.values["history"]
         self.best = -math.inf if saved.values["best"] is None else saved.values["best"]

@@ -62,7 +62,9 @@ def scan_shards(root: Path, split: str) -> Shards:
                 places.append(place)
                 labels.append(label)
         except tarfile.TarError as error:
-            raise ValueError(f"{shard} is no tar file, or a damaged one ({error}).") from error
+            raise ValueError(
+                f"{shard} is no tar file, or a damaged one ({error}); replace it."
+            ) from error
     return Shards(_names(root, labels), places, labels)
 
 

@@ -11,6 +11,10 @@ from skdidicm.imagenet.checkpoint import Tensors
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.feed import Gathering
 
+_INSTALL = {
+    "torch": 'install it with: pip install "skdidicm[imagenet]", or pass --backend keras.',
+    "keras": 'install it with: pip install "skdidicm[keras]" jax pillow',
+}
 GROUP = "skdidicm.trainers"
 
 
@@ -114,7 +118,7 @@ def get_trainer(name: str) -> ImageTrainer:
         trainer: ImageTrainer = found[name].load()
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"training on folders of pictures needs {error.name}, which is not installed; install "
-            'it with: pip install "skdidicm[imagenet]"'
+            f"--backend {name} needs {error.name} for folders of pictures, which is not installed; "
+            f"{_INSTALL.get(name, 'install it')}"
         ) from error
     return trainer

@@ -89,7 +89,9 @@ def _source(cell: Cell, folder: str | None) -> Split:
     if cell.data == "embeddings":
         return load_embeddings(cell.seed)
     if folder is None:
-        raise ValueError("data 'fashion-mnist' needs the folder with its four idx files.")
+        raise ValueError(
+            "data 'fashion-mnist' has no folder; expected one with its four idx files: --folder."
+        )
     return load_fashion_mnist(folder)
 
 
@@ -132,7 +134,9 @@ def _folder(cell: Cell) -> Split:
 
     root = Path(cell.data.removeprefix(_FOLDER))
     if cell.resolution is None:
-        raise ValueError(f"data {cell.data!r} needs a resolution, the height to bring pictures to.")
+        raise ValueError(
+            f"data {cell.data!r} has no resolution; expected their height: --resolution 32."
+        )
     if not root.is_dir():
         raise ValueError(f"{root} is no folder; expected one with a folder for every class.")
     if any((root / name).is_dir() for name in SPLITS["train"]):

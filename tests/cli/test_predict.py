@@ -129,6 +129,22 @@ def test_classes_have_the_names_of_the_data_set(cli, fashion_run, tmp_path, read
     assert {"Ankle boot", "T-shirt/top"} < names
 
 
+def test_a_csv_table_must_have_the_columns_of_the_training(cli, tmp_path, read_json):
+    pytest.importorskip("torch")
+    pandas = pytest.importorskip("pandas")
+    X = pandas.DataFrame(np.random.default_rng(0).normal(size=(8, 2)), columns=["ash", "hue"])
+    classifier = DiDiClassifier(steps=2, max_epochs=1, random_state=0).fit(X, [0, 1] * 4)
+    classifier.save(tmp_path / "model.skd")
+    X.to_csv(tmp_path / "rows.csv", index=False)
+    result = cli("predict", tmp_path, tmp_path / "rows.csv", "--json")
+    found = [row["classes"][0]["probability"] for row in read_json(result.out)["predictions"]]
+    assert found == pytest.approx(classifier.predict_proba(X).max(axis=1))
+    X[["hue", "ash"]].to_csv(tmp_path / "rows.csv", index=False)
+    refused = cli("predict", tmp_path, tmp_path / "rows.csv")
+    assert refused.code == 1
+    assert "has the columns hue, ash; expected" in refused.err
+
+
 def test_a_table_model_takes_tables_and_no_pictures(cli, tmp_path, read_json):
     pytest.importorskip("torch")
     rng = np.random.default_rng(0)

@@ -74,6 +74,28 @@ def test_a_model_of_a_table_is_reported_by_its_history(cli, torch, tmp_path):
     assert "Training loss" in html
 
 
+@pytest.mark.imagenet
+def test_a_run_on_pictures_is_reported_as_it_was_evaluated(cli, photographs, tmp_path, read_json):
+    pytest.importorskip("timm")
+    run = tmp_path / "run"
+    tiny = ("--model", "didirn-tiny", "--resolution", 32, "--batch-size", 16, "--global-batch", 32)
+    short = ("--epochs", 1, "--steps", 2, "--workers", 0, "--device", "cpu", "--output", run)
+    trained = cli("train", "imagenet", "--data", photographs, *tiny, *short)
+    assert trained.code == 0, trained.err
+    result = cli("report", run, "--n-images", 2, "--json")
+    assert result.code == 0, result.err
+    content = read_json(result.out)
+    metrics = json.loads((run / "metrics.json").read_text())["metrics"]
+    assert content["computed"]["n"] == metrics["n_images"] == 31
+    assert content["computed"]["accuracy"] == pytest.approx(metrics["accuracy"], abs=1e-6)
+    assert content["computed"]["nll"] == pytest.approx(metrics["nll"], rel=1e-3)
+    html = (run / "report.html").read_text()
+    assert html.count('src="data:image/png') == 2
+    assert "all 31 test rows" in html
+    for folder in (photographs / "val").iterdir():
+        assert f'<th scope="row">{folder.name}</th>' in html
+
+
 def test_an_unfinished_run_shows_its_history(cli, run):
     (run / "model.skd").unlink()
     assert cli("report", run).code == 0

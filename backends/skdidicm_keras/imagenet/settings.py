@@ -27,7 +27,10 @@ def check(config: RunConfig) -> None:
         If Pillow is not installed.
     """
     if util.find_spec("PIL") is None:
-        raise ImportError("--backend keras reads pictures with Pillow: pip install pillow")
+        raise ImportError(
+            "--backend keras needs pillow for folders of pictures, which is not installed; install "
+            "it with: pip install pillow"
+        )
     check_alone()
     check_choices(config)
     _check_switches(config)
