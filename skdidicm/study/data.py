@@ -135,7 +135,8 @@ def _folder(cell: Cell) -> Split:
     root = Path(cell.data.removeprefix(_FOLDER))
     if cell.resolution is None:
         raise ValueError(
-            f"data {cell.data!r} has no resolution; expected their height: --resolution 32."
+            f"data {cell.data!r} has no resolution; expected the height that its pictures are to "
+            "have, such as --resolution 32."
         )
     if not root.is_dir():
         raise ValueError(f"{root} is no folder; expected one with a folder for every class.")

@@ -101,7 +101,7 @@ def test_any_folder_of_pictures_is_read_at_the_resolution(tree):
     [
         ({"ratio": 0.0}, "ratio is 0.0; expected a share"),
         ({"n": 5}, "have none of"),
-        ({"data": "folder:/nowhere"}, "needs a resolution"),
+        ({"data": "folder:/nowhere"}, "has no resolution; expected"),
         ({"data": "folder:/nowhere", "resolution": 8}, "is no folder"),
     ],
 )

@@ -132,7 +132,7 @@ def test_noise_is_in_standard_deviations_and_pictures_are_averaged():
     ("change", "message"),
     [
         ({"data": "cifar"}, "data is 'cifar'; expected one of"),
-        ({"data": "fashion-mnist"}, "needs the folder"),
+        ({"data": "fashion-mnist"}, "'fashion-mnist' has no folder; expected one with"),
         ({"n": 10**6}, "n is 1000000; expected from 1 to"),
         ({"resolution": 3}, "resolution is 3"),
         ({"method": "guess"}, "method is 'guess'; expected one of"),
