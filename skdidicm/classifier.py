@@ -82,8 +82,9 @@ class DiDiClassifier(FactsMixin, Learner):
     choose_epochs : bool, default="auto"
         Whether fit first tries on four fifths of the rows how long to train: a quarter, a half or
         all of `max_epochs`, longer only if that clearly lowers the NLL of the other fifth. Under
-        1,000 rows several such parts are tried. "auto" does so for 100 to 5,000 rows, unless
-        `max_epochs` is a number. No trial with `early_stopping`, nor when training goes on.
+        1,000 rows several such parts are tried. "auto" does so for 100 to 1,000 images and tables
+        of 100 to 5,000 rows, unless `max_epochs` is a number. No trial with `early_stopping`, nor
+        when training goes on.
     early_stopping : bool, default=False
         Stop when the NLL of held-out rows has not improved for `n_iter_no_change` epochs, and
         take back the best weights.

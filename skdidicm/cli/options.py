@@ -112,7 +112,7 @@ class TrainOptions(PlaceOptions, SamplerOptions):
         bool | None,
         typer.Option(
             "--choose-epochs/--all-epochs",
-            help="Try on held-out rows how long to train; auto: for 100 to 5,000 rows.",
+            help="Try on held-out rows how long to train; auto: for few rows.",
             show_default="auto",
             rich_help_panel="Training",
         ),
