@@ -70,7 +70,7 @@ def _html_of(estimator: Any) -> str:
 def _training(estimator: Any) -> dict[str, str]:
     """Return what the last fit came to."""
     shown: dict[str, str] = {}
-    n_rows = getattr(estimator, "_n_rows", None)  # of this session: files do not keep it
+    n_rows = getattr(estimator, "_n_rows", None)  # files do not keep it
     if n_rows is not None:
         shown["Rows seen"] = f"{n_rows:,} in every epoch of the last fit"
     shown["Epochs"] = f"{estimator.n_iter_} of {estimator.max_epochs_}"
