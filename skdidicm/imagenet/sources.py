@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from skdidicm.imagenet import folder as folders
 from skdidicm.imagenet.config import RunConfig
-from skdidicm.imagenet.pictures import open_picture
+from skdidicm.imagenet.pictures import BadPictureError, open_picture
 from skdidicm.imagenet.shards import Shards, scan_shards
 
 READERS = ("", "wds")
@@ -62,3 +62,22 @@ class _Shards:
         place = self.found.places[row]
         name = f"{place.shard} at byte {place.start}"
         return open_picture(place.open(), name), self.found.labels[row]
+
+
+def open_row(
+    source: Source, rows: Sequence[int], row: int, *, replace_bad: bool
+) -> tuple[Any, int, list[str]]:
+    """Return picture, label and the names of unreadable pictures.
+
+    With `replace_bad` the next row that can be read takes the place of one that cannot. The
+    picture is None if there is none, or none among more rows than may be skipped.
+    """
+    bad: list[str] = []
+    for i in range(len(rows) // 100 + 1 if replace_bad else 1):
+        try:
+            picture, label = source.open(rows[(row + i) % len(rows)])
+        except BadPictureError as error:
+            bad.append(str(error))
+        else:
+            return picture, label, bad
+    return None, 0, bad

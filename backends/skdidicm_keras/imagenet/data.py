@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.order import Key
 from skdidicm.imagenet.pictures import BadPictureError
-from skdidicm.imagenet.sources import Source
+from skdidicm.imagenet.sources import Source, open_row
 from skdidicm_keras.imagenet.step import generator
 from skdidicm_keras.imagenet.views import View
 
@@ -45,17 +45,10 @@ class Pictures:
     def __getitem__(self, key: Key) -> Picture:
         """Return pixels, label and the names of unreadable pictures; no pixels if not replaced."""
         epoch, place, row = key
-        bad: list[str] = []
-        for i in range(len(self.rows) // 100 + 1):  # then there are more than may be skipped
-            try:
-                picture, label = self.source.open(self.rows[(row + i) % len(self.rows)])
-            except BadPictureError as error:
-                bad.append(str(error))
-                if not self.replace_bad:
-                    return None, 0, bad
-            else:
-                return self.view(picture, generator(self.seed, epoch, place)), label, bad
-        return None, 0, bad
+        picture, label, bad = open_row(self.source, self.rows, row, replace_bad=self.replace_bad)
+        if picture is None:
+            return None, 0, bad
+        return self.view(picture, generator(self.seed, epoch, place)), label, bad
 
 
 def collate(rows: Iterable[Picture]) -> Images:

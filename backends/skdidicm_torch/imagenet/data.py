@@ -21,7 +21,7 @@ from skdidicm.imagenet import sources
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.order import Key
 from skdidicm.imagenet.pictures import BadPictureError, open_picture
-from skdidicm.imagenet.sources import Source
+from skdidicm.imagenet.sources import Source, open_row
 from skdidicm_torch.imagenet import timm_parts
 from skdidicm_torch.imagenet.processes import Place
 
@@ -95,18 +95,11 @@ class Pictures(Dataset[tuple[Any, int, list[str]]]):
     def __getitem__(self, key: Key) -> tuple[Any, int, list[str]]:
         """Return pixels, label and the names of unreadable pictures; no pixels if not replaced."""
         epoch, place, row = key
-        bad: list[str] = []
-        for i in range(len(self.rows) // 100 + 1):  # then there are more than may be skipped
-            try:
-                picture, label = self.source.open(self.rows[(row + i) % len(self.rows)])
-            except BadPictureError as error:
-                bad.append(str(error))
-                if not self.replace_bad:
-                    return None, 0, bad
-            else:
-                with _seeded(self.seed, epoch, place):
-                    return self.transform(picture), label, bad
-        return None, 0, bad
+        picture, label, bad = open_row(self.source, self.rows, row, replace_bad=self.replace_bad)
+        if picture is None:
+            return None, 0, bad
+        with _seeded(self.seed, epoch, place):
+            return self.transform(picture), label, bad
 
 
 @contextmanager
