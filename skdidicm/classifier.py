@@ -82,9 +82,12 @@ class DiDiClassifier(FactsMixin, Learner):
     choose_epochs : bool, default="auto"
         Whether fit first tries on four fifths of the rows how long to train: a quarter, a half or
         all of `max_epochs`, longer only if that clearly lowers the NLL of the other fifth. Under
-        1,000 rows several such parts are tried. "auto" does so for 100 to 1,000 images and tables
-        of 100 to 5,000 rows, unless `max_epochs` is a number. No trial with `early_stopping`, nor
-        when training goes on.
+        1,000 rows several such parts are tried. "auto" does so for 100 to 5,000 rows, unless
+        `max_epochs` is a number. No trial with `early_stopping`, nor when training goes on.
+    temperature : float, default="auto"
+        Probabilities are taken to the power of 1 / temperature: above 1 they claim less. "auto" is
+        chosen on the rows that fit holds out to choose its length or to stop early, else 1. Can be
+        changed after fit.
     early_stopping : bool, default=False
         Stop when the NLL of held-out rows has not improved for `n_iter_no_change` epochs, and
         take back the best weights.
@@ -116,7 +119,10 @@ class DiDiClassifier(FactsMixin, Learner):
     max_epochs_ : int
         Epochs that the last fit was to take at most: what "auto" came to.
     trial_ : list of dict
-        One row per round of the trial that chose them: epochs and val_nll. Empty without one.
+        One row per round of the trial that chose them: epochs, temperature, and val_nll at it.
+        Empty without one.
+    temperature_ : float
+        What `temperature="auto"` came to.
     network_ : ScoreNetwork
         The trained network.
     input_shape_ : tuple of int
@@ -161,6 +167,7 @@ class DiDiClassifier(FactsMixin, Learner):
         augment: Augmentation | str | None = "auto",
         mixup: float | str = "auto",
         choose_epochs: bool | str = "auto",
+        temperature: float | str = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -193,6 +200,7 @@ class DiDiClassifier(FactsMixin, Learner):
         self.augment = augment
         self.mixup = mixup
         self.choose_epochs = choose_epochs
+        self.temperature = temperature
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change

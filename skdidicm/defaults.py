@@ -62,7 +62,7 @@ IMAGES = Defaults(
     n_draws=4,
     n_levels=0,
     mixup=0.4,
-    trial=(100, 1000),
+    trial=(100, 5000),
 )
 
 

@@ -157,7 +157,7 @@ def run(
     """Train a network in place; `watch.on_epoch` keeps the history."""
     best, best_epoch, best_state = math.inf, 0, network.state() if watch.patience else {}
     try:
-        with _progress(plan.max_epochs, shown=watch.progress) as advance:
+        with progress("training", plan.max_epochs, shown=watch.progress) as advance:
             for row in epochs(network, rows, plan, rng):
                 row |= watch.validate() if watch.validate else {}
                 stop = watch.on_epoch(row)
@@ -213,7 +213,7 @@ def losses(p: NDArray[np.float64], rows: Rows) -> NDArray[np.float64]:
 
 
 @contextmanager
-def _progress(n_epochs: int, *, shown: bool) -> Iterator[Callable[[HistoryRow], Any]]:
+def progress(what: str, n_epochs: int, *, shown: bool) -> Iterator[Callable[[HistoryRow], object]]:
     """Show a bar on stderr while epochs pass."""
     if not shown:
         yield lambda _: None
@@ -228,7 +228,7 @@ def _progress(n_epochs: int, *, shown: bool) -> Iterator[Callable[[HistoryRow], 
     )
 
     columns = (
-        TextColumn("training"),
+        TextColumn(what),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

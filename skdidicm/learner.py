@@ -211,7 +211,7 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
         self._n_rows = len(rows.x)  # for notebooks
         plan = fitting.training_plan(self, rows, self.process_, self.schedule_, one_epoch=one_epoch)
         if not going_on:
-            self.trial_ = []
+            self.trial_, self.temperature_ = [], 1.0
             if not (early or one_epoch):
                 plan = self._after_trial(rows, plan)
         counting_on = one_epoch and going_on
@@ -221,6 +221,9 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
         self._rng = deepcopy(self._rng)  # an error leaves the one of an earlier fit as it was
         if len(classes) > 1:
             self._train(rows, held, plan)
+            if early and held is not None and self.temperature == "auto":
+                self.temperature_ = 1.0  # instead of one from before, if training went on
+                self.temperature_ = trial.choose_temperature(self._predict(held.x), held)
 
     def _build(self, rows: Rows, classes: NDArray[Any]) -> None:
         """Set all fitted attributes, with an untrained network."""
@@ -256,17 +259,18 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
             return plan
         index = trial.split(rows.target.argmax(axis=1), self._seeds.split)
         folds = [self._fold(rows.take(a), rows.take(b), i) for i, (a, b) in enumerate(index)]
-        max_epochs, self.trial_ = trial.run_trial(folds, plan)
-        return replace(plan, max_epochs=max_epochs)
+        with fitting.progress("trial", plan.max_epochs, shown=self.verbose > 0) as advance:
+            auto = self.temperature == "auto"
+            verdict = trial.run_trial(folds, plan, find_temperature=auto, on_epoch=advance)
+        self.trial_, self.temperature_ = verdict.rounds, verdict.temperature
+        return replace(plan, max_epochs=verdict.epochs)
 
     def _fold(self, rows: Rows, held: Rows, number: int) -> trial.Fold:
         """Return one network of a trial, which predicts as this estimator does."""
         other = copy(self)
         other.network_ = fitting.build_network(self, rows, self.process_, self._seeds.network)
         rng = np.random.default_rng([self._seeds.training, number])
-        return trial.Fold(
-            other.network_, rows, rng, lambda: fitting.losses(other._predict(held.x), held)
-        )
+        return trial.Fold(other.network_, rows, rng, held, lambda: other._predict(held.x))
 
     def _train(self, rows: Rows, held: Rows | None, plan: TrainingPlan) -> None:
         def validate() -> HistoryRow:

@@ -120,6 +120,7 @@ def describe(e: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         "config": settings,
         "history": e.history_,
         "trial": e.trial_,
+        "temperature": e.temperature_,
         "n_iter": e.n_iter_,
         "max_epochs": e.max_epochs_,
         "seeds": e._seeds._asdict(),
@@ -197,6 +198,9 @@ def _restore(
         e.process_ = UniformProcess(len(e.classes_))
     e.history_, e.n_iter_ = header["history"], int(header["n_iter"])
     e.trial_ = header["trial"]
+    e.temperature_ = float(header["temperature"])
+    if not 0 < e.temperature_ < np.inf:
+        raise ModelFileError(f"its temperature is {e.temperature_}.")
     e.max_epochs_ = int(header["max_epochs"])
     e._seeds = Seeds(**{name: int(seed) for name, seed in header["seeds"].items()})
     if min(e._seeds) < 0:

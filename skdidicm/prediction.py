@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from skdidicm.backend import ScoreNetwork
 from skdidicm.core import EPS_T, Process, Schedule, sample_labels, sample_probabilities
+from skdidicm.temperature import tempered
 
 _CHUNK_NUMBERS = 2**19  # numbers of X that one chunk holds: small enough for a CPU's caches
 _CHUNK_ROWS = (64, 4096)
@@ -33,6 +34,7 @@ class SamplerPlan:
     steps: int
     label_rule: str
     n_chains: int
+    temperature: float = 1.0
 
 
 def initial_law(
@@ -56,7 +58,8 @@ def sample_rows(
 
     A step may leave a class with probability zero, which no finite training set can justify. The
     network is trained down to t = EPS_T only, so unless `raw` is set the result is the law of the
-    label at that time: its noise of about 1e-3 leaves every class a little.
+    label at that time, whose noise of about 1e-3 leaves every class a little, at the plan's
+    temperature.
     """
     n, k = len(x), len(plan.p_init)
     finite = FiniteScores() if finite is None else finite
@@ -90,7 +93,10 @@ def sample_rows(
     law: NDArray[np.float64] = np.asarray(to_device(p, "cpu"), dtype=np.float64)
     finite.warn()
     law = law / law.sum(axis=-1, keepdims=True)
-    return law if raw else np.asarray(plan.process.diffuse(law, plan.schedule.total(EPS_T)))
+    if raw:
+        return law
+    law = np.asarray(plan.process.diffuse(law, plan.schedule.total(EPS_T)))
+    return law if plan.temperature == 1 else tempered(law, plan.temperature)
 
 
 class FiniteScores:

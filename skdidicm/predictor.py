@@ -20,6 +20,8 @@ class Predictor(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """What every fitted estimator can do; see `DiDiClassifier`."""
 
     n_chains: int
+    temperature: float | str
+    temperature_: float
     network_: ScoreNetwork
     classes_: NDArray[Any]
     class_prior_: NDArray[np.float64]
@@ -195,10 +197,12 @@ class Predictor(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         }
         form = self.network_.config.parameterization
         settings["solver"] = resolve_solver(self.solver, form)
+        given = self.temperature
         return SamplerPlan(
             process=self.process_,
             schedule=self.schedule_,
             p_init=initial_law(self.process_, self.schedule_, self.class_prior_),
             seed=self._seeds.sampling,
+            temperature=self.temperature_ if isinstance(given, str) else given,
             **(settings | changes),
         )

@@ -1,32 +1,44 @@
-"""How long to train: a trial on parts of the rows, in rounds of doubling length."""
+"""How long to train, and how sure to be: a trial on parts of the rows, in ever longer rounds."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skdidicm.backend import ScoreNetwork
+from skdidicm.fitting import losses
+from skdidicm.temperature import best_temperature, tempered
 from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan, epochs
 
 _SHARES = (0.25, 0.5, 1.0)  # of all epochs, trained when a round ends
 _PARTS = 5  # equal parts of the rows, of which a fold holds one out
 _MIN_HELD = 200  # rows that the folds together hold out where there are as many
+_LOG_SCALE = 0.5  # how far from 1 temperatures are expected: 0.6 to 1.6, two times in three
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One network of a trial: what it learns from, and how well it does elsewhere.
+    """One network of a trial: what it learns from, and rows to test it on.
 
-    `losses` returns the NLL (n_held,) of each held-out row, times its weight over the mean weight,
-    for the network as it is.
+    `predict` returns the probabilities (n_held, k) of the held-out rows for the network as it is.
     """
 
     network: ScoreNetwork
     rows: Rows
     rng: np.random.Generator
-    losses: Callable[[], NDArray[np.floating]]
+    held: Rows
+    predict: Callable[[], NDArray[np.float64]]
+
+
+class Verdict(NamedTuple):
+    """What a trial found: how many epochs, the temperature then, and a row for each round."""
+
+    epochs: int
+    temperature: float
+    rounds: list[HistoryRow]
 
 
 def round_ends(max_epochs: int) -> list[int]:
@@ -59,13 +71,20 @@ def split(labels: NDArray[np.integer], seed: int) -> list[tuple[NDArray[np.intp]
     return [(np.flatnonzero(part != i), np.flatnonzero(part == i)) for i in range(n_folds)]
 
 
-def run_trial(folds: Sequence[Fold], plan: TrainingPlan) -> tuple[int, list[HistoryRow]]:
-    """Train the folds' networks in rounds while that helps; return the best number of epochs.
+def run_trial(
+    folds: Sequence[Fold],
+    plan: TrainingPlan,
+    *,
+    find_temperature: bool = True,
+    on_epoch: Callable[[HistoryRow], object] = lambda _: None,
+) -> Verdict:
+    """Train the folds' networks in rounds while that helps.
 
     Each round has a learning-rate curve of its own, so that it ends as a training of that length
     would: networks whose rate has not fallen tell little of those whose rate has. A round has
-    helped if the mean NLL of the held-out rows has fallen by more than its standard error (paired
-    by row), since too long a training costs more than too short a one.
+    helped if the mean NLL of the held-out rows, at the temperature that suits them, has fallen by
+    more than its standard error (paired by row), since too long a training costs more than too
+    short a one.
 
     Parameters
     ----------
@@ -73,33 +92,51 @@ def run_trial(folds: Sequence[Fold], plan: TrainingPlan) -> tuple[int, list[Hist
         Fresh networks, trained in place.
     plan : TrainingPlan
         The plan of the whole training; its `max_epochs` bound those of the trial.
+    find_temperature : bool
+        Whether to look for a temperature; 1 is taken without.
+    on_epoch : callable
+        Is shown the `epoch` that the folds have reached together, and what it came to.
 
     Returns
     -------
-    int, list of dict
-        The number of epochs, and `epochs` trained so far and `val_nll` for each round.
+    Verdict
+        Its rounds have the `epochs` trained so far, the `temperature`, and `val_nll` at it.
     """
-    found: list[HistoryRow] = []
-    best, best_losses = plan.max_epochs, None
+    rounds: list[HistoryRow] = []
+    best, best_losses, temperature = plan.max_epochs, None, 1.0
     trained = 0
+    held = _joined([fold.held for fold in folds])
     for end in round_ends(plan.max_epochs):
         try:
-            for fold in folds:
-                _train(fold, replace(plan, max_epochs=end - trained))
+            for i, fold in enumerate(folds):
+                more = replace(plan, max_epochs=end - trained)
+                for row in epochs(fold.network, fold.rows, more, fold.rng):
+                    done = trained + (i * (end - trained) + row["epoch"]) / len(folds)
+                    on_epoch({**row, "epoch": done})
         except NonFiniteLossError:  # longer is no option; the fit itself will tell if none is
             break
-        losses = np.concatenate([fold.losses() for fold in folds])
-        found.append({"epochs": end, "val_nll": float(losses.mean())})
-        if best_losses is not None and not _clearly_less(losses, best_losses):
+        proba = np.concatenate([fold.predict() for fold in folds])
+        found = choose_temperature(proba, held) if find_temperature else 1.0
+        now = losses(tempered(proba, found), held)
+        rounds.append({"epochs": end, "temperature": found, "val_nll": float(now.mean())})
+        if best_losses is not None and not _clearly_less(now, best_losses):
             break
         best = trained = end
-        best_losses = losses
-    return best, found
+        best_losses, temperature = now, found
+    return Verdict(best, temperature, rounds)
 
 
-def _train(fold: Fold, plan: TrainingPlan) -> None:
-    for _ in epochs(fold.network, fold.rows, plan, fold.rng):
-        pass
+def choose_temperature(proba: NDArray[np.float64], held: Rows) -> float:
+    """Return the temperature that suits held-out rows, near 1 where they are few."""
+    return best_temperature(proba, held.target, held.weight, log_scale=_LOG_SCALE)[0]
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    return Rows(
+        np.concatenate([rows.x for rows in parts]),
+        np.concatenate([rows.target for rows in parts]),
+        np.concatenate([rows.weight for rows in parts]),
+    )
 
 
 def _clearly_less(losses: NDArray[np.floating], than: NDArray[np.floating]) -> bool:

@@ -163,6 +163,9 @@ def check_settings(estimator: Any) -> None:
         check_number(name, getattr(e, name), numbers.Integral, 1, auto=True)
     for name in ("learning_rate", "weight_decay", "mixup"):
         check_number(name, getattr(e, name), numbers.Real, 0, auto=True)
+    warm = isinstance(e.temperature, numbers.Real) and 0 < e.temperature < np.inf  # type: ignore[operator]
+    if e.temperature != "auto" and not warm:
+        raise ValueError(f"temperature is {e.temperature!r}; expected a number > 0 or 'auto'.")
     if e.choose_epochs not in (True, False, "auto"):
         raise ValueError(f"choose_epochs is {e.choose_epochs!r}; expected True, False or 'auto'.")
     share = e.validation_fraction

@@ -1,5 +1,7 @@
 """Training an estimator: weights, validation, early stopping, history, going on."""
 
+import re
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris, load_wine
@@ -93,7 +95,7 @@ def test_early_stopping_ends_with_the_best_weights_of_its_history(given, rng):
     validation = {"X_val": X[1::2], "y_val": noisy[1::2]} if given else {}
     model = quick(
         early_stopping=True, n_iter_no_change=3, max_epochs=80, validation_fraction=0.4,
-        learning_rate=0.05,
+        learning_rate=0.05, temperature=1,
     ).fit(X[::2], noisy[::2], **validation)  # fmt: skip
     nll = [row["val_nll"] for row in model.history_]
     assert np.argmin(nll) + 1 + 3 == model.n_iter_ == len(nll) < 80
@@ -162,6 +164,8 @@ def test_progress_is_shown_on_stderr_and_only_if_asked_for(capfd):
     assert out == ""
     assert "4/4" in err
     assert "val_nll" in err
+    quick(verbose=1, choose_epochs=True).fit(X, y)
+    assert re.search(r"trial.* 4/4", capfd.readouterr().err)
 
 
 def test_partial_fit_trains_one_epoch_at_a_constant_rate_and_counts_on():

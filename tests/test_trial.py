@@ -36,8 +36,20 @@ def trial_of(nlls, max_epochs=16, size=9, **settings):
     rows = Rows(np.zeros((8, 2)), np.eye(3)[np.arange(8) % 3], np.ones(8))
     network, answers = Recorder(**settings), iter(nlls)
     rng = np.random.default_rng(0)
-    fold = Fold(network, rows, rng, lambda: np.broadcast_to(next(answers), size))
-    return network, *run_trial([fold], plan)
+    held = rows_held(size)
+    fold = Fold(network, rows, rng, held, lambda: with_nll(next(answers), held))
+    verdict = run_trial([fold], plan, find_temperature=False)
+    return network, verdict.epochs, verdict.rounds
+
+
+def rows_held(size):
+    return Rows(np.zeros((size, 2)), np.eye(3)[np.arange(size) % 3], np.ones(size))
+
+
+def with_nll(nll, held):
+    """Probabilities under which the labels of held-out rows have that NLL."""
+    p = np.exp(-np.broadcast_to(nll, len(held.x)))[:, None]
+    return np.where(held.target == 1, p, (1 - p) / 2)
 
 
 @pytest.mark.parametrize("max_epochs", [1, 2, 3, 4, 7, 75, 300])
@@ -87,11 +99,12 @@ def test_all_folds_are_trained_and_count_alike():
     plan = TrainingPlan(UniformProcess(3), LogLinear(), "score_entropy", 16, 8, 0.1, 2)
     rows = Rows(np.zeros((8, 2)), np.eye(3)[np.arange(8) % 3], np.ones(8))
     told = [iter([1.0, 0.7, 0.9]), iter([1.0, 0.9, 0.7]), iter([1.0, 0.5, 0.5])]
+    held = rows_held(4)
     folds = [
-        Fold(Recorder(), rows, np.random.default_rng(i), lambda it=it: np.full(4, next(it)))
-        for i, it in enumerate(told)
+        Fold(Recorder(), rows, np.random.default_rng(i), held, lambda t=t: with_nll(next(t), held))
+        for i, t in enumerate(told)
     ]
-    best, trial = run_trial(folds, plan)
+    best, _, trial = run_trial(folds, plan, find_temperature=False)
     assert best == 8
     assert [len(fold.network.rates) for fold in folds] == [16] * 3
     assert [row["val_nll"] for row in trial] == pytest.approx([1.0, 0.7, 0.7])
@@ -119,7 +132,7 @@ def test_the_fit_is_that_of_the_chosen_number_of_epochs():
     chosen = fitted(max_epochs=8, choose_epochs=True)
     assert chosen.n_iter_ == chosen.max_epochs_ == len(chosen.history_)
     assert chosen.n_iter_ in [row["epochs"] for row in chosen.trial_]
-    plain = fitted(max_epochs=chosen.n_iter_)
+    plain = fitted(max_epochs=chosen.n_iter_, temperature=chosen.temperature_)
     assert plain.trial_ == []
     np.testing.assert_array_equal(chosen.predict_proba(X), plain.predict_proba(X))
 

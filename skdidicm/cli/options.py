@@ -117,6 +117,10 @@ class TrainOptions(PlaceOptions, SamplerOptions):
             rich_help_panel="Training",
         ),
     ] = None
+    temperature: Annotated[
+        float | None,
+        _training("Probabilities to the power of 1 / temperature; auto: by held-out rows."),
+    ] = None
     early_stopping: Annotated[
         bool | None,
         _training("Hold out a tenth to find the best epoch.", "no", "--early-stopping"),

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +27,11 @@ app.command("imagenet")(imagenet.train)
 @app.command()
 @expand
 def digits(*, settings: TrainOptions, run: RunOptions) -> None:
-    """Train on scikit-learn's 1797 handwritten digits; a fifth of them are test data."""
+    """Train on scikit-learn's 1797 handwritten digits; a fifth of them are test data.
+
+    A first run is to be short: there is no trial of how long to train, unless you ask for it.
+    """
+    settings = replace(settings, choose_epochs=bool(settings.choose_epochs))
     train({"name": "digits", "seed": run.seed}, settings, run)
 
 
@@ -94,6 +99,7 @@ def fit(
 ) -> tuple["DiDiClassifier", float]:
     """Return a trained classifier and the seconds that it took; its history goes into a folder."""
     from skdidicm import DiDiClassifier
+    from skdidicm.defaults import resolve_trial
 
     bar = sys.stderr.isatty()
     lines, history = ProgressLines(), runs.HistoryFile(folder)
@@ -103,6 +109,10 @@ def fit(
         verbose=int(bar),
         callbacks=[history] if bar else [history, lines],
     )
+    shape, n = data.X_train.shape[1:], len(data.X_train)
+    trial = resolve_trial(classifier.choose_epochs, classifier.max_epochs, shape, n)
+    if trial and not (bar or classifier.early_stopping):
+        say("First a trial on parts of them: how long to train.")
     start = time.perf_counter()
     classifier.fit(data.X_train, data.y_train)
     seconds = time.perf_counter() - start

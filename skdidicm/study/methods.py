@@ -18,7 +18,7 @@ from skdidicm.classifier import DiDiClassifier
 from skdidicm.datasets import Split
 from skdidicm.defaults import resolve, resolve_trial
 from skdidicm.study.holding import held_out
-from skdidicm.study.temperature import best_temperature, tempered
+from skdidicm.temperature import best_temperature, tempered
 
 AUTO = "auto"
 """The budget that leaves the epochs to the classifier."""
@@ -132,7 +132,7 @@ def _plain(
         objective="cross_entropy",
         conditioning="last",
         n_draws=1,
-        **{"mixup": 0.0, **changes, **settings},
+        **{"mixup": 0.0, "temperature": 1.0, **changes, **settings},
     )
     classes, index = np.unique(split.y_train, return_inverse=True)
     q_0 = (1 - smoothing) * np.eye(len(classes))[index] + smoothing / len(classes)
@@ -141,13 +141,16 @@ def _plain(
 
 
 def _temperature(split: Split, settings: Settings) -> Answer:
-    """Hold rows out of the training, and choose there what to divide the logits by."""
+    """Choose on held-out rows what to divide the logits by: those of the trial, if there is one."""
+    if settings.get("choose_epochs"):
+        return _plain(split, settings, temperature="auto")
     trial = held_out(split, settings["random_state"], _HELD_OUT)
     both = np.concatenate([trial.X_test, split.X_test])
     found = _plain(trial._replace(X_test=both), settings)
     index = np.searchsorted(np.unique(trial.y_train), trial.y_test)
     held, test = found.proba[: len(index)], found.proba[len(index) :]
-    return found._replace(proba=tempered(test, best_temperature(held, index)[0]))
+    temperature, _ = best_temperature(held, np.eye(held.shape[1])[index])
+    return found._replace(proba=tempered(test, temperature))
 
 
 def _ensemble(split: Split, settings: Settings) -> Answer:
@@ -180,6 +183,6 @@ METHODS: dict[str, Method] = {
     "temperature": _temperature,
     "ensemble": _ensemble,
 }
-"""Method by name; "ensemble" has five members, "temperature" holds out a tenth of the rows."""
+"""Method by name; "ensemble" has five members, "temperature" without a trial holds a tenth out."""
 STEPPED = ("didicm", "didicm-chains", "didicm-no-mixup", "score", "score-mixup", "paper")
 """Methods that predict in steps."""

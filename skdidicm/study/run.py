@@ -17,7 +17,7 @@ from skdidicm.study.budget import CANDIDATES, answer_within
 from skdidicm.study.data import load
 from skdidicm.study.grid import Cell
 from skdidicm.study.settings import agree
-from skdidicm.study.temperature import best_temperature
+from skdidicm.temperature import best_temperature
 
 Row = dict[str, Any]
 
@@ -124,7 +124,7 @@ def metrics(y: NDArray[Any], proba: NDArray[np.float64]) -> dict[str, float | No
     brier = np.square(proba - np.eye(proba.shape[1])[y]).sum(axis=1).mean()
     mixed = 0 < wrong.sum() < len(wrong)
     scores["brier"] = float(brier)
-    scores["nll_oracle"] = best_temperature(proba, y)[1]
+    scores["nll_oracle"] = best_temperature(proba, np.eye(proba.shape[1])[y])[1]
     scores["auroc"] = float(roc_auc_score(wrong, entropy(proba, axis=1))) if mixed else None
     return scores  # type: ignore[return-value]
 

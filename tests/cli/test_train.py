@@ -64,6 +64,19 @@ def test_progress_without_a_terminal_is_plain_lines(digits_run):
     assert "\x1b" not in digits_run.err
 
 
+def test_a_trial_is_announced(cli, quick, tmp_path, no_matplotlib):
+    for option, announced in (("--choose-epochs", True), ("--all-epochs", False)):
+        result = cli(*quick, option, "--output", tmp_path / option)
+        assert result.code == 0, result.err
+        assert ("First a trial" in result.err) is announced
+        trial = DiDiClassifier.load(tmp_path / option / "model.skd").trial_
+        assert [row["epochs"] for row in trial] == [1] * announced
+
+
+def test_a_first_run_on_digits_has_no_trial(digits_run, read_json):
+    assert read_json(digits_run.out)["settings"]["choose_epochs"] is False
+
+
 def test_options_reach_the_classifier(digits_run):
     classifier = DiDiClassifier.load(digits_run.folder / "model.skd")
     assert (classifier.steps, classifier.max_epochs, classifier.random_state) == (2, 2, 3)

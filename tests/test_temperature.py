@@ -1,0 +1,130 @@
+"""The temperature of probabilities: its choice, and what it changes."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.datasets import load_iris
+from sklearn.metrics import log_loss
+
+from skdidicm import DiDiClassifier
+from skdidicm.temperature import best_temperature, tempered
+
+X, y = load_iris(return_X_y=True)
+
+
+def sure_of_too_much(rng, n, temperature=2.0):
+    """Probabilities, and labels drawn from what they are at a temperature."""
+    proba = softmax(3 * rng.standard_normal((n, 4)), axis=1)
+    law = proba ** (1 / temperature)
+    law /= law.sum(axis=1, keepdims=True)
+    return proba, np.eye(4)[(rng.random((n, 1)) > law.cumsum(axis=1)).sum(axis=1)]
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.0, 2.0])
+def test_the_temperature_that_labels_were_drawn_at_is_found(rng, temperature):
+    proba, q_0 = sure_of_too_much(rng, 20_000, temperature)
+    found, _ = best_temperature(proba, q_0)
+    assert found == pytest.approx(temperature, rel=0.05)
+
+
+def test_no_other_temperature_has_a_lower_nll(rng):
+    proba, q_0 = sure_of_too_much(rng, 50)
+    found, nll = best_temperature(proba, q_0)
+    assert nll == pytest.approx(log_loss(q_0.argmax(axis=1), tempered(proba, found)))
+    for other in np.linspace(0.4, 10, 200):
+        p = proba ** (1 / other)
+        assert nll <= log_loss(q_0.argmax(axis=1), p / p.sum(axis=1, keepdims=True)) + 1e-6
+
+
+def test_a_weight_counts_as_so_many_rows_and_a_soft_label_as_its_shares(rng):
+    proba, q_0 = sure_of_too_much(rng, 30)
+    times = rng.integers(1, 4, 30)
+    repeated = best_temperature(np.repeat(proba, times, axis=0), np.repeat(q_0, times, axis=0))
+    assert best_temperature(proba, q_0, times) == pytest.approx(repeated, rel=1e-4)
+    soft = best_temperature(proba, (q_0 + np.roll(q_0, 1, axis=1)) / 2)
+    both = np.concatenate([q_0, np.roll(q_0, 1, axis=1)])
+    assert soft == pytest.approx(best_temperature(np.tile(proba, (2, 1)), both), rel=1e-4)
+
+
+def test_a_prior_holds_few_rows_near_one_and_leaves_many_alone(rng):
+    proba, q_0 = sure_of_too_much(rng, 5000)
+    few = [best_temperature(proba[:5], q_0[:5], log_scale=s)[0] for s in (0.01, 0.5, np.inf)]
+    assert few[0] == pytest.approx(1, abs=0.01)
+    assert 0 <= np.log(few[1]) / np.log(few[2]) < 1
+    many = [best_temperature(proba, q_0, log_scale=s)[0] for s in (0.5, np.inf)]
+    assert many[0] == pytest.approx(many[1], rel=0.01)
+
+
+def test_easy_rows_do_not_sharpen_without_end():
+    proba = np.tile([0.9, 0.1], (40, 1))
+    assert best_temperature(proba, np.eye(2)[np.zeros(40, int)])[0] > 0.3
+
+
+def test_tempered_probabilities_are_a_power(rng):
+    proba = rng.dirichlet(np.ones(3), size=(2, 5))
+    p = proba ** (1 / 1.7)
+    np.testing.assert_allclose(tempered(proba, 1.7), p / p.sum(axis=-1, keepdims=True))
+    np.testing.assert_allclose(tempered(proba, 1), proba)
+
+
+def quick(**settings):
+    pytest.importorskip("torch")
+    return DiDiClassifier(**({"max_epochs": 4, "random_state": 0} | settings)).fit(X, y)
+
+
+def test_a_classifier_answers_at_its_temperature_which_may_change_after_fit():
+    model = quick()
+    assert model.temperature_ == 1
+    plain, labels, chains = model.predict_proba(X), model.predict(X), model.sample_labels(X)
+    model.set_params(temperature=2.0)
+    np.testing.assert_allclose(model.predict_proba(X), tempered(plain, 2.0))
+    np.testing.assert_allclose(model.predict_path(X)[:, -1], tempered(plain, 2.0))
+    np.testing.assert_array_equal(model.predict(X), labels)
+    np.testing.assert_array_equal(model.sample_labels(X), chains)
+
+
+def test_the_trial_finds_the_temperature():
+    model = quick(max_epochs=20, choose_epochs=True)
+    chosen = next(row for row in model.trial_ if row["epochs"] == model.max_epochs_)
+    assert model.temperature_ == chosen["temperature"] != 1
+    without = quick(max_epochs=20, choose_epochs=True, temperature=1)
+    assert without.temperature_ == 1
+    assert {row["temperature"] for row in without.trial_} == {1}
+    lengths = {row["epochs"]: row["val_nll"] for row in without.trial_}
+    shared = [row for row in model.trial_ if row["epochs"] in lengths]
+    assert all(row["val_nll"] <= lengths[row["epochs"]] for row in shared)
+
+
+def test_rows_held_out_to_stop_early_find_the_temperature():
+    seen, unseen = slice(0, None, 2), slice(1, None, 2)
+    pytest.importorskip("torch")
+    model = DiDiClassifier(max_epochs=15, early_stopping=True, random_state=0)
+    model.fit(X[seen], y[seen], X_val=X[unseen], y_val=y[unseen])
+    nll = log_loss(y[unseen], model.predict_proba(X[unseen]))
+    assert model.temperature_ != 1
+    plain = model.set_params(temperature=1).predict_proba(X[unseen])
+    assert nll < log_loss(y[unseen], plain) == pytest.approx(best_val(model), rel=1e-5)
+
+
+def best_val(model):
+    return min(row["val_nll"] for row in model.history_)
+
+
+def test_validation_rows_that_are_only_looked_at_have_no_part_in_it():
+    pytest.importorskip("torch")
+    model = DiDiClassifier(max_epochs=3, random_state=0)
+    assert model.fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2]).temperature_ == 1
+
+
+def test_training_on_keeps_the_temperature():
+    model = quick(max_epochs=8, choose_epochs=True)
+    found = model.temperature_
+    assert model.partial_fit(X, y).temperature_ == found != 1
+
+
+def test_a_file_keeps_the_temperature(tmp_path):
+    model = quick(max_epochs=8, choose_epochs=True)
+    model.save(tmp_path / "a.skd")
+    loaded = DiDiClassifier.load(tmp_path / "a.skd")
+    assert loaded.temperature_ == model.temperature_ != 1
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
