@@ -16,7 +16,7 @@ from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan
 _SHARES = (0.25, 0.5, 1.0)  # of all epochs, trained when a round ends
 _PARTS = 5  # equal parts of the rows, of which a fold holds one out
 _MIN_HELD = 200  # rows that the folds together hold out where there are as many
-_LOG_SCALE = 0.5  # how far from 1 temperatures are expected: 0.6 to 1.6, two times in three
+_LOG_SCALE = 0.2  # temperatures of 0.8 to 1.2 are usual; 200 rows tell them to about a tenth
 
 
 @dataclass(frozen=True)
