@@ -39,7 +39,7 @@ def best_temperature(
     >>> round(temperature, 2), np.round(tempered(proba, temperature)[0], 2).tolist()
     (2.0, [0.75, 0.25])
     >>> round(best_temperature(proba, np.eye(2)[y], log_scale=0.5)[0], 2)
-    1.15
+    1.22
     """
     logits = np.log(np.clip(proba, _TINY, None))
     share = np.reshape(weight, (-1, 1)) * q_0

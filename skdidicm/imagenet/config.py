@@ -114,7 +114,8 @@ class RunConfig:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise ValueError(f"{flag(name)} is {value}; expected {low} to {high}.")
+                bounds = f"{low} or more" if high == _INFINITE else f"{low} to {high}"
+                raise ValueError(f"{flag(name)} is {value}; expected {bounds}.")
         if not 0 < self.data_ratio <= 1:
             raise ValueError(f"--data-ratio is {self.data_ratio}; expected a share in (0, 1].")
         if (self.mixup or self.cutmix) and self.batch_size % 2:

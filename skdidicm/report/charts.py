@@ -15,6 +15,7 @@ class Axis(NamedTuple):
     low: float
     high: float
     label: str
+    whole: bool = False  # whether it counts something, so that ticks at fractions mean nothing
 
 
 class Curve(NamedTuple):
@@ -24,17 +25,22 @@ class Curve(NamedTuple):
     kind: str = "curve"
 
 
-def ticks(low: float, high: float, most: int = 6) -> list[float]:
+def ticks(low: float, high: float, most: int = 6, *, whole: bool = False) -> list[float]:
     """Return round numbers, 1, 2 or 5 times a power of ten apart, that lie in a range.
+
+    With `whole` none is a fraction.
 
     Examples
     --------
     >>> ticks(0, 100)
     [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]
+    >>> ticks(1, 3), ticks(1, 3, whole=True)
+    ([1.0, 1.5, 2.0, 2.5, 3.0], [1.0, 2.0, 3.0])
     """
     rough = (high - low) / (most - 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
+    step = max(step, 1.0) if whole else step
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
 
@@ -84,7 +90,7 @@ def _frame(title: str, x: Axis, y: Axis) -> ET.Element:
     box = {"viewBox": f"0 0 {_WIDTH} {_HEIGHT}", "role": "img", "aria-label": title}
     svg = ET.Element("svg", box)
     ET.SubElement(svg, "title").text = title
-    for value in ticks(x.low, x.high):
+    for value in ticks(x.low, x.high, whole=x.whole):
         _text(svg, _across(value, x), _HEIGHT - _BOTTOM + 17, f"{value:g}", "middle")
     for value in ticks(y.low, y.high):
         place = _up(value, y)

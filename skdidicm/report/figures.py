@@ -28,7 +28,7 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Iterator[str]:
         if points:
             epochs, values = zip(*points, strict=True)
             first, last = min(epochs), max(epochs)
-            x = Axis(first, max(last, first + 1), "Epoch")
+            x = Axis(first, max(last, first + 1), "Epoch", whole=True)
             yield line_chart(title, x, Axis(*extent(values), title), [Curve(points)])
 
 

@@ -132,6 +132,7 @@ def test_conditioning_follows_from_network_and_objective(model, objective, condi
         ({"n_classes": 1}, "--n-classes is 1; expected 2 to 1000000."),
         ({"workers": -1}, "--workers is -1; expected 0 to 1024."),
         ({"epochs": 0}, "--epochs is 0; expected 1 to 1000000."),
+        ({"max_grad_norm": -1.0}, "--max-grad-norm is -1.0; expected 0 or more."),
         ({"label_smoothing": 1.0}, "--label-smoothing is 1.0; expected 0 to 0.99."),
         ({"learning_rate": math.nan}, "--learning-rate is nan; expected 0 to 10."),
         ({"warmup_learning_rate": -1.0}, "--warmup-learning-rate is -1.0; expected 0 to 10."),

@@ -179,6 +179,10 @@ def test_ticks_are_few_even_and_inside(low, high):
     assert 2 <= len(found) <= 11
     assert low - 1e-9 <= found[0] < found[-1] <= high + 1e-9
     np.testing.assert_allclose(np.diff(found), found[1] - found[0])
+    if high - low >= 1:
+        whole = ticks(low, high, whole=True)
+        assert whole == [round(value) for value in whole]
+        assert 2 <= len(whole) <= len(found)
 
 
 def test_rows_of_a_table_have_cards_without_pictures(case):
