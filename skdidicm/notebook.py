@@ -74,6 +74,7 @@ def _training(estimator: Any) -> dict[str, str]:
     if n_rows is not None:
         shown["Rows seen"] = f"{n_rows:,} in every epoch of the last fit"
     shown["Epochs"] = f"{estimator.n_iter_} of {estimator.max_epochs_}"
+    shown["Temperature"] = f"{estimator._used_temperature:.2f}"
     last = estimator.history_[-1] if estimator.history_ else {}
     for key, name, write in (
         ("loss", "Final loss", "{:.3f}".format),

@@ -161,6 +161,10 @@ class Predictor(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check.check_number("n_chains", chosen)
         return self._sample(X, raw=True, sampler="cl", n_chains=chosen)
 
+    @property
+    def _used_temperature(self) -> float:
+        return self.temperature_ if isinstance(self.temperature, str) else self.temperature
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "network_")
 
@@ -197,12 +201,11 @@ class Predictor(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         }
         form = self.network_.config.parameterization
         settings["solver"] = resolve_solver(self.solver, form)
-        given = self.temperature
         return SamplerPlan(
             process=self.process_,
             schedule=self.schedule_,
             p_init=initial_law(self.process_, self.schedule_, self.class_prior_),
             seed=self._seeds.sampling,
-            temperature=self.temperature_ if isinstance(given, str) else given,
+            temperature=self._used_temperature,
             **(settings | changes),
         )

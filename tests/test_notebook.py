@@ -61,6 +61,7 @@ def test_the_facts_are_those_of_the_fit(fitted):
     assert shown["Classes"] == f"3: {', '.join(sorted(['setosa', HOSTILE, 'virginica']))}"
     assert shown["Rows seen"].startswith("75 ")
     assert shown["Epochs"] == "3 of 3"
+    assert shown["Temperature"] == "1.00"
     assert shown["Device"] == "cpu"
     assert shown["Final loss"] == f"{last['loss']:.3f}"
     assert shown["Validation accuracy"] == f"{100 * last['val_accuracy']:.1f}%"

@@ -25,6 +25,7 @@ def info(
     content["versions"] = ", ".join(f"{name} {v}" for name, v in content["versions"].items())
     content["input_shape"] = " x ".join(map(str, content["input_shape"]))
     content["n_weights"] = f"{content['n_weights']:,}"
+    content["temperature"] = f"{content['temperature']:.2f}"
     facts = [
         (name.removeprefix("n_").replace("_", " "), str(value)) for name, value in content.items()
     ]
@@ -45,6 +46,7 @@ def describe(model: Path) -> dict[str, Any]:
         "input_shape": list(classifier.input_shape_),
         "versions": header["versions"],
         "epochs": classifier.n_iter_,
+        "temperature": classifier._used_temperature,
         "n_weights": sum(value.size for value in classifier.network_.state().values()),
         "parameters": {
             name: value if isinstance(value, str | int | float | None) else repr(value)

@@ -13,6 +13,7 @@ def test_info_describes_the_model(cli, digits_run, read_json):
     assert content["classes"] == [str(i) for i in range(10)]
     assert content["input_shape"] == [8, 8]
     assert content["epochs"] == 2
+    assert content["temperature"] == 1
     assert content["versions"]["skdidicm"] == version("skdidicm")
     assert content["parameters"]["steps"] == 2
     assert content["parameters"].keys() == classifier.get_params().keys()
