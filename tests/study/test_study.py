@@ -172,6 +172,17 @@ def test_intervals_are_those_of_student():
     assert to_csv([summary]).splitlines()[0].startswith("data,n,noise,resolution,corruption,ratio,")
 
 
+def test_temperature_is_that_of_the_trial_where_there_is_one():
+    split = load(Cell("wine", 100, 0.0, None, 0, "temperature"))
+    settings = {"random_state": 0, "max_epochs": 1, "device": "cpu", "choose_epochs": True}
+    plain, found = (
+        METHODS[name](split, settings).proba for name in ("cross-entropy", "temperature")
+    )
+    temperature = np.log(plain[:, 0] / plain[:, 1]) / np.log(found[:, 0] / found[:, 1])
+    np.testing.assert_allclose(temperature, temperature[0], rtol=1e-6)
+    assert temperature[0] != pytest.approx(1, abs=0.01)
+
+
 def test_temperature_has_a_row_of_every_class_to_train_on():
     split = load(Cell("wine", 40, 0.0, None, 0, "temperature"))
     rare = split._replace(y_train=np.where(np.arange(40) < 37, 0, np.arange(40) - 36))
