@@ -81,7 +81,7 @@ class DiDiClassifier(FactsMixin, Learner):
         Beta(mixup, mixup); 0 for none. "auto" is 0.4 for images and 0 for tables.
     choose_epochs : bool, default="auto"
         Whether fit first tries on four fifths of the rows how long to train: a quarter, a half or
-        all of `max_epochs`, longer only if that clearly lowers the NLL of the other fifth. Under
+        all of `max_epochs`, longer only if that lowers the NLL of the other fifth. Under
         1,000 rows several such parts are tried. "auto" does so for 100 to 5,000 rows, unless
         `max_epochs` is a number. No trial with `early_stopping`, nor when training goes on.
     temperature : float, default="auto"

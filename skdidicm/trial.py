@@ -82,9 +82,7 @@ def run_trial(
 
     Each round has a learning-rate curve of its own, so that it ends as a training of that length
     would: networks whose rate has not fallen tell little of those whose rate has. A round has
-    helped if the mean NLL of the held-out rows, at the temperature that suits them, has fallen by
-    more than its standard error (paired by row), since too long a training costs more than too
-    short a one.
+    helped if the mean NLL of the held-out rows, at the temperature that suits them, has fallen.
 
     Parameters
     ----------
@@ -103,7 +101,7 @@ def run_trial(
         Its rounds have the `epochs` trained so far, the `temperature`, and `val_nll` at it.
     """
     rounds: list[HistoryRow] = []
-    best, best_losses, temperature = plan.max_epochs, None, 1.0
+    best, lowest, temperature = plan.max_epochs, math.inf, 1.0
     trained = 0
     held = _joined([fold.held for fold in folds])
     for end in round_ends(plan.max_epochs):
@@ -117,12 +115,12 @@ def run_trial(
             break
         proba = np.concatenate([fold.predict() for fold in folds])
         found = choose_temperature(proba, held) if find_temperature else 1.0
-        now = losses(tempered(proba, found), held)
-        rounds.append({"epochs": end, "temperature": found, "val_nll": float(now.mean())})
-        if best_losses is not None and not _clearly_less(now, best_losses):
+        nll = float(losses(tempered(proba, found), held).mean())
+        rounds.append({"epochs": end, "temperature": found, "val_nll": nll})
+        if not nll < lowest:
             break
         best = trained = end
-        best_losses, temperature = now, found
+        lowest, temperature = nll, found
     return Verdict(best, temperature, rounds)
 
 
@@ -137,8 +135,3 @@ def _joined(parts: Sequence[Rows]) -> Rows:
         np.concatenate([rows.target for rows in parts]),
         np.concatenate([rows.weight for rows in parts]),
     )
-
-
-def _clearly_less(losses: NDArray[np.floating], than: NDArray[np.floating]) -> bool:
-    gain = than - losses
-    return bool(gain.mean() > gain.std() / math.sqrt(len(gain)))

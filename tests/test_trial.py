@@ -73,12 +73,24 @@ def test_a_trial_ends_when_the_validation_loss_rises():
     assert [row["val_nll"] for row in trial] == pytest.approx([0.8, 0.9])
 
 
-@pytest.mark.parametrize(("gain", "best"), [(0.5, 4), (2.0, 8)])
-def test_a_fall_within_its_standard_error_does_not_count(rng, gain, best):
-    scatter = rng.standard_normal(400)
-    scatter = (scatter - scatter.mean()) / scatter.std() / 20  # so the standard error is 1 / 400
-    _, found, _ = trial_of([1.0, 1.0 - gain / 400 + scatter, 2.0], size=400)
-    assert found == best
+def test_of_equal_rounds_the_shorter_is_taken():
+    assert trial_of([0.9, 0.9, 0.1])[1] == 4
+
+
+def test_rounds_are_compared_at_their_own_temperatures():
+    """The second round is right more often than the first, only far too sure."""
+    plan = TrainingPlan(UniformProcess(3), LogLinear(), "score_entropy", 16, 8, 0.1, 2)
+    rows = Rows(np.zeros((8, 2)), np.eye(3)[np.arange(8) % 3], np.ones(8))
+    held = rows_held(300)
+    sure = []
+    for p, of in ((0.8, 10), (0.999, 20)):
+        wrong = np.arange(300) % of == 0
+        answer = np.eye(3)[(np.arange(300) + wrong) % 3]
+        sure.append(np.where(answer == 1, p, (1 - p) / 2))
+    for find, best in ((True, 8), (False, 4)):
+        told = iter([*sure, sure[1]])
+        fold = Fold(Recorder(), rows, np.random.default_rng(0), held, lambda t=told: next(t))
+        assert run_trial([fold], plan, find_temperature=find).epochs == best
 
 
 def test_the_rate_of_every_round_falls_to_nearly_zero():
