@@ -83,7 +83,7 @@ def test_rounds_are_compared_at_their_own_temperatures():
     rows = Rows(np.zeros((8, 2)), np.eye(3)[np.arange(8) % 3], np.ones(8))
     held = rows_held(300)
     sure = []
-    for p, of in ((0.8, 10), (0.999, 20)):
+    for p, of in ((0.8, 10), (0.9999, 20)):
         wrong = np.arange(300) % of == 0
         answer = np.eye(3)[(np.arange(300) + wrong) % 3]
         sure.append(np.where(answer == 1, p, (1 - p) / 2))
