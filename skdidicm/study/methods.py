@@ -173,6 +173,7 @@ METHODS: dict[str, Method] = {
     "didicm": _didicm,
     "didicm-chains": functools.partial(_didicm, sampler="cl"),
     "didicm-no-mixup": functools.partial(_didicm, mixup=0.0),
+    "didicm-no-temperature": functools.partial(_didicm, temperature=1.0),
     "score": functools.partial(_didicm, **_SCORE),
     "score-mixup": functools.partial(_didicm, **{**_SCORE, "mixup": 0.2}),
     "paper": functools.partial(_didicm, conditioning="blocks", n_draws=1, **_SCORE),
@@ -184,5 +185,5 @@ METHODS: dict[str, Method] = {
     "ensemble": _ensemble,
 }
 """Method by name; "ensemble" has five members, "temperature" without a trial holds a tenth out."""
-STEPPED = ("didicm", "didicm-chains", "didicm-no-mixup", "score", "score-mixup", "paper")
+STEPPED = tuple(name for name, of in METHODS.items() if getattr(of, "func", of) is _didicm)
 """Methods that predict in steps."""
