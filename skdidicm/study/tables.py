@@ -17,6 +17,7 @@ PLACE = ("data", "n", "noise", "resolution", "corruption", "ratio")
 _USUAL = {"ratio": 1.0, "corruption": None}  # not shown where all rows have it
 METHOD = ("method", "budget", "steps")
 _PERCENT = ("accuracy", "top5_accuracy", "ece")
+_DIGITS = {"calls": 0, "epochs": 0, "fit_seconds": 1, "predict_seconds": 1, "search_seconds": 1}
 
 Row = dict[str, Any]
 
@@ -93,7 +94,7 @@ def budget_text(budget: float | str) -> str:
 def _cell(row: Row | None, figure: str) -> str:
     if row is None or figure not in row:
         return "-"
-    scale, digits = (100, 1) if figure in _PERCENT else (1, 3)
+    scale, digits = (100, 1) if figure in _PERCENT else (1, _DIGITS.get(figure, 3))
     text = f"{scale * row[figure]:.{digits}f}"
     interval = scale * row[f"{figure}_interval"]
     return text if math.isnan(interval) else f"{text} ± {interval:.{digits}f}"
