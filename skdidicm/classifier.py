@@ -82,7 +82,7 @@ class DiDiClassifier(FactsMixin, Learner):
     choose_epochs : bool, default="auto"
         Whether fit first tries on four fifths of the rows how long to train: a quarter, a half or
         all of `max_epochs`, longer only if that lowers the NLL of the other fifth. Under
-        1,000 rows several such parts are tried. "auto" does so for 100 to 5,000 rows, unless
+        2,000 rows several such parts are tried. "auto" does so for 100 to 5,000 rows, unless
         `max_epochs` is a number. No trial with `early_stopping`, nor when training goes on.
     temperature : float, default="auto"
         Probabilities are taken to the power of 1 / temperature: above 1 they claim less. "auto" is

@@ -15,7 +15,7 @@ from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan
 
 _SHARES = (0.25, 0.5, 1.0)  # of all epochs, trained when a round ends
 _PARTS = 5  # equal parts of the rows, of which a fold holds one out
-_MIN_HELD = 200  # rows that the folds together hold out where there are as many
+_MIN_HELD = 400  # rows that the folds together hold out where there are as many
 _LOG_SCALE = 0.2  # temperatures of 0.8 to 1.2 are usual; 200 rows tell them to about a tenth
 
 
@@ -55,12 +55,12 @@ def round_ends(max_epochs: int) -> list[int]:
 def split(labels: NDArray[np.integer], seed: int) -> list[tuple[NDArray[np.intp], ...]]:
     """Return the rows to learn from and those held out, for each fold of a trial.
 
-    A fold holds out a fifth, of every class alike. There are as many folds as hold out 200 rows
+    A fold holds out a fifth, of every class alike. There are as many folds as hold out 400 rows
     together, but at most four.
 
     Examples
     --------
-    >>> [len(split(np.zeros(n, int), seed=0)) for n in (100, 500, 5000)]
+    >>> [len(split(np.zeros(n, int), seed=0)) for n in (100, 1000, 5000)]
     [4, 2, 1]
     """
     n = len(labels)
