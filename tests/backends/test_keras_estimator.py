@@ -13,8 +13,9 @@ from skdidicm import DiDiClassifier
 from skdidicm.registry import get_backend, installed_backends
 
 
+# Fewer epochs than the default and no trial, which are the same code on every backend.
 @pytest.mark.slow
-@parametrize_with_checks([DiDiClassifier(backend="keras")])
+@parametrize_with_checks([DiDiClassifier(backend="keras", max_epochs=80)])
 def test_the_checks_of_scikit_learn_pass(estimator, check):
     check(estimator)
 
