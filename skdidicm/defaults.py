@@ -115,15 +115,22 @@ def resolve_form(
 
 
 def resolve_trial(
-    choose_epochs: bool | str, max_epochs: int | str, input_shape: tuple[int, ...], n: int
+    choose_epochs: bool | str,
+    max_epochs: int | str,
+    input_shape: tuple[int, ...],
+    n: int,
+    *,
+    early_stopping: bool = False,
 ) -> bool:
-    """Return whether a trial is to choose how long to train on n rows.
+    """Return whether a trial is to choose how long to train on n rows; never with early stopping.
 
     Examples
     --------
     >>> resolve_trial("auto", "auto", (28, 28), 1000), resolve_trial("auto", 50, (28, 28), 1000)
     (True, False)
     """
+    if early_stopping:
+        return False
     if not _auto(choose_epochs):
         return bool(choose_epochs)
     low, high = (TABLES if len(input_shape) == 1 else IMAGES).trial

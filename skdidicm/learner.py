@@ -212,7 +212,7 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
         plan = fitting.training_plan(self, rows, self.process_, self.schedule_, one_epoch=one_epoch)
         if not going_on:
             self.trial_, self.temperature_ = [], 1.0
-            if not (early or one_epoch):
+            if not one_epoch:
                 plan = self._after_trial(rows, plan)
         counting_on = one_epoch and going_on
         self.history_ = list(self.history_) if counting_on else []
@@ -254,7 +254,9 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
     def _after_trial(self, rows: Rows, plan: TrainingPlan) -> TrainingPlan:
         """Return the plan with the epochs that a trial chose, if one is wanted."""
         n, shape = len(rows.x), self.input_shape_
-        wanted = resolve_trial(self.choose_epochs, self.max_epochs, shape, n)
+        wanted = resolve_trial(
+            self.choose_epochs, self.max_epochs, shape, n, early_stopping=self.early_stopping
+        )
         if not wanted or len(self.classes_) < 2:
             return plan
         index = trial.split(rows.target.argmax(axis=1), self._seeds.split)

@@ -53,6 +53,8 @@ def test_a_trial_is_for_some_but_not_too_many_rows_unless_told(kind, shape):
         assert resolve_trial("auto", 20, shape, n) is False
         assert resolve_trial(True, 20, shape, n) is True
         assert resolve_trial(False, "auto", shape, n) is False
+        for given in (True, False, "auto"):
+            assert resolve_trial(given, "auto", shape, n, early_stopping=True) is False
 
 
 @pytest.mark.parametrize("kind", [TABLES, IMAGES])

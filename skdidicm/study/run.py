@@ -121,10 +121,11 @@ def metrics(y: NDArray[Any], proba: NDArray[np.float64]) -> dict[str, float | No
     """
     scores = dict(score_probabilities(y, proba))
     wrong = proba.argmax(axis=1) != y
-    brier = np.square(proba - np.eye(proba.shape[1])[y]).sum(axis=1).mean()
+    q_0 = np.eye(proba.shape[1])[y]
+    brier = np.square(proba - q_0).sum(axis=1).mean()
     mixed = 0 < wrong.sum() < len(wrong)
     scores["brier"] = float(brier)
-    scores["nll_oracle"] = best_temperature(proba, np.eye(proba.shape[1])[y])[1]
+    scores["nll_oracle"] = best_temperature(proba, q_0)[1]
     scores["auroc"] = float(roc_auc_score(wrong, entropy(proba, axis=1))) if mixed else None
     return scores  # type: ignore[return-value]
 
