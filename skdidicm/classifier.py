@@ -71,16 +71,20 @@ class DiDiClassifier(FactsMixin, Learner):
     max_epochs, batch_size : int, default="auto"
         Passes over the data and rows per update.
     learning_rate, weight_decay : float, default="auto"
-        Peak rate of AdamW, which warms up and falls along a cosine, and its decay.
+        Peak rate of AdamW, which warms up, stays and falls along a cosine, and its decay.
+    average : bool, default=True
+        Whether the network predicts with an average of its weights after the epochs so far, late
+        ones counting more. The rate then stays at its peak for the first half of `max_epochs`,
+        else it falls from the start.
     augment : {"auto", "shift"} or callable or None, default="auto"
         Changes to every training batch. "shift" moves images by up to a 14th of their size;
         "auto" is that for images and nothing for tables. A callable maps
         (rows, numpy.random.Generator) to changed rows.
     mixup : float, default="auto"
         Blends training rows and their class probabilities in pairs, with shares drawn from
-        Beta(mixup, mixup); 0 for none. "auto" is 0.4 for images and 0 for tables.
+        Beta(mixup, mixup); 0 for none. "auto" is 0.3 for images and 0 for tables.
     choose_epochs : bool, default="auto"
-        Whether fit first tries on four fifths of the rows how long to train: a quarter, a half or
+        Whether fit first tries on four fifths of the rows how long to train, from an eighth to
         all of `max_epochs`, longer only if that lowers the NLL of the other fifth. Under
         2,000 rows several such parts are tried. "auto" does so for 100 to 5,000 rows, unless
         `max_epochs` is a number. No trial with `early_stopping`, nor when training goes on.
@@ -166,6 +170,7 @@ class DiDiClassifier(FactsMixin, Learner):
         weight_decay: float | str = "auto",
         augment: Augmentation | str | None = "auto",
         mixup: float | str = "auto",
+        average: bool = True,
         choose_epochs: bool | str = "auto",
         temperature: float | str = "auto",
         early_stopping: bool = False,
@@ -199,6 +204,7 @@ class DiDiClassifier(FactsMixin, Learner):
         self.weight_decay = weight_decay
         self.augment = augment
         self.mixup = mixup
+        self.average = average
         self.choose_epochs = choose_epochs
         self.temperature = temperature
         self.early_stopping = early_stopping

@@ -61,7 +61,7 @@ IMAGES = Defaults(
     weight_decay=5e-2,
     n_draws=4,
     n_levels=0,
-    mixup=0.4,
+    mixup=0.3,
     trial=(100, 5000),
 )
 

@@ -128,6 +128,7 @@ def training_plan(
         augment=resolve_augmentation(e.augment, rows.x.shape[1:]),
         mixup=float(settings["mixup"]),
         constant_rate=one_epoch,
+        average=bool(e.average) and not one_epoch,
     )
 
 

@@ -26,6 +26,7 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
     schedule: str | Schedule
     rate_matrix: ArrayLike | None
     max_epochs: int | str
+    average: bool
     choose_epochs: bool | str
     early_stopping: bool
     validation_fraction: float
@@ -265,7 +266,8 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
             auto = self.temperature == "auto"
             verdict = trial.run_trial(folds, plan, find_temperature=auto, on_epoch=advance)
         self.trial_, self.temperature_ = verdict.rounds, verdict.temperature
-        return replace(plan, max_epochs=verdict.epochs)
+        curve = plan.max_epochs if plan.average else verdict.epochs
+        return replace(plan, max_epochs=verdict.epochs, curve_epochs=curve)
 
     def _fold(self, rows: Rows, held: Rows, number: int) -> trial.Fold:
         """Return one network of a trial, which predicts as this estimator does."""

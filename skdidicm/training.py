@@ -16,8 +16,11 @@ from skdidicm.core.arrays import draw
 
 FloatArray = NDArray[np.floating]
 HistoryRow = dict[str, float]
+State = dict[str, NDArray[Any]]
 
 _WARM_UP = 0.05  # share of the updates over which the learning rate rises
+_PLATEAU = 0.5  # share of the updates after which it falls, where weights are averaged
+_GROWTH = 2  # an epoch's weights count as its number to this power in the average
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -44,7 +47,8 @@ class TrainingPlan:
     `n_draws` noisy labels are drawn per row and update; with `enumerate_labels` every one of the K
     labels is taken at `n_draws` noise levels, weighted by its probability. With a `mixup` > 0
     rows are blended in pairs (`mix`). The learning rate rises and falls (`learning_rate_at`)
-    unless it is constant.
+    over `curve_epochs`, or `max_epochs`, unless it is constant. With `average` it stays at its
+    peak for the first half, and whoever looks after an epoch sees an average of the weights.
     """
 
     process: Process
@@ -58,6 +62,16 @@ class TrainingPlan:
     augment: Augmentation | None = None
     mixup: float = 0.0
     constant_rate: bool = False
+    average: bool = False
+    curve_epochs: int | None = None
+
+    def rate_at(self, update: int, n_batches: int) -> float:
+        """Return the learning rate of an update, of which an epoch has `n_batches`."""
+        if self.constant_rate:
+            return self.learning_rate
+        n_updates = (self.curve_epochs or self.max_epochs) * n_batches
+        plateau = _PLATEAU if self.average else 0.0
+        return learning_rate_at(update, n_updates, self.learning_rate, plateau)
 
 
 def draw_times(rng: np.random.Generator, n: int, m: int) -> FloatArray:
@@ -118,24 +132,58 @@ def _augmented(rows: Rows, plan: TrainingPlan, rng: np.random.Generator) -> Rows
     return rows
 
 
-def learning_rate_at(update: int, n_updates: int, peak: float) -> float:
+def learning_rate_at(update: int, n_updates: int, peak: float, plateau: float = 0.0) -> float:
     """Return the learning rate of an update: linear warm-up, then a cosine to zero.
+
+    With a `plateau` the rate stays at its peak until that share of the updates.
 
     Examples
     --------
     >>> [round(learning_rate_at(i, 100, 1.0), 2) for i in (0, 4, 52, 99)]
     [0.2, 1.0, 0.51, 0.0]
+    >>> [round(learning_rate_at(i, 100, 1.0, plateau=0.5), 2) for i in (0, 4, 50, 75, 99)]
+    [0.2, 1.0, 1.0, 0.5, 0.0]
     """
     warm_up = max(1, round(_WARM_UP * n_updates))
     if update < warm_up:
         return peak * (update + 1) / warm_up
-    return peak * 0.5 * (1 + math.cos(math.pi * (update - warm_up) / max(1, n_updates - warm_up)))
+    falling = max(warm_up, math.ceil(plateau * n_updates))
+    share = max(0, update - falling) / max(1, n_updates - falling)
+    return peak * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def averaged(mean: State, weights: State, epoch: int) -> State:
+    """Return the mean of the weights after each epoch, which count as epoch ** 2.
+
+    Parameters
+    ----------
+    mean, weights : dict of arrays
+        The mean up to the epoch before, and the weights after this one. What is not a floating
+        number, such as a counter, is the latest.
+    epoch : int
+        Number of this epoch, from 1.
+
+    Notes
+    -----
+    The polynomial-decay average of Shamir and Zhang (ICML 2013), which needs no number of epochs
+    in advance: the first weights fade as training goes on.
+    """
+    share = (1 + _GROWTH) / (epoch + _GROWTH)
+    return {
+        name: mean[name] + (value - mean[name]) * value.dtype.type(share)
+        if np.issubdtype(value.dtype, np.floating)
+        else value
+        for name, value in weights.items()
+    }
 
 
 def epochs(
     network: ScoreNetwork, rows: Rows, plan: TrainingPlan, rng: np.random.Generator
 ) -> Iterator[HistoryRow]:
     """Train, and yield one row of history after every epoch; stop by not asking for more.
+
+    If the plan says so, the network has the average of its weights while a row is looked at, and
+    when the training ends or is stopped.
 
     Raises
     ------
@@ -145,20 +193,20 @@ def epochs(
     """
     n = len(rows.x)
     n_batches = math.ceil(n / plan.batch_size)
-    sound = current = network.state()
+    sound = shown = current = network.state()
     for epoch in range(plan.max_epochs):
-        start, rate = time.perf_counter(), plan.learning_rate
+        start = time.perf_counter()
+        if plan.average and epoch:
+            network.load_state(current)
         order = np.arange(n) if n_batches == 1 else rng.permutation(n)
         losses = []
         for i, index in enumerate(np.array_split(order, n_batches)):
             batch = corrupt(rows.take(index), plan, rng, shared=n_batches == 1)
-            if not plan.constant_rate:
-                update, n_updates = epoch * n_batches + i, plan.max_epochs * n_batches
-                rate = learning_rate_at(update, n_updates, plan.learning_rate)
+            rate = plan.rate_at(epoch * n_batches + i, n_batches)
             losses.append((len(index), network.train_step(batch, rate)))
         total = sum(size * float(loss) for size, loss in losses) / n
         if math.isfinite(float(losses[0][1])):
-            sound = current
+            sound = shown
         current = network.state()
         if not (math.isfinite(total) and _all_finite(current)):
             network.load_state(sound)
@@ -168,6 +216,9 @@ def epochs(
                 "Try a smaller learning_rate, precision='float32', or scale the features so that "
                 "none is extremely large."
             )
+        shown = averaged(shown, current, epoch + 1) if plan.average else current
+        if plan.average:
+            network.load_state(shown)
         yield {
             "epoch": epoch + 1,
             "loss": total,
@@ -176,5 +227,5 @@ def epochs(
         }
 
 
-def _all_finite(state: dict[str, NDArray[Any]]) -> bool:
+def _all_finite(state: State) -> bool:
     return all(np.isfinite(value).all() for value in state.values())

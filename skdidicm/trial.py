@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from skdidicm.temperature import best_temperature, tempered
 from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan, epochs
 
 _SHARES = (0.25, 0.5, 1.0)  # of all epochs, trained when a round ends
+_AVERAGED = (1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1.0)  # the same for averaged weights
 _PARTS = 5  # equal parts of the rows, of which a fold holds one out
 _MIN_HELD = 400  # rows that the folds together hold out where there are as many
 _LOG_SCALE = 0.2  # temperatures of 0.8 to 1.2 are usual; 200 rows tell them to about a tenth
@@ -41,15 +43,17 @@ class Verdict(NamedTuple):
     rounds: list[HistoryRow]
 
 
-def round_ends(max_epochs: int) -> list[int]:
+def round_ends(max_epochs: int, *, average: bool = False) -> list[int]:
     """Return the epochs after which the rounds of a trial end.
 
     Examples
     --------
     >>> round_ends(75), round_ends(3)
     ([19, 38, 75], [1, 2, 3])
+    >>> round_ends(75, average=True)
+    [10, 15, 19, 29, 38, 57, 75]
     """
-    return sorted({math.ceil(share * max_epochs) for share in _SHARES})
+    return sorted({math.ceil(s * max_epochs) for s in (_AVERAGED if average else _SHARES)})
 
 
 def split(labels: NDArray[np.integer], seed: int) -> list[tuple[NDArray[np.intp], ...]]:
@@ -80,9 +84,10 @@ def run_trial(
 ) -> Verdict:
     """Train the folds' networks in rounds while that helps.
 
-    Each round has a learning-rate curve of its own, so that it ends as a training of that length
-    would: networks whose rate has not fallen tell little of those whose rate has. A round has
-    helped if the mean NLL of the held-out rows, at the temperature that suits them, has fallen.
+    A round has helped if the mean NLL of the held-out rows, at the temperature that suits them,
+    has fallen. Averaged weights can be judged at any time, so that all rounds lie on one curve of
+    the learning rate, that of the whole training. Without averaging each round has a curve of its
+    own: networks whose rate has not fallen tell little of those whose rate has.
 
     Parameters
     ----------
@@ -104,13 +109,16 @@ def run_trial(
     best, lowest, temperature = plan.max_epochs, math.inf, 1.0
     trained = 0
     held = _joined([fold.held for fold in folds])
-    for end in round_ends(plan.max_epochs):
+    paths = [epochs(fold.network, fold.rows, plan, fold.rng) for fold in folds]
+    for end in round_ends(plan.max_epochs, average=plan.average):
+        if not plan.average:
+            more = replace(plan, max_epochs=end - trained)
+            paths = [epochs(fold.network, fold.rows, more, fold.rng) for fold in folds]
         try:
-            for i, fold in enumerate(folds):
-                more = replace(plan, max_epochs=end - trained)
-                for row in epochs(fold.network, fold.rows, more, fold.rng):
-                    done = trained + (i * (end - trained) + row["epoch"]) / len(folds)
-                    on_epoch({**row, "epoch": done})
+            for i, path in enumerate(paths):
+                for done, row in enumerate(islice(path, end - trained), start=1):
+                    epoch = trained + (i * (end - trained) + done) / len(folds)
+                    on_epoch({**row, "epoch": epoch})
         except NonFiniteLossError:  # longer is no option; the fit itself will tell if none is
             break
         proba = np.concatenate([fold.predict() for fold in folds])

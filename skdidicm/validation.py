@@ -166,6 +166,8 @@ def check_settings(estimator: Any) -> None:
     warm = isinstance(e.temperature, numbers.Real) and 0 < e.temperature < np.inf  # type: ignore[operator]
     if e.temperature != "auto" and not warm:
         raise ValueError(f"temperature is {e.temperature!r}; expected a number > 0 or 'auto'.")
+    if not isinstance(e.average, bool | np.bool_):
+        raise ValueError(f"average is {e.average!r}; expected True or False.")
     if e.choose_epochs not in (True, False, "auto"):
         raise ValueError(f"choose_epochs is {e.choose_epochs!r}; expected True, False or 'auto'.")
     share = e.validation_fraction

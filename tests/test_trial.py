@@ -153,7 +153,7 @@ def test_labels_that_cannot_be_learnt_are_not_learnt_for_long(rng):
     pytest.importorskip("torch")
     noise = rng.integers(0, 10, 150)
     model = DiDiClassifier(max_epochs=60, choose_epochs=True, mixup=0, random_state=0)
-    assert model.fit(X, noise).max_epochs_ == 15
+    assert model.fit(X, noise).max_epochs_ == 8
 
 
 @pytest.mark.parametrize(

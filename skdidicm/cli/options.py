@@ -108,6 +108,15 @@ class TrainOptions(PlaceOptions, SamplerOptions):
     mixup: Annotated[
         float | None, _training("Blend rows in pairs, shares from Beta(mixup, mixup); 0: not.")
     ] = None
+    average: Annotated[
+        bool | None,
+        typer.Option(
+            "--average/--last-weights",
+            help="Predict with an average of the weights after the epochs.",
+            show_default="yes",
+            rich_help_panel="Training",
+        ),
+    ] = None
     choose_epochs: Annotated[
         bool | None,
         typer.Option(

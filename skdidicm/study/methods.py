@@ -1,8 +1,8 @@
 """The methods that a study compares: this library's variants, and plain networks as peers.
 
 Peers are the trunk alone, trained by cross-entropy through the same loop: the same augmentation,
-batches, optimiser, learning-rate curve, bound on the epochs and trial of how many of them to take,
-but no mixup unless the name says so.
+batches, optimiser, bound on the epochs and trial of how many of them to take, but neither mixup nor
+an average of the weights unless the name says so.
 """
 
 import functools
@@ -132,7 +132,7 @@ def _plain(
         objective="cross_entropy",
         conditioning="last",
         n_draws=1,
-        **{"mixup": 0.0, "temperature": 1.0, **changes, **settings},
+        **{"mixup": 0.0, "average": False, "temperature": 1.0, **changes, **settings},
     )
     classes, index = np.unique(split.y_train, return_inverse=True)
     q_0 = (1 - smoothing) * np.eye(len(classes))[index] + smoothing / len(classes)
@@ -172,18 +172,21 @@ _SCORE: Settings = {"parameterization": "score", "objective": "score_entropy", "
 METHODS: dict[str, Method] = {
     "didicm": _didicm,
     "didicm-chains": functools.partial(_didicm, sampler="cl"),
+    "didicm-no-average": functools.partial(_didicm, average=False),
     "didicm-no-mixup": functools.partial(_didicm, mixup=0.0),
     "didicm-no-temperature": functools.partial(_didicm, temperature=1.0),
     "score": functools.partial(_didicm, **_SCORE),
     "score-mixup": functools.partial(_didicm, **{**_SCORE, "mixup": 0.2}),
-    "paper": functools.partial(_didicm, conditioning="blocks", n_draws=1, **_SCORE),
+    "paper": functools.partial(_didicm, conditioning="blocks", n_draws=1, average=False, **_SCORE),
     "cross-entropy": _plain,
     "cross-entropy-mixup": functools.partial(_plain, mixup="auto"),
+    "cross-entropy-all": functools.partial(_plain, mixup="auto", average=True, temperature="auto"),
     "label-smoothing": functools.partial(_plain, smoothing=_SMOOTHING),
     "mc-dropout": functools.partial(_plain, network="DropoutNetwork", calls=16),
     "temperature": _temperature,
     "ensemble": _ensemble,
 }
-"""Method by name; "ensemble" has five members, "temperature" without a trial holds a tenth out."""
+"""Method by name; "cross-entropy-all" has mixup, average and temperature; "ensemble" has five
+members; "temperature" without a trial holds a tenth out."""
 STEPPED = tuple(name for name, of in METHODS.items() if getattr(of, "func", of) is _didicm)
 """Methods that predict in steps."""

@@ -74,7 +74,7 @@ def test_options_show_the_defaults_of_the_classifier(field):
     default = inspect.signature(DiDiClassifier).parameters[field.name].default
     (option,) = get_type_hints(TrainOptions, include_extras=True)[field.name].__metadata__
     assert field.default is None
-    assert option.show_default == {False: "no"}.get(default, str(default))
+    assert option.show_default == {False: "no", True: "yes"}.get(default, str(default))
 
 
 @pytest.mark.parametrize("command", ["evaluate run", "predict"])
