@@ -88,7 +88,11 @@ class ScoreNetwork(Protocol):
         ...
 
     def load_state(self, state: Mapping[str, NDArray[Any]], /) -> None:
-        """Take over what `state` returned; names and shapes must match."""
+        """Take over what `state` returned; names and shapes must match.
+
+        What the optimiser has gathered stays: training goes on as if nothing had been loaded where
+        the weights are those that it left.
+        """
         ...
 
 

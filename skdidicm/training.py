@@ -20,7 +20,7 @@ State = dict[str, NDArray[Any]]
 
 _WARM_UP = 0.05  # share of the updates over which the learning rate rises
 _PLATEAU = 0.5  # share of the updates after which it falls, where weights are averaged
-_GROWTH = 2  # an epoch's weights count as its number to this power in the average
+_ETA = 2  # of the average: 0 counts all epochs alike, more the late ones
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -153,7 +153,7 @@ def learning_rate_at(update: int, n_updates: int, peak: float, plateau: float = 
 
 
 def averaged(mean: State, weights: State, epoch: int) -> State:
-    """Return the mean of the weights after each epoch, which count as epoch ** 2.
+    """Return the mean of the weights after each epoch; those after epoch e count as e (e + 1).
 
     Parameters
     ----------
@@ -165,10 +165,16 @@ def averaged(mean: State, weights: State, epoch: int) -> State:
 
     Notes
     -----
-    The polynomial-decay average of Shamir and Zhang (ICML 2013), which needs no number of epochs
-    in advance: the first weights fade as training goes on.
+    The polynomial-decay average of Shamir and Zhang (ICML 2013) with eta = 2. It needs no number of
+    epochs in advance: the first weights fade as training goes on.
+
+    Examples
+    --------
+    >>> first, second = {"bias": np.array([3.0])}, {"bias": np.array([7.0])}
+    >>> averaged(averaged(first, first, 1), second, 2)
+    {'bias': array([6.])}
     """
-    share = (1 + _GROWTH) / (epoch + _GROWTH)
+    share = (1 + _ETA) / (epoch + _ETA)
     return {
         name: mean[name] + (value - mean[name]) * value.dtype.type(share)
         if np.issubdtype(value.dtype, np.floating)

@@ -178,6 +178,14 @@ def test_partial_fit_trains_one_epoch_at_a_constant_rate_and_counts_on():
     assert model.score(X, y) > 0.9
 
 
+def test_partial_fit_goes_on_from_the_last_weights_and_averages_nothing():
+    ours, plain = (quick(average=average) for average in (True, False))
+    for model in (ours, plain):
+        for _ in range(3):
+            model.partial_fit(X, y, classes=[0, 1, 2])
+    np.testing.assert_array_equal(ours.predict_proba(X), plain.predict_proba(X))
+
+
 def test_partial_fit_takes_rows_of_some_classes_and_single_rows():
     model = quick().partial_fit(X[:1], y[:1], classes=[0, 1, 2])
     model.partial_fit(X[100:], y[100:]).partial_fit(X[50:51], y[50:51])

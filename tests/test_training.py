@@ -12,6 +12,7 @@ from skdidicm.training import (
     NonFiniteLossError,
     Rows,
     TrainingPlan,
+    averaged,
     corrupt,
     draw_times,
     epochs,
@@ -153,6 +154,31 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_towards_zero(n):
         assert rates[-1] < 1e-3 * 0.3
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 1000])
+def test_with_a_plateau_the_learning_rate_falls_in_the_second_half_alone(n):
+    rates = np.array([learning_rate_at(i, n, 0.3, plateau=0.5) for i in range(n)])
+    assert rates[math.ceil(0.06 * n) : n // 2] == pytest.approx(0.3)
+    assert (np.diff(rates[: math.floor(0.04 * n)]) > 0).all()
+    assert (np.diff(rates[n // 2 + 1 :]) < 0).all()
+    assert rates.min() > 0
+    if n >= 1000:
+        assert rates[-1] < 1e-3 * 0.3
+        assert rates[3 * n // 4] == pytest.approx(0.15, rel=0.01)
+
+
+def test_weights_after_an_epoch_count_as_its_number_times_the_next(rng):
+    values = rng.normal(size=(7, 3, 2))
+    mean = {}
+    for epoch, value in enumerate(values, start=1):
+        state = {"weight": value.astype(np.float32), "count": np.array(epoch)}
+        mean = averaged(mean or state, state, epoch)
+        e = np.arange(1, epoch + 1)
+        expected = np.average(values[:epoch], axis=0, weights=e * (e + 1))
+        np.testing.assert_allclose(mean["weight"], expected, rtol=1e-5, atol=1e-6)
+        assert mean["weight"].dtype == np.float32
+        assert mean["count"] == epoch
+
+
 class Recorder:
     """A network that keeps its batches, counts its updates in its state, and says losses."""
 
@@ -196,6 +222,32 @@ def test_a_full_batch_keeps_the_order_of_the_rows_and_shares_its_noise(rng):
         np.testing.assert_array_equal(batch.x, rows.x)
         assert len(np.unique(batch.sigma, axis=0)) == 1
     assert network.rates == [0.1, 0.1]
+
+
+def test_whoever_looks_sees_the_average_and_training_goes_on_from_the_last_weights(rng):
+    network = Recorder()
+    plan = make_plan(max_epochs=5, batch_size=6, average=True)
+    for row in epochs(network, make_rows(), plan, rng):
+        trained = np.arange(1.0, row["epoch"] + 1)  # the weights count the updates
+        seen = np.average(trained, weights=trained * (trained + 1))
+        assert network.updates == pytest.approx(seen)
+    assert len(network.batches) == 5
+    assert network.updates == pytest.approx(seen)
+    assert network.rates == [learning_rate_at(i, 5, 0.1, plateau=0.5) for i in range(5)]
+
+
+def test_the_curve_of_the_rate_can_be_longer_than_the_training(rng):
+    network = Recorder()
+    plan = make_plan(max_epochs=3, batch_size=6, average=True, curve_epochs=10)
+    list(epochs(network, make_rows(), plan, rng))
+    assert network.rates == [learning_rate_at(i, 10, 0.1, plateau=0.5) for i in range(3)]
+
+
+def test_a_loss_that_is_not_finite_puts_the_last_sound_average_back(rng):
+    network = Recorder({4: math.nan})
+    with pytest.raises(NonFiniteLossError, match="in epoch 4"):
+        list(epochs(network, make_rows(), make_plan(max_epochs=5, batch_size=6, average=True), rng))
+    assert network.updates == pytest.approx((1 * 2 + 2 * 6) / 8)  # of epochs 1 and 2
 
 
 @pytest.mark.parametrize(

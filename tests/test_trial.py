@@ -1,12 +1,14 @@
 """The trial that chooses how long to train."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from skdidicm import DiDiClassifier
 from skdidicm.core import LogLinear, UniformProcess
-from skdidicm.training import Rows, TrainingPlan
+from skdidicm.training import Rows, TrainingPlan, learning_rate_at
 from skdidicm.trial import Fold, round_ends, run_trial, split
 
 DIGITS = load_digits()
@@ -31,8 +33,9 @@ class Recorder:
         pass
 
 
-def trial_of(nlls, max_epochs=16, size=9, **settings):
+def trial_of(nlls, max_epochs=16, size=9, average=False, **settings):
     plan = TrainingPlan(UniformProcess(3), LogLinear(), "score_entropy", max_epochs, 8, 0.1, 2)
+    plan = replace(plan, average=average)
     rows = Rows(np.zeros((8, 2)), np.eye(3)[np.arange(8) % 3], np.ones(8))
     network, answers = Recorder(**settings), iter(nlls)
     rng = np.random.default_rng(0)
@@ -53,8 +56,9 @@ def with_nll(nll, held):
 
 
 @pytest.mark.parametrize("max_epochs", [1, 2, 3, 4, 7, 75, 300])
-def test_rounds_end_later_and_later_and_with_all_epochs(max_epochs):
-    ends = round_ends(max_epochs)
+@pytest.mark.parametrize("average", [True, False])
+def test_rounds_end_later_and_later_and_with_all_epochs(max_epochs, average):
+    ends = round_ends(max_epochs, average=average)
     assert ends[-1] == max_epochs
     assert ends == sorted(set(ends))
     assert ends[0] >= 1
@@ -101,6 +105,14 @@ def test_the_rate_of_every_round_falls_to_nearly_zero():
         assert rates[end - 1] < 1e-4
 
 
+def test_the_rounds_of_averaged_weights_lie_on_one_curve():
+    nlls = [0.9, 0.8, 0.7, 0.6, 0.65]
+    network, best, trial = trial_of(nlls, max_epochs=400, average=True)
+    assert network.rates == [learning_rate_at(i, 400, 0.1, plateau=0.5) for i in range(200)]
+    assert best == 150
+    assert [row["epochs"] for row in trial] == [50, 75, 100, 150, 200]
+
+
 def test_a_round_whose_loss_is_not_finite_ends_the_trial():
     _, best, trial = trial_of([0.9], broken_after=6)
     assert [row["epochs"] for row in trial] == [best] == [4]
@@ -141,12 +153,27 @@ def fitted(**settings):
 
 def test_the_fit_is_that_of_the_chosen_number_of_epochs():
     pytest.importorskip("torch")
-    chosen = fitted(max_epochs=8, choose_epochs=True)
+    chosen = fitted(max_epochs=8, choose_epochs=True, average=False)
     assert chosen.n_iter_ == chosen.max_epochs_ == len(chosen.history_)
     assert chosen.n_iter_ in [row["epochs"] for row in chosen.trial_]
-    plain = fitted(max_epochs=chosen.n_iter_, temperature=chosen.temperature_)
+    plain = fitted(max_epochs=chosen.n_iter_, temperature=chosen.temperature_, average=False)
     assert plain.trial_ == []
     np.testing.assert_array_equal(chosen.predict_proba(X), plain.predict_proba(X))
+
+
+def test_with_averaging_the_fit_is_a_longer_one_that_ends_at_the_chosen_epoch():
+    pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    x = X + rng.normal(scale=16, size=X.shape)  # so noisy that a part of the epochs is enough
+    settings = {"max_epochs": 40, "random_state": 0, "device": "cpu"}
+    chosen = DiDiClassifier(choose_epochs=True, **settings).fit(x, Y)
+    assert chosen.n_iter_ < 40
+    longer = DiDiClassifier(
+        temperature=chosen.temperature_,
+        callbacks=[lambda model, row: row["epoch"] == chosen.n_iter_],
+        **settings,
+    ).fit(x, Y)
+    np.testing.assert_array_equal(chosen.predict_proba(x), longer.predict_proba(x))
 
 
 def test_labels_that_cannot_be_learnt_are_not_learnt_for_long(rng):

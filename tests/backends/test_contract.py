@@ -194,6 +194,22 @@ def test_state_is_a_copy_and_comes_back_whole(build, shape):
     np.testing.assert_array_equal(*scores)
 
 
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_weights_can_be_exchanged_for_others_and_back_in_the_midst_of_training(build, shape):
+    states = []
+    for looks in (False, True):
+        network, batch = build(shape), make_batch(shape)
+        for _ in range(3):
+            network.train_step(batch, 1e-2)
+            if looks:
+                trained = network.state()
+                network.load_state({name: 0 * value for name, value in trained.items()})
+                network.load_state(trained)
+        states.append(network.state())
+    for name, value in states[0].items():
+        np.testing.assert_array_equal(value, states[1][name])
+
+
 def test_a_state_of_another_network_is_refused(build):
     with pytest.raises((RuntimeError, ValueError, KeyError)):
         build((5,)).load_state(build((6,)).state())
