@@ -84,7 +84,7 @@ class DiDiClassifier(FactsMixin, Learner):
         Blends training rows and their class probabilities in pairs, with shares drawn from
         Beta(mixup, mixup); 0 for none. "auto" is 0.3 for images and 0 for tables.
     choose_epochs : bool, default="auto"
-        Whether fit first tries on four fifths of the rows how long to train, from an eighth to
+        Whether fit first tries on four fifths of the rows how long to train, from a quarter to
         all of `max_epochs`, longer only if that lowers the NLL of the other fifth. Under
         2,000 rows several such parts are tried. "auto" does so for 100 to 5,000 rows, unless
         `max_epochs` is a number. No trial with `early_stopping`, nor when training goes on.
