@@ -108,9 +108,9 @@ def test_the_rate_of_every_round_falls_to_nearly_zero():
 def test_the_rounds_of_averaged_weights_lie_on_one_curve():
     nlls = [0.9, 0.8, 0.85]
     network, best, trial = trial_of(nlls, max_epochs=400, average=True)
-    assert network.rates == [learning_rate_at(i, 400, 0.1, plateau=0.5) for i in range(200)]
-    assert best == 150
-    assert [row["epochs"] for row in trial] == [100, 150, 200]
+    assert network.rates == [learning_rate_at(i, 400, 0.1, plateau=0.5) for i in range(300)]
+    assert best == 200
+    assert [row["epochs"] for row in trial] == [100, 200, 300]
 
 
 def test_a_round_whose_loss_is_not_finite_ends_the_trial():
