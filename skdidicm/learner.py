@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from copy import copy, deepcopy
-from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -266,8 +265,7 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
             auto = self.temperature == "auto"
             verdict = trial.run_trial(folds, plan, find_temperature=auto, on_epoch=advance)
         self.trial_, self.temperature_ = verdict.rounds, verdict.temperature
-        curve = plan.max_epochs if plan.average else verdict.epochs
-        return replace(plan, max_epochs=verdict.epochs, curve_epochs=curve)
+        return plan.ended_after(verdict.epochs)
 
     def _fold(self, rows: Rows, held: Rows, number: int) -> trial.Fold:
         """Return one network of a trial, which predicts as this estimator does."""

@@ -73,6 +73,11 @@ class TrainingPlan:
         plateau = _PLATEAU if self.average else 0.0
         return learning_rate_at(update, n_updates, self.learning_rate, plateau)
 
+    def ended_after(self, n_epochs: int) -> "TrainingPlan":
+        """Return the plan of a shorter training, with `average` on the same curve of the rate."""
+        curve = self.max_epochs if self.average else None
+        return replace(self, max_epochs=n_epochs, curve_epochs=curve)
+
 
 def draw_times(rng: np.random.Generator, n: int, m: int) -> FloatArray:
     """Return times (n, m) in [EPS_T, 1], stratified over the m draws and over the n rows."""
@@ -222,9 +227,11 @@ def epochs(
                 "Try a smaller learning_rate, precision='float32', or scale the features so that "
                 "none is extremely large."
             )
-        shown = averaged(shown, current, epoch + 1) if plan.average else current
         if plan.average:
+            shown = averaged(shown, current, epoch + 1)
             network.load_state(shown)
+        else:
+            shown = current
         yield {
             "epoch": epoch + 1,
             "loss": total,

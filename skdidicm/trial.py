@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
@@ -111,8 +111,8 @@ def run_trial(
     held = _joined([fold.held for fold in folds])
     paths = [epochs(fold.network, fold.rows, plan, fold.rng) for fold in folds]
     for end in round_ends(plan.max_epochs, average=plan.average):
-        if not plan.average:
-            more = replace(plan, max_epochs=end - trained)
+        if not plan.average:  # each round begins a path of its own
+            more = plan.ended_after(end - trained)
             paths = [epochs(fold.network, fold.rows, more, fold.rng) for fold in folds]
         try:
             for i, path in enumerate(paths):

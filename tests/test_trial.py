@@ -1,7 +1,5 @@
 """The trial that chooses how long to train."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -34,8 +32,9 @@ class Recorder:
 
 
 def trial_of(nlls, max_epochs=16, size=9, average=False, **settings):
-    plan = TrainingPlan(UniformProcess(3), LogLinear(), "score_entropy", max_epochs, 8, 0.1, 2)
-    plan = replace(plan, average=average)
+    plan = TrainingPlan(
+        UniformProcess(3), LogLinear(), "score_entropy", max_epochs, 8, 0.1, 2, average=average
+    )
     rows = Rows(np.zeros((8, 2)), np.eye(3)[np.arange(8) % 3], np.ones(8))
     network, answers = Recorder(**settings), iter(nlls)
     rng = np.random.default_rng(0)
