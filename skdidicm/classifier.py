@@ -72,10 +72,10 @@ class DiDiClassifier(FactsMixin, Learner):
         Passes over the data and rows per update.
     learning_rate, weight_decay : float, default="auto"
         Peak rate of AdamW, which warms up, stays and falls along a cosine, and its decay.
-    average : bool, default=True
+    average : bool, default="auto"
         Whether the network predicts with an average of its weights after the epochs so far, late
         ones counting more. The rate then stays at its peak for the first half of `max_epochs`,
-        else it falls from the start.
+        else it falls from the start. "auto" does so but for more than 5,000 images.
     augment : {"auto", "shift"} or callable or None, default="auto"
         Changes to every training batch. "shift" moves images by up to a 14th of their size;
         "auto" is that for images and nothing for tables. A callable maps
@@ -170,7 +170,7 @@ class DiDiClassifier(FactsMixin, Learner):
         weight_decay: float | str = "auto",
         augment: Augmentation | str | None = "auto",
         mixup: float | str = "auto",
-        average: bool = True,
+        average: bool | str = "auto",
         choose_epochs: bool | str = "auto",
         temperature: float | str = "auto",
         early_stopping: bool = False,

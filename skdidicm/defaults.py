@@ -14,7 +14,8 @@ class Defaults:
     `n_updates`, for 1,000 rows and growing as n to the power of `growth`, and the bounds on epochs
     make `max_epochs`: few rows are seen often, many seldom. `n_levels` is the number of noise
     levels when labels are enumerated, 0 to always draw. With numbers of rows within `trial`, both
-    ends included, a trial chooses how long to train.
+    ends included, a trial chooses how long to train; with up to `averaged` the network predicts
+    with an average of its weights.
     """
 
     parameterization: str
@@ -29,6 +30,7 @@ class Defaults:
     n_levels: int
     mixup: float
     trial: tuple[int, int]
+    averaged: float
 
     def updates(self, n: int) -> float:
         """Return the number of updates that n rows ask for."""
@@ -48,6 +50,7 @@ TABLES = Defaults(
     n_levels=8,
     mixup=0.0,
     trial=(100, 5000),
+    averaged=math.inf,
 )
 
 IMAGES = Defaults(
@@ -63,6 +66,7 @@ IMAGES = Defaults(
     n_levels=0,
     mixup=0.3,
     trial=(100, 5000),
+    averaged=5000,
 )
 
 
@@ -79,7 +83,7 @@ def resolve(
     >>> settings["max_epochs"], settings["n_draws"], settings["enumerate_labels"]
     (75, 4, False)
     """
-    kind = TABLES if len(input_shape) == 1 else IMAGES
+    kind = _kind(input_shape)
     settings: dict[str, Any] = {
         k: getattr(kind, k, None) if _auto(v) else v for k, v in given.items()
     }
@@ -105,7 +109,7 @@ def resolve_form(
     >>> resolve_form("score", "auto", (28, 28))
     ('score', 'score_entropy')
     """
-    kind = TABLES if len(input_shape) == 1 else IMAGES
+    kind = _kind(input_shape)
     if _auto(parameterization):
         known = {"cross_entropy": "posterior"}
         parameterization = known.get(objective, kind.parameterization)
@@ -133,8 +137,19 @@ def resolve_trial(
         return False
     if not _auto(choose_epochs):
         return bool(choose_epochs)
-    low, high = (TABLES if len(input_shape) == 1 else IMAGES).trial
+    low, high = _kind(input_shape).trial
     return _auto(max_epochs) and low <= n <= high
+
+
+def resolve_average(average: bool | str, input_shape: tuple[int, ...], n: int) -> bool:
+    """Return whether the network is to predict with an average of its weights.
+
+    Examples
+    --------
+    >>> [resolve_average("auto", (28, 28), n) for n in (1000, 60000)]
+    [True, False]
+    """
+    return n <= _kind(input_shape).averaged if _auto(average) else bool(average)
 
 
 def resolve_solver(solver: str, parameterization: str) -> str:
@@ -142,6 +157,10 @@ def resolve_solver(solver: str, parameterization: str) -> str:
     if not _auto(solver):
         return solver
     return "bridge" if parameterization == "posterior" else "euler"
+
+
+def _kind(input_shape: tuple[int, ...]) -> Defaults:
+    return TABLES if len(input_shape) == 1 else IMAGES
 
 
 def _auto(value: Any) -> bool:

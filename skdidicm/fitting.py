@@ -13,7 +13,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from skdidicm.augmentation import resolve_augmentation
 from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
 from skdidicm.core import Process, Schedule
-from skdidicm.defaults import resolve, resolve_form
+from skdidicm.defaults import resolve, resolve_average, resolve_form
 from skdidicm.registry import new_network
 from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan, epochs
 from skdidicm.validation import check_weight, class_weights, moments
@@ -115,7 +115,8 @@ def training_plan(
     e: Any, rows: Rows, process: Process, schedule: Schedule, *, one_epoch: bool
 ) -> TrainingPlan:
     """Return the plan that estimator `e` asks for; `one_epoch` is that of partial_fit."""
-    settings = resolve(_numbers(e), rows.x.shape[1:], len(rows.x), rows.target.shape[1])
+    n, shape = len(rows.x), rows.x.shape[1:]
+    settings = resolve(_numbers(e), shape, n, rows.target.shape[1])
     return TrainingPlan(
         process=process,
         schedule=schedule,
@@ -125,10 +126,10 @@ def training_plan(
         learning_rate=settings["learning_rate"],
         n_draws=settings["n_draws"],
         enumerate_labels=settings["enumerate_labels"],
-        augment=resolve_augmentation(e.augment, rows.x.shape[1:]),
+        augment=resolve_augmentation(e.augment, shape),
         mixup=float(settings["mixup"]),
         constant_rate=one_epoch,
-        average=bool(e.average) and not one_epoch,
+        average=resolve_average(e.average, shape, n) and not one_epoch,
     )
 
 

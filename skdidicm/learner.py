@@ -25,7 +25,7 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
     schedule: str | Schedule
     rate_matrix: ArrayLike | None
     max_epochs: int | str
-    average: bool
+    average: bool | str
     choose_epochs: bool | str
     early_stopping: bool
     validation_fraction: float

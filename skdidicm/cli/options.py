@@ -112,8 +112,8 @@ class TrainOptions(PlaceOptions, SamplerOptions):
         bool | None,
         typer.Option(
             "--average/--last-weights",
-            help="Predict with an average of the weights after the epochs.",
-            show_default="yes",
+            help="Predict with an average of all epochs' weights; auto: but for many images.",
+            show_default="auto",
             rich_help_panel="Training",
         ),
     ] = None

@@ -16,8 +16,8 @@ def study(
         list[str] | None,
         typer.Option(
             help="digits, fashion-mnist, photos (144 classes), embeddings (of these), "
-            "breast-cancer, wine, iris, digits-table, covtype-like (synthetic) or folder:PATH; may "
-            "be repeated."
+            "breast-cancer, wine, iris, digits-table, covtype-like (synthetic), folder:PATH or "
+            "table:FILE.csv; may be repeated."
         ),
     ] = None,
     folder: Annotated[

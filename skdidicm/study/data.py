@@ -1,5 +1,6 @@
 """The rows of a cell: read or made, a part of them taken, then made harder."""
 
+import csv
 import functools
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from skdidicm.study.photos import load_photos
 
 _TEST = 0.3  # of a table without test rows of its own
 _FOLDER = "folder:"
+_CSV = "table:"
 
 
 def load(cell: Cell, folder: str | None = None) -> Split:
@@ -79,9 +81,13 @@ def _source(cell: Cell, folder: str | None) -> Split:
     if cell.data.startswith(_FOLDER):
         return _folder(cell)
     if cell.data in _TABLES:
-        return _table(cell)
+        return _table(*_TABLES[cell.data](), cell.seed)
+    if cell.data.startswith(_CSV):
+        return _table(*_read_table(Path(cell.data.removeprefix(_CSV))), cell.seed)
     if cell.data not in DATA:
-        raise ValueError(f"data is {cell.data!r}; expected one of {DATA} or {_FOLDER}PATH.")
+        raise ValueError(
+            f"data is {cell.data!r}; expected one of {DATA}, {_FOLDER}PATH or {_CSV}FILE."
+        )
     if cell.data == "digits":
         return load_digits_split(cell.seed)
     if cell.data == "photos":
@@ -95,13 +101,12 @@ def _source(cell: Cell, folder: str | None) -> Split:
     return load_fashion_mnist(folder)
 
 
-def _table(cell: Cell) -> Split:
+def _table(X: NDArray[Any], y: NDArray[Any], names: tuple[str, ...], seed: int) -> Split:
     """Return a table's rows in units of the training rows' standard deviations."""
     from sklearn.model_selection import train_test_split
 
-    X, y, names = _TABLES[cell.data]()
     X_train, X_test, y_train, y_test = train_test_split(
-        X, y, test_size=_TEST, stratify=y, random_state=cell.seed
+        X, y, test_size=_TEST, stratify=y, random_state=seed
     )
     mean, std = X_train.mean(axis=0), X_train.std(axis=0)
     std[std == 0] = 1
@@ -124,6 +129,39 @@ def _covtype_like() -> Any:
         weights=[0.365, 0.487, 0.062, 0.011, 0.02, 0.03, 0.025], flip_y=0.05, random_state=0,
     )  # fmt: skip
     return X, y, tuple(f"type {i}" for i in range(7))
+
+
+def _read_table(path: Path) -> tuple[NDArray[np.float64], NDArray[np.intp], tuple[str, ...]]:
+    """Return the rows, labels and class names of a CSV file, whose last column is the class."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if line]
+        if lines and not any(map(_is_number, lines[0])):
+            del lines[0]
+        X = np.array([[float(text) for text in line[:-1]] for line in lines])
+        if X.ndim != 2 or 0 in X.shape or not np.isfinite(X).all():
+            raise ValueError("there are no rows, no columns, or values that are not finite")
+    except (OSError, ValueError, csv.Error) as error:
+        raise ValueError(
+            f"{path} cannot be read as a table ({error}); expected a CSV file with the class in "
+            "the last column, numbers in all others, and at most one line of column names."
+        ) from error
+    names, y = np.unique([line[-1] for line in lines], return_inverse=True)
+    rare = [str(name) for name in names[np.bincount(y) < 2]]
+    if rare or len(names) < 2:
+        raise ValueError(
+            f"{path} has {len(names)} classes, {rare or 'none'} with a single row; expected at "
+            "least two, of two rows or more: one to train on and one to test on."
+        )
+    return X, y, tuple(map(str, names))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _folder(cell: Cell) -> Split:

@@ -96,6 +96,45 @@ def test_any_folder_of_pictures_is_read_at_the_resolution(tree):
     assert len(single.X_train) + len(single.X_test) == 8
 
 
+@pytest.mark.parametrize("head", ["", "length,width,kind\n"])
+def test_any_table_is_read_with_its_last_column_as_the_class(tmp_path, head):
+    path = tmp_path / "iris.csv"
+    rows = [(length, width, "ab"[length % 2]) for length in range(4) for width in range(5)]
+    path.write_text(head + "".join(f"{a},{b},{c}\n" for a, b, c in rows))
+    split = load(cell(f"table:{path}"))
+    assert split.class_names == ("a", "b")
+    assert len(split.X_train) == 14
+    assert len(split.X_test) == 6
+    np.testing.assert_allclose(split.X_train.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(split.X_train.std(axis=0), 1)
+    lengths = np.concatenate([split.X_train, split.X_test])[:, 0]
+    labels = np.concatenate([split.y_train, split.y_test])
+    order = np.unique(lengths, return_inverse=True)[1]  # standardised, but in the same order
+    np.testing.assert_array_equal(order % 2, labels)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no rows"),
+        ("a\nb\n", "no columns"),
+        ("1,2,a\n3,b\n", "cannot be read as a table"),
+        ("1,red,a\n3,4,b\n", "red"),
+        ("1,nan,a\n3,4,b\n", "not finite"),
+        ("1,2,a\n3,4,a\n", "1 classes"),
+        ("1,2,a\n3,4,b\n5,6,b\n", "'a'.* with a single row"),
+        (None, "No such file"),
+    ],
+)
+def test_tables_that_cannot_be_read_are_refused(tmp_path, text, message):
+    path = tmp_path / "table.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        load(cell(f"table:{path}"))
+    assert "expected" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
