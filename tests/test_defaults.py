@@ -7,7 +7,15 @@ import pytest
 
 from skdidicm.core import check_objective
 from skdidicm.core.losses import OBJECTIVES, PARAMETERIZATIONS
-from skdidicm.defaults import IMAGES, TABLES, resolve, resolve_form, resolve_solver, resolve_trial
+from skdidicm.defaults import (
+    IMAGES,
+    TABLES,
+    resolve,
+    resolve_average,
+    resolve_form,
+    resolve_solver,
+    resolve_trial,
+)
 
 NAMES = ("batch_size", "max_epochs", "learning_rate", "weight_decay", "n_draws", "mixup")
 AUTO = dict.fromkeys(NAMES, "auto")
@@ -55,6 +63,14 @@ def test_a_trial_is_for_some_but_not_too_many_rows_unless_told(kind, shape):
         assert resolve_trial(False, "auto", shape, n) is False
         for given in (True, False, "auto"):
             assert resolve_trial(given, "auto", shape, n, early_stopping=True) is False
+
+
+def test_weights_are_averaged_for_tables_and_for_not_too_many_images_unless_told():
+    for n in (1, IMAGES.averaged, IMAGES.averaged + 1, 10**7):
+        assert resolve_average("auto", (5,), n) is True
+        assert resolve_average("auto", (8, 8), n) is (n <= IMAGES.averaged)
+        for given in (True, False, np.False_):
+            assert resolve_average(given, (8, 8), n) is bool(given)
 
 
 @pytest.mark.parametrize("kind", [TABLES, IMAGES])

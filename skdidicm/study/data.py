@@ -20,6 +20,8 @@ _TEST = 0.3  # of a table without test rows of its own
 _FOLDER = "folder:"
 _CSV = "table:"
 
+Table = tuple[NDArray[Any], NDArray[Any], tuple[str, ...]]  # rows, labels 0, 1, ..., class names
+
 
 def load(cell: Cell, folder: str | None = None) -> Split:
     """Return training and test rows of a cell.
@@ -81,9 +83,9 @@ def _source(cell: Cell, folder: str | None) -> Split:
     if cell.data.startswith(_FOLDER):
         return _folder(cell)
     if cell.data in _TABLES:
-        return _table(*_TABLES[cell.data](), cell.seed)
+        return _table(_TABLES[cell.data](), cell.seed)
     if cell.data.startswith(_CSV):
-        return _table(*_read_table(Path(cell.data.removeprefix(_CSV))), cell.seed)
+        return _table(_read_table(Path(cell.data.removeprefix(_CSV))), cell.seed)
     if cell.data not in DATA:
         raise ValueError(
             f"data is {cell.data!r}; expected one of {DATA}, {_FOLDER}PATH or {_CSV}FILE."
@@ -101,10 +103,11 @@ def _source(cell: Cell, folder: str | None) -> Split:
     return load_fashion_mnist(folder)
 
 
-def _table(X: NDArray[Any], y: NDArray[Any], names: tuple[str, ...], seed: int) -> Split:
+def _table(table: Table, seed: int) -> Split:
     """Return a table's rows in units of the training rows' standard deviations."""
     from sklearn.model_selection import train_test_split
 
+    X, y, names = table
     X_train, X_test, y_train, y_test = train_test_split(
         X, y, test_size=_TEST, stratify=y, random_state=seed
     )
@@ -113,14 +116,14 @@ def _table(X: NDArray[Any], y: NDArray[Any], names: tuple[str, ...], seed: int) 
     return Split((X_train - mean) / std, y_train, (X_test - mean) / std, y_test, names)
 
 
-def _bundled(name: str) -> Any:
+def _bundled(name: str) -> Table:
     from sklearn import datasets
 
     table = getattr(datasets, f"load_{name}")()
     return table.data, table.target, tuple(map(str, table.target_names))
 
 
-def _covtype_like() -> Any:
+def _covtype_like() -> Table:
     """Return a made-up table of the form of the forest cover types: 54 columns, uneven classes."""
     from sklearn.datasets import make_classification
 
@@ -131,8 +134,8 @@ def _covtype_like() -> Any:
     return X, y, tuple(f"type {i}" for i in range(7))
 
 
-def _read_table(path: Path) -> tuple[NDArray[np.float64], NDArray[np.intp], tuple[str, ...]]:
-    """Return the rows, labels and class names of a CSV file, whose last column is the class."""
+def _read_table(path: Path) -> Table:
+    """Return the table of a CSV file whose last column is the class."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = [line for line in csv.reader(file) if line]
@@ -200,7 +203,7 @@ def _pixels(file: str, size: int) -> NDArray[np.uint8]:
     return np.asarray(ImageOps.fit(open_picture(file, file), (size, size)))
 
 
-_TABLES: dict[str, Callable[[], Any]] = {
+_TABLES: dict[str, Callable[[], Table]] = {
     "breast-cancer": functools.partial(_bundled, "breast_cancer"),
     "wine": functools.partial(_bundled, "wine"),
     "iris": functools.partial(_bundled, "iris"),
