@@ -1,9 +1,10 @@
-"""What "auto" means: settings for tables and for images, in one place."""
+"""What "auto" means: settings for tables and for images, few or many, in one place."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+_FEW = 5000  # rows; with more of them networks underfit rather than overfit
 _MAX_ENUMERATED = 64  # draws per row up to which all labels are enumerated instead of drawn
 
 
@@ -13,9 +14,8 @@ class Defaults:
 
     `n_updates`, for 1,000 rows and growing as n to the power of `growth`, and the bounds on epochs
     make `max_epochs`: few rows are seen often, many seldom. `n_levels` is the number of noise
-    levels when labels are enumerated, 0 to always draw. With numbers of rows within `trial`, both
-    ends included, a trial chooses how long to train; with up to `averaged` the network predicts
-    with an average of its weights.
+    levels when labels are enumerated, 0 to always draw. From `trial_from` rows on a trial chooses
+    how long to train.
     """
 
     parameterization: str
@@ -29,15 +29,15 @@ class Defaults:
     n_draws: int
     n_levels: int
     mixup: float
-    trial: tuple[int, int]
-    averaged: float
+    average: bool
+    trial_from: float
 
     def updates(self, n: int) -> float:
         """Return the number of updates that n rows ask for."""
         return self.n_updates * math.pow(n / 1000, self.growth)
 
 
-TABLES = Defaults(
+FEW_ROWS = Defaults(
     parameterization="score",
     objective="score_entropy",
     batch_size=256,
@@ -49,11 +49,20 @@ TABLES = Defaults(
     n_draws=16,
     n_levels=8,
     mixup=0.0,
-    trial=(100, 5000),
-    averaged=math.inf,
+    average=True,
+    trial_from=100,
 )
 
-IMAGES = Defaults(
+MANY_ROWS = replace(
+    FEW_ROWS,
+    parameterization="posterior",
+    objective="cross_entropy",
+    n_draws=4,
+    n_levels=0,
+    trial_from=math.inf,
+)
+
+FEW_IMAGES = Defaults(
     parameterization="posterior",
     objective="cross_entropy",
     batch_size=64,
@@ -65,15 +74,17 @@ IMAGES = Defaults(
     n_draws=4,
     n_levels=0,
     mixup=0.3,
-    trial=(100, 5000),
-    averaged=5000,
+    average=True,
+    trial_from=100,
 )
+
+MANY_IMAGES = replace(FEW_IMAGES, average=False, trial_from=math.inf)
 
 
 def resolve(
     given: dict[str, Any], input_shape: tuple[int, ...], n: int, n_classes: int
 ) -> dict[str, Any]:
-    """Return the settings with every "auto" replaced by a number for n rows of that shape.
+    """Return the settings with every "auto" replaced for n rows of that shape.
 
     Examples
     --------
@@ -83,7 +94,7 @@ def resolve(
     >>> settings["max_epochs"], settings["n_draws"], settings["enumerate_labels"]
     (75, 4, False)
     """
-    kind = _kind(input_shape)
+    kind = _kind(input_shape, n)
     settings: dict[str, Any] = {
         k: getattr(kind, k, None) if _auto(v) else v for k, v in given.items()
     }
@@ -98,18 +109,18 @@ def resolve(
 
 
 def resolve_form(
-    parameterization: str, objective: str, input_shape: tuple[int, ...]
+    parameterization: str, objective: str, input_shape: tuple[int, ...], n: int
 ) -> tuple[str, str]:
     """Return parameterization and objective with "auto" replaced so that the two go together.
 
     Examples
     --------
-    >>> resolve_form("auto", "auto", (28, 28))
+    >>> resolve_form("auto", "auto", (28, 28), 1000)
     ('posterior', 'cross_entropy')
-    >>> resolve_form("score", "auto", (28, 28))
+    >>> resolve_form("score", "auto", (28, 28), 1000)
     ('score', 'score_entropy')
     """
-    kind = _kind(input_shape)
+    kind = _kind(input_shape, n)
     if _auto(parameterization):
         known = {"cross_entropy": "posterior"}
         parameterization = known.get(objective, kind.parameterization)
@@ -137,19 +148,7 @@ def resolve_trial(
         return False
     if not _auto(choose_epochs):
         return bool(choose_epochs)
-    low, high = _kind(input_shape).trial
-    return _auto(max_epochs) and low <= n <= high
-
-
-def resolve_average(average: bool | str, input_shape: tuple[int, ...], n: int) -> bool:
-    """Return whether the network is to predict with an average of its weights.
-
-    Examples
-    --------
-    >>> [resolve_average("auto", (28, 28), n) for n in (1000, 60000)]
-    [True, False]
-    """
-    return n <= _kind(input_shape).averaged if _auto(average) else bool(average)
+    return _auto(max_epochs) and n >= _kind(input_shape, n).trial_from
 
 
 def resolve_solver(solver: str, parameterization: str) -> str:
@@ -159,8 +158,9 @@ def resolve_solver(solver: str, parameterization: str) -> str:
     return "bridge" if parameterization == "posterior" else "euler"
 
 
-def _kind(input_shape: tuple[int, ...]) -> Defaults:
-    return TABLES if len(input_shape) == 1 else IMAGES
+def _kind(input_shape: tuple[int, ...], n: int) -> Defaults:
+    few, many = (FEW_ROWS, MANY_ROWS) if len(input_shape) == 1 else (FEW_IMAGES, MANY_IMAGES)
+    return few if n <= _FEW else many
 
 
 def _auto(value: Any) -> bool:

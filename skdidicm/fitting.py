@@ -13,7 +13,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from skdidicm.augmentation import resolve_augmentation
 from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
 from skdidicm.core import Process, Schedule
-from skdidicm.defaults import resolve, resolve_average, resolve_form
+from skdidicm.defaults import resolve, resolve_form
 from skdidicm.registry import new_network
 from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan, epochs
 from skdidicm.validation import check_weight, class_weights, moments
@@ -56,13 +56,13 @@ def build_network(e: Any, rows: Rows, process: Process, seed: int) -> ScoreNetwo
     """Return the network that estimator `e` asks for, with fresh weights."""
     mean, scale = moments(rows.x, rows.weight.astype(np.float64))
     shape, n_classes = rows.x.shape[1:], rows.target.shape[1]
-    settings = resolve(_numbers(e), shape, len(rows.x), n_classes)
+    settings = resolve(_given(e), shape, len(rows.x), n_classes)
     conditioning = e.conditioning
     if conditioning == "auto":
         own_trunk = isinstance(e.network, str) and not e.network.startswith("timm/")
         conditioning = "last" if own_trunk else "head"
     given = "posterior" if conditioning == "none" else e.parameterization
-    parameterization, objective = resolve_form(given, e.objective, shape)
+    parameterization, objective = resolve_form(given, e.objective, shape, len(rows.x))
     config = NetworkConfig(
         input_shape=shape,
         n_classes=n_classes,
@@ -115,8 +115,8 @@ def training_plan(
     e: Any, rows: Rows, process: Process, schedule: Schedule, *, one_epoch: bool
 ) -> TrainingPlan:
     """Return the plan that estimator `e` asks for; `one_epoch` is that of partial_fit."""
-    n, shape = len(rows.x), rows.x.shape[1:]
-    settings = resolve(_numbers(e), shape, n, rows.target.shape[1])
+    shape = rows.x.shape[1:]
+    settings = resolve(_given(e), shape, len(rows.x), rows.target.shape[1])
     return TrainingPlan(
         process=process,
         schedule=schedule,
@@ -129,12 +129,13 @@ def training_plan(
         augment=resolve_augmentation(e.augment, shape),
         mixup=float(settings["mixup"]),
         constant_rate=one_epoch,
-        average=resolve_average(e.average, shape, n) and not one_epoch,
+        average=bool(settings["average"]) and not one_epoch,
     )
 
 
-def _numbers(e: Any) -> dict[str, Any]:
-    names = ("max_epochs", "batch_size", "learning_rate", "weight_decay", "n_draws", "mixup")
+def _given(e: Any) -> dict[str, Any]:
+    names = ("max_epochs", "batch_size", "learning_rate", "weight_decay", "n_draws", "mixup",
+             "average")  # fmt: skip
     return {name: getattr(e, name) for name in names}
 
 

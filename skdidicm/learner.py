@@ -262,15 +262,16 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
         index = trial.split(rows.target.argmax(axis=1), self._seeds.split)
         folds = [self._fold(rows.take(a), rows.take(b), i) for i, (a, b) in enumerate(index)]
         with fitting.progress("trial", plan.max_epochs, shown=self.verbose > 0) as advance:
-            auto = self.temperature == "auto"
-            verdict = trial.run_trial(folds, plan, find_temperature=auto, on_epoch=advance)
+            wanted = self.temperature == "auto"
+            verdict = trial.run_trial(folds, plan, find_temperature=wanted, on_epoch=advance)
         self.trial_, self.temperature_ = verdict.rounds, verdict.temperature
         return plan.ended_after(verdict.epochs)
 
     def _fold(self, rows: Rows, held: Rows, number: int) -> trial.Fold:
         """Return one network of a trial, which predicts as this estimator does."""
-        other = copy(self)
-        other.network_ = fitting.build_network(self, rows, self.process_, self._seeds.network)
+        other, config = copy(self), self.network_.config
+        other.parameterization, other.objective = config.parameterization, config.objective
+        other.network_ = fitting.build_network(other, rows, self.process_, self._seeds.network)
         rng = np.random.default_rng([self._seeds.training, number])
         return trial.Fold(other.network_, rows, rng, held, lambda: other._predict(held.x))
 

@@ -8,16 +8,17 @@ import pytest
 from skdidicm.core import check_objective
 from skdidicm.core.losses import OBJECTIVES, PARAMETERIZATIONS
 from skdidicm.defaults import (
-    IMAGES,
-    TABLES,
+    FEW_IMAGES,
+    FEW_ROWS,
+    MANY_IMAGES,
+    MANY_ROWS,
     resolve,
-    resolve_average,
     resolve_form,
     resolve_solver,
     resolve_trial,
 )
 
-NAMES = ("batch_size", "max_epochs", "learning_rate", "weight_decay", "n_draws", "mixup")
+NAMES = ("batch_size", "max_epochs", "learning_rate", "weight_decay", "n_draws", "mixup", "average")
 AUTO = dict.fromkeys(NAMES, "auto")
 SHAPES = {"table": (5,), "grey image": (8, 8), "colour image": (8, 8, 3)}
 
@@ -32,20 +33,22 @@ def test_auto_becomes_a_usable_number(shape, n):
     assert 0 < settings["learning_rate"] < 1
     assert 0 <= settings["weight_decay"] < 1
     assert settings["mixup"] >= 0
+    assert settings["average"] in (True, False)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_what_is_given_stays(shape):
-    given = dict(zip(NAMES, (7, 3, 0.25, 0.0, 2, 0.4), strict=True))
+    given = dict(zip(NAMES, (7, 3, 0.25, 0.0, 2, 0.4, False), strict=True))
     settings = resolve(given, shape, 1000, 3)
     assert {name: settings[name] for name in NAMES} == given
     assert not settings["enumerate_labels"]
 
 
-@pytest.mark.parametrize(("kind", "shape"), [(TABLES, (5,)), (IMAGES, (8, 8))])
-def test_every_number_of_rows_gets_enough_updates_within_the_bounds_on_epochs(kind, shape):
-    low, high = kind.epochs
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_every_number_of_rows_gets_enough_updates_within_the_bounds_on_epochs(shape):
     for n in (1, 10, 300, 5_000, 80_000, 10**7):
+        kind = kind_of(shape, n)
+        low, high = kind.epochs
         epochs = resolve(AUTO, shape, n, 3)["max_epochs"]
         per_epoch = math.ceil(n / kind.batch_size)
         assert low <= epochs <= high
@@ -53,10 +56,23 @@ def test_every_number_of_rows_gets_enough_updates_within_the_bounds_on_epochs(ki
         assert (epochs - 1) * per_epoch < kind.updates(n) or epochs == low
 
 
-@pytest.mark.parametrize(("kind", "shape"), [(TABLES, (5,)), (IMAGES, (8, 8))])
-def test_a_trial_is_for_some_but_not_too_many_rows_unless_told(kind, shape):
-    low, high = kind.trial
-    for n, wanted in [(1, False), (low, True), (high, True), (high + 1, False)]:
+def kind_of(shape, n):
+    few, many = (FEW_ROWS, MANY_ROWS) if shape == (5,) else (FEW_IMAGES, MANY_IMAGES)
+    return few if n <= 5000 else many
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("n", [1, 5_000, 5_001, 10**6])
+def test_what_auto_becomes_is_that_of_few_or_of_many_rows(shape, n):
+    kind, settings = kind_of(shape, n), resolve(AUTO, shape, n, 1000)
+    for name in ("batch_size", "learning_rate", "weight_decay", "n_draws", "mixup", "average"):
+        assert settings[name] == getattr(kind, name)
+    assert resolve_form("auto", "auto", shape, n) == (kind.parameterization, kind.objective)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_trial_is_for_some_but_not_too_many_rows_unless_told(shape):
+    for n, wanted in [(1, False), (99, False), (100, True), (5_000, True), (5_001, False)]:
         assert resolve_trial("auto", "auto", shape, n) is wanted
         assert resolve_trial("auto", 20, shape, n) is False
         assert resolve_trial(True, 20, shape, n) is True
@@ -65,15 +81,7 @@ def test_a_trial_is_for_some_but_not_too_many_rows_unless_told(kind, shape):
             assert resolve_trial(given, "auto", shape, n, early_stopping=True) is False
 
 
-def test_weights_are_averaged_for_tables_and_for_not_too_many_images_unless_told():
-    for n in (1, IMAGES.averaged, IMAGES.averaged + 1, 10**7):
-        assert resolve_average("auto", (5,), n) is True
-        assert resolve_average("auto", (8, 8), n) is (n <= IMAGES.averaged)
-        for given in (True, False, np.False_):
-            assert resolve_average(given, (8, 8), n) is bool(given)
-
-
-@pytest.mark.parametrize("kind", [TABLES, IMAGES])
+@pytest.mark.parametrize("kind", [FEW_ROWS, MANY_ROWS, FEW_IMAGES, MANY_IMAGES])
 def test_more_rows_get_no_fewer_updates_but_fewer_for_each_row(kind):
     n = np.geomspace(10, 1e6, 20)
     updates = np.array([kind.updates(i) for i in n])
@@ -86,10 +94,11 @@ FORMS = [(p, o) for p in ("auto", *PARAMETERIZATIONS) for o in ("auto", *OBJECTI
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize(("parameterization", "objective"), FORMS)
+@pytest.mark.parametrize("n", [100, 10_000])
 def test_auto_makes_a_pair_that_goes_together_and_keeps_what_is_given(
-    shape, parameterization, objective
+    shape, parameterization, objective, n
 ):
-    found = resolve_form(parameterization, objective, shape)
+    found = resolve_form(parameterization, objective, shape, n)
     if (parameterization, objective) != ("score", "cross_entropy"):
         check_objective(*found)
     assert parameterization in ("auto", found[0])

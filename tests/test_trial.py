@@ -175,6 +175,26 @@ def test_with_averaging_the_fit_is_a_longer_one_that_ends_at_the_chosen_epoch():
     np.testing.assert_array_equal(chosen.predict_proba(x), longer.predict_proba(x))
 
 
+@pytest.mark.parametrize("few", [130, 150])
+def test_the_parts_are_learnt_in_the_form_of_the_whole(monkeypatch, few):
+    pytest.importorskip("torch")
+    monkeypatch.setattr("skdidicm.defaults._FEW", few)  # the parts have 120 rows
+    learnt = []
+
+    def run(folds, plan, **_):
+        learnt.extend(fold.network.config for fold in folds)
+        return run_trial(folds, plan)
+
+    monkeypatch.setattr("skdidicm.trial.run_trial", run)
+    table = DIGITS.data[:150]
+    settings = {"max_epochs": 1, "choose_epochs": True, "random_state": 0, "device": "cpu"}
+    model = DiDiClassifier(**settings).fit(table, Y)
+    for config in (model.network_.config, *learnt):
+        assert config.parameterization == ("posterior" if few < 150 else "score")
+        assert config.objective == ("cross_entropy" if few < 150 else "score_entropy")
+    assert len(learnt) == 4
+
+
 def test_labels_that_cannot_be_learnt_are_not_learnt_for_long(rng):
     pytest.importorskip("torch")
     noise = rng.integers(0, 10, 150)
