@@ -50,18 +50,19 @@ class DiDiClassifier(FactsMixin, Learner):
         small head. "auto" is "last", and "head" for a module of your own or of timm. "none" is an
         ordinary classifier, for comparison.
     parameterization : {"auto", "score", "posterior"}, default="auto"
-        Whether outputs are log scores or logits of the posterior. "auto" is "posterior" for images
-        and "score" for tables, unless the objective decides.
+        Whether outputs are log scores or logits of the posterior. "auto" is "score" for tables of
+        up to 5,000 rows, else "posterior", unless the objective decides.
     objective : {"auto", "score_entropy", "cross_entropy"}, default="auto"
-        Training loss; "cross_entropy" is Bayes-corrected and needs "posterior". "auto" is that for
-        images and "score_entropy" for tables, unless the parameterization decides.
+        Training loss; "cross_entropy" is Bayes-corrected and needs "posterior". "auto" is
+        "score_entropy" for tables of up to 5,000 rows, else "cross_entropy", unless the
+        parameterization decides.
     schedule : {"loglinear", "geometric", "cosine"} or Schedule, default="loglinear"
         Noise over time.
     rate_matrix : array-like (k, k), optional
         Rates at which noise turns class j into class i, [i, j]; default uniform.
     n_draws : int, default="auto"
-        Noisy labels per row and update. "auto" is 4 for images; for tables the sum over all labels
-        at 8 noise levels where K <= 8, else 16.
+        Noisy labels per row and update. "auto" is 4; for tables of up to 5,000 rows the sum over
+        all labels at 8 noise levels where K <= 8, else 16.
     backend : str or callable, default="auto"
         Name of an installed backend, or a `build_network` function of your own.
     device, precision : str, default="auto"
@@ -82,7 +83,8 @@ class DiDiClassifier(FactsMixin, Learner):
         (rows, numpy.random.Generator) to changed rows.
     mixup : float, default="auto"
         Blends training rows and their class probabilities in pairs, with shares drawn from
-        Beta(mixup, mixup); 0 for none. "auto" is 0.3 for images and 0 for tables.
+        Beta(mixup, mixup); 0 for none. "auto" is 0 for tables, 0.3 for up to 5,000 images and 0.1
+        for more.
     choose_epochs : bool, default="auto"
         Whether fit first tries on four fifths of the rows how long to train, from a quarter to
         all of `max_epochs`, longer only if that lowers the NLL of the other fifth. Under

@@ -78,7 +78,7 @@ FEW_IMAGES = Defaults(
     trial_from=100,
 )
 
-MANY_IMAGES = replace(FEW_IMAGES, average=False, trial_from=math.inf)
+MANY_IMAGES = replace(FEW_IMAGES, mixup=0.1, average=False, trial_from=math.inf)
 
 
 def resolve(
