@@ -88,8 +88,9 @@ class DiDiClassifier(FactsMixin, Learner):
     choose_epochs : bool, default="auto"
         Whether fit first tries on four fifths of the rows how long to train, from a quarter to
         all of `max_epochs`, longer only if that lowers the NLL of the other fifth. Under
-        2,000 rows several such parts are tried. "auto" does so for 100 to 5,000 rows, unless
-        `max_epochs` is a number. No trial with `early_stopping`, nor when training goes on.
+        2,000 rows several such parts are tried. "auto" does so for 100 to 5,000 images, or to
+        50,000 rows of a table, unless `max_epochs` is a number. No trial with `early_stopping`,
+        nor when training goes on.
     temperature : float, default="auto"
         Probabilities are taken to the power of 1 / temperature: above 1 they claim less. "auto" is
         chosen on the rows that fit holds out to choose its length or to stop early, else 1. Can be

@@ -12,10 +12,10 @@ _MAX_ENUMERATED = 64  # draws per row up to which all labels are enumerated inst
 class Defaults:
     """Settings for one kind of input.
 
-    `n_updates`, for 1,000 rows and growing as n to the power of `growth`, and the bounds on epochs
-    make `max_epochs`: few rows are seen often, many seldom. `n_levels` is the number of noise
-    levels when labels are enumerated, 0 to always draw. From `trial_from` rows on a trial chooses
-    how long to train.
+    `n_updates`, for 1,000 rows and growing as n to the power of `growth`, but at least
+    `least_updates`, and the bounds on epochs make `max_epochs`: few rows are seen often, many
+    seldom. `n_levels` is the number of noise levels when labels are enumerated, 0 to always draw.
+    With numbers of rows within `trial`, both ends included, a trial chooses how long to train.
     """
 
     parameterization: str
@@ -23,6 +23,7 @@ class Defaults:
     batch_size: int
     n_updates: int
     growth: float
+    least_updates: int
     epochs: tuple[int, int]
     learning_rate: float
     weight_decay: float
@@ -30,11 +31,11 @@ class Defaults:
     n_levels: int
     mixup: float
     average: bool
-    trial_from: float
+    trial: tuple[int, int]
 
     def updates(self, n: int) -> float:
         """Return the number of updates that n rows ask for."""
-        return self.n_updates * math.pow(n / 1000, self.growth)
+        return max(self.least_updates, self.n_updates * math.pow(n / 1000, self.growth))
 
 
 FEW_ROWS = Defaults(
@@ -42,7 +43,8 @@ FEW_ROWS = Defaults(
     objective="score_entropy",
     batch_size=256,
     n_updates=300,
-    growth=0.0,
+    growth=0.8,
+    least_updates=300,
     epochs=(20, 300),
     learning_rate=5e-3,
     weight_decay=1e-2,
@@ -50,7 +52,7 @@ FEW_ROWS = Defaults(
     n_levels=8,
     mixup=0.0,
     average=True,
-    trial_from=100,
+    trial=(100, 5_000),
 )
 
 MANY_ROWS = replace(
@@ -59,7 +61,7 @@ MANY_ROWS = replace(
     objective="cross_entropy",
     n_draws=4,
     n_levels=0,
-    trial_from=math.inf,
+    trial=(100, 50_000),
 )
 
 FEW_IMAGES = Defaults(
@@ -68,6 +70,7 @@ FEW_IMAGES = Defaults(
     batch_size=64,
     n_updates=1200,
     growth=0.8,
+    least_updates=0,
     epochs=(15, 300),
     learning_rate=6e-3,
     weight_decay=5e-2,
@@ -75,10 +78,10 @@ FEW_IMAGES = Defaults(
     n_levels=0,
     mixup=0.3,
     average=True,
-    trial_from=100,
+    trial=(100, 5_000),
 )
 
-MANY_IMAGES = replace(FEW_IMAGES, mixup=0.1, average=False, trial_from=math.inf)
+MANY_IMAGES = replace(FEW_IMAGES, mixup=0.1, average=False)
 
 
 def resolve(
@@ -148,7 +151,8 @@ def resolve_trial(
         return False
     if not _auto(choose_epochs):
         return bool(choose_epochs)
-    return _auto(max_epochs) and n >= _kind(input_shape, n).trial_from
+    low, high = _kind(input_shape, n).trial
+    return _auto(max_epochs) and low <= n <= high
 
 
 def resolve_solver(solver: str, parameterization: str) -> str:
