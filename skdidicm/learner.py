@@ -262,8 +262,8 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
         index = trial.split(rows.target.argmax(axis=1), self._seeds.split)
         folds = [self._fold(rows.take(a), rows.take(b), i) for i, (a, b) in enumerate(index)]
         with fitting.progress("trial", plan.max_epochs, shown=self.verbose > 0) as advance:
-            wanted = self.temperature == "auto"
-            verdict = trial.run_trial(folds, plan, find_temperature=wanted, on_epoch=advance)
+            auto = self.temperature == "auto"
+            verdict = trial.run_trial(folds, plan, find_temperature=auto, on_epoch=advance)
         self.trial_, self.temperature_ = verdict.rounds, verdict.temperature
         return plan.ended_after(verdict.epochs)
 
