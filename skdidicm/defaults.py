@@ -52,7 +52,7 @@ FEW_ROWS = Defaults(
     n_levels=8,
     mixup=0.0,
     average=True,
-    trial=(100, 5_000),
+    trial=(100, _FEW),
 )
 
 MANY_ROWS = replace(
@@ -78,7 +78,7 @@ FEW_IMAGES = Defaults(
     n_levels=0,
     mixup=0.3,
     average=True,
-    trial=(100, 5_000),
+    trial=(100, _FEW),
 )
 
 MANY_IMAGES = replace(FEW_IMAGES, mixup=0.1, average=False)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,6 +80,12 @@ def build_network(e: Any, rows: Rows, process: Process, seed: int) -> ScoreNetwo
         seed=seed,
     )
     return new_network(e.backend, config)
+
+
+def untrained_like(network: ScoreNetwork, backend: str | BuildNetwork, rows: Rows) -> ScoreNetwork:
+    """Return a network of the same configuration and seed, but scaled by other rows."""
+    mean, scale = moments(rows.x, rows.weight.astype(np.float64))
+    return new_network(backend, replace(network.config, mean=mean, scale=scale))
 
 
 def rebuilt(network: ScoreNetwork, backend: str | BuildNetwork) -> ScoreNetwork:

@@ -269,9 +269,8 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
 
     def _fold(self, rows: Rows, held: Rows, number: int) -> trial.Fold:
         """Return one network of a trial, which predicts as this estimator does."""
-        other, config = copy(self), self.network_.config
-        other.parameterization, other.objective = config.parameterization, config.objective
-        other.network_ = fitting.build_network(other, rows, self.process_, self._seeds.network)
+        other = copy(self)
+        other.network_ = fitting.untrained_like(self.network_, self.backend, rows)
         rng = np.random.default_rng([self._seeds.training, number])
         return trial.Fold(other.network_, rows, rng, held, lambda: other._predict(held.x))
 

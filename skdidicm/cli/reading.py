@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skdidicm.csv_lines import is_number, read_lines
+
 
 def read_rows(
     path: Path,
@@ -61,9 +63,8 @@ def _read_npy(path: Path) -> NDArray[Any]:
 
 def _read_csv(path: Path, columns: Sequence[str]) -> NDArray[np.float64]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file) if line]
-        names = lines.pop(0) if lines and not _all_numbers(lines[0]) else []
+        lines = read_lines(path)
+        names = lines.pop(0) if lines and not all(map(is_number, lines[0])) else []
         table = np.array([[float(cell) for cell in line] for line in lines])
     except (ValueError, csv.Error) as error:
         raise ValueError(
@@ -76,14 +77,6 @@ def _read_csv(path: Path, columns: Sequence[str]) -> NDArray[np.float64]:
             f"order: {', '.join(columns)}."
         )
     return table
-
-
-def _all_numbers(cells: list[str]) -> bool:
-    try:
-        [float(cell) for cell in cells]
-    except ValueError:
-        return False
-    return True
 
 
 def _fit_shape(rows: NDArray[Any], shape: tuple[int, ...], path: Path) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skdidicm.csv_lines import is_number, read_lines
 from skdidicm.datasets import Split, load_digits_split, load_fashion_mnist
 from skdidicm.study.changes import corrupted, floats, noisy, shrunk
 from skdidicm.study.embeddings import load_embeddings
@@ -137,9 +138,8 @@ def _covtype_like() -> Table:
 def _read_table(path: Path) -> Table:
     """Return the table of a CSV file whose last column is the class."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file) if line]
-        if lines and not any(map(_is_number, lines[0])):
+        lines = read_lines(path)
+        if lines and not any(map(is_number, lines[0])):
             del lines[0]
         X = np.array([[float(text) for text in line[:-1]] for line in lines])
         if X.ndim != 2 or 0 in X.shape or not np.isfinite(X).all():
@@ -157,14 +157,6 @@ def _read_table(path: Path) -> Table:
             "least two, of two rows or more: one to train on and one to test on."
         )
     return X, y, tuple(map(str, names))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _folder(cell: Cell) -> Split:
