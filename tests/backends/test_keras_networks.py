@@ -25,7 +25,7 @@ CONDITIONINGS = ("blocks", "last", "head", "none")
 
 def torch_shapes(network):
     return {
-        name: to_torch(name, np.empty(variable.shape)).shape
+        name: to_torch(name, np.zeros(variable.shape)).shape
         for name, variable in named_variables(network).items()
     }
 
