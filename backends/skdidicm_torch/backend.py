@@ -93,7 +93,15 @@ class TorchNetwork:
 
     def load_state(self, state: Mapping[str, NDArray[Any]], /) -> None:
         """Take over weights and buffers; names and shapes must match."""
-        self.module.load_state_dict({k: torch.as_tensor(v) for k, v in state.items()})
+        own = self.module.state_dict()
+        if {k: v.shape for k, v in own.items()} != {k: np.shape(v) for k, v in state.items()}:
+            # This raises, and says what does not fit.
+            self.module.load_state_dict({k: torch.as_tensor(v) for k, v in state.items()})
+        # By hand, since load_state_dict takes up to ten times as long, and averages are loaded
+        # after every epoch.
+        with torch.no_grad():
+            for name, value in own.items():
+                value.copy_(torch.as_tensor(state[name]))
 
     def export_onnx(self, folder: Path) -> None:
         """Write the two halves as ONNX; see `skdidicm_torch.onnx`."""
