@@ -91,6 +91,11 @@ class DiDiClassifier(FactsMixin, Learner):
         2,000 rows several such parts are tried. "auto" does so for 100 to 5,000 images, or to
         50,000 rows of a table, unless `max_epochs` is a number. No trial with `early_stopping`,
         nor when training goes on.
+    ensemble : bool, default="auto"
+        Whether the networks of that trial are kept and answer too: probabilities are then the mean
+        over all of them, for as many times the work. "auto" is True for fewer than 2,000 images,
+        unless the network is a module of your own or of timm. False can be set after fit. Without
+        a trial there is one network.
     temperature : float, default="auto"
         Probabilities are taken to the power of 1 / temperature: above 1 they claim less. "auto" is
         chosen on the rows that fit holds out to choose its length or to stop early, else 1. Can be
@@ -131,7 +136,9 @@ class DiDiClassifier(FactsMixin, Learner):
     temperature_ : float
         What `temperature="auto"` came to.
     network_ : ScoreNetwork
-        The trained network.
+        The network that learnt from all rows.
+    members_ : list of ScoreNetwork
+        Networks of the trial whose answers count beside its own; training on drops them.
     input_shape_ : tuple of int
         Shape of one row.
     n_features_in_ : int
@@ -175,6 +182,7 @@ class DiDiClassifier(FactsMixin, Learner):
         mixup: float | str = "auto",
         average: bool | str = "auto",
         choose_epochs: bool | str = "auto",
+        ensemble: bool | str = "auto",
         temperature: float | str = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
@@ -209,6 +217,7 @@ class DiDiClassifier(FactsMixin, Learner):
         self.mixup = mixup
         self.average = average
         self.choose_epochs = choose_epochs
+        self.ensemble = ensemble
         self.temperature = temperature
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction

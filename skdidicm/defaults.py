@@ -15,7 +15,8 @@ class Defaults:
     `n_updates`, for 1,000 rows and growing as n to the power of `growth`, but at least
     `least_updates`, and the bounds on epochs make `max_epochs`: few rows are seen often, many
     seldom. `n_levels` is the number of noise levels when labels are enumerated, 0 to always draw.
-    With numbers of rows within `trial`, both ends included, a trial chooses how long to train.
+    With numbers of rows within `trial`, both ends included, a trial chooses how long to train; with
+    fewer than `ensemble` its networks are kept to answer too.
     """
 
     parameterization: str
@@ -32,6 +33,7 @@ class Defaults:
     mixup: float
     average: bool
     trial: tuple[int, int]
+    ensemble: int
 
     def updates(self, n: int) -> float:
         """Return the number of updates that n rows ask for."""
@@ -53,6 +55,7 @@ FEW_ROWS = Defaults(
     mixup=0.0,
     average=True,
     trial=(100, _FEW),
+    ensemble=0,
 )
 
 MANY_ROWS = replace(
@@ -79,6 +82,7 @@ FEW_IMAGES = Defaults(
     mixup=0.3,
     average=True,
     trial=(100, _FEW),
+    ensemble=2000,  # from here on a trial has one network, which alone adds little
 )
 
 MANY_IMAGES = replace(FEW_IMAGES, mixup=0.1, average=False)
@@ -155,6 +159,36 @@ def resolve_trial(
     return _auto(max_epochs) and low <= n <= high
 
 
+def resolve_conditioning(conditioning: str, network: Any) -> str:
+    """Return where label and noise enter; "auto" is the head of a network from elsewhere.
+
+    Examples
+    --------
+    >>> resolve_conditioning("auto", "mlp"), resolve_conditioning("auto", "timm/resnet18")
+    ('last', 'head')
+    """
+    if not _auto(conditioning):
+        return conditioning
+    return "last" if _of_a_backend(network) else "head"
+
+
+def resolve_ensemble(
+    ensemble: bool | str, network: Any, input_shape: tuple[int, ...], n: int
+) -> bool:
+    """Return whether the networks of a trial on n rows are kept to answer too.
+
+    "auto" keeps none from elsewhere: they may be large, and much of them pretrained and alike.
+
+    Examples
+    --------
+    >>> [resolve_ensemble("auto", "auto", (28, 28), n) for n in (1000, 2000)]
+    [True, False]
+    """
+    if not _auto(ensemble):
+        return bool(ensemble)
+    return n < _kind(input_shape, n).ensemble and _of_a_backend(network)
+
+
 def resolve_solver(solver: str, parameterization: str) -> str:
     """Return the solver; "auto" is the one that suits what the network returns."""
     if not _auto(solver):
@@ -165,6 +199,11 @@ def resolve_solver(solver: str, parameterization: str) -> str:
 def _kind(input_shape: tuple[int, ...], n: int) -> Defaults:
     few, many = (FEW_ROWS, MANY_ROWS) if len(input_shape) == 1 else (FEW_IMAGES, MANY_IMAGES)
     return few if n <= _FEW else many
+
+
+def _of_a_backend(network: Any) -> bool:
+    """Return whether a network is neither the user's nor one of timm."""
+    return isinstance(network, str) and not network.startswith("timm/")
 
 
 def _auto(value: Any) -> bool:

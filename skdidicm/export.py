@@ -30,7 +30,7 @@ def classifier_of_checkpoint(saved: Checkpoint) -> DiDiClassifier:
     c.class_prior_ = np.full(len(names), 1 / len(names))
     history = saved.values["history"]
     c.history_ = [{k: v for k, v in row.items() if k != "figures"} for row in history]
-    c.trial_, c.temperature_ = [], 1.0
+    c.trial_, c.members_, c.temperature_ = [], [], 1.0
     c.n_iter_, c.max_epochs_ = len(history), config.epochs
     c._seeds = Seeds(*[config.seed] * len(Seeds._fields))  # samples as the run evaluated
     c._rng = np.random.default_rng(config.seed)

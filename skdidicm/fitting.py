@@ -13,7 +13,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from skdidicm.augmentation import resolve_augmentation
 from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
 from skdidicm.core import Process, Schedule
-from skdidicm.defaults import resolve, resolve_form
+from skdidicm.defaults import resolve, resolve_conditioning, resolve_form
 from skdidicm.registry import new_network
 from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan, epochs
 from skdidicm.validation import check_weight, class_weights, moments
@@ -57,10 +57,7 @@ def build_network(e: Any, rows: Rows, process: Process, seed: int) -> ScoreNetwo
     mean, scale = moments(rows.x, rows.weight.astype(np.float64))
     shape, n_classes = rows.x.shape[1:], rows.target.shape[1]
     settings = resolve(_given(e), shape, len(rows.x), n_classes)
-    conditioning = e.conditioning
-    if conditioning == "auto":
-        own_trunk = isinstance(e.network, str) and not e.network.startswith("timm/")
-        conditioning = "last" if own_trunk else "head"
+    conditioning = resolve_conditioning(e.conditioning, e.network)
     given = "posterior" if conditioning == "none" else e.parameterization
     parameterization, objective = resolve_form(given, e.objective, shape, len(rows.x))
     config = NetworkConfig(
@@ -89,7 +86,7 @@ def untrained_like(network: ScoreNetwork, backend: str | BuildNetwork, rows: Row
 
 
 def rebuilt(network: ScoreNetwork, backend: str | BuildNetwork) -> ScoreNetwork:
-    """Return a network with the same weights and a fresh optimiser."""
+    """Return a network with the same weights and a fresh optimiser, which takes no room yet."""
     fresh = new_network(backend, network.config)
     fresh.load_state(network.state())
     return fresh

@@ -1,7 +1,7 @@
 """The half of DiDiClassifier that fits: from rows and labels to a trained network."""
 
 from collections.abc import Sequence
-from copy import copy, deepcopy
+from copy import deepcopy
 from typing import Any, Self
 
 import numpy as np
@@ -10,10 +10,10 @@ from sklearn.utils import check_consistent_length
 
 from skdidicm import fitting, trial
 from skdidicm import validation as check
-from skdidicm.backend import BuildNetwork
+from skdidicm.backend import BuildNetwork, ScoreNetwork
 from skdidicm.callbacks import CallbackSupportMixin, FitTask, with_callbacks
 from skdidicm.core import Schedule
-from skdidicm.defaults import resolve_trial
+from skdidicm.defaults import resolve_ensemble, resolve_trial
 from skdidicm.predictor import Predictor
 from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan
 
@@ -210,10 +210,12 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
         rows, held = self._split(rows, X_val, y_val, early=early)
         self._n_rows = len(rows.x)  # for notebooks
         plan = fitting.training_plan(self, rows, self.process_, self.schedule_, one_epoch=one_epoch)
+        members: list[ScoreNetwork] = []
+        self.members_ = members
         if not going_on:
             self.trial_, self.temperature_ = [], 1.0
             if not one_epoch:
-                plan = self._after_trial(rows, plan)
+                plan, members = self._after_trial(rows, plan)
         counting_on = one_epoch and going_on
         self.history_ = list(self.history_) if counting_on else []
         self.n_iter_ = self.n_iter_ if counting_on else 0
@@ -224,6 +226,7 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
             if early and held is not None and self.temperature == "auto":
                 self.temperature_ = 1.0  # instead of one from before, if training went on
                 self.temperature_ = trial.choose_temperature(self._predict(held.x), held)
+        self.members_ = members  # only now: what is looked at in training is the network_ alone
 
     def _build(self, rows: Rows, classes: NDArray[Any]) -> None:
         """Set all fitted attributes, with an untrained network."""
@@ -251,28 +254,25 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
             return fitting.hold_out(rows, self.validation_fraction, self._seeds.split)
         return rows, None
 
-    def _after_trial(self, rows: Rows, plan: TrainingPlan) -> TrainingPlan:
-        """Return the plan with the epochs that a trial chose, if one is wanted."""
+    def _after_trial(
+        self, rows: Rows, plan: TrainingPlan
+    ) -> tuple[TrainingPlan, list[ScoreNetwork]]:
+        """Return the plan with the epochs that a trial chose, if one is wanted, and its members."""
         n, shape = len(rows.x), self.input_shape_
         wanted = resolve_trial(
             self.choose_epochs, self.max_epochs, shape, n, early_stopping=self.early_stopping
         )
         if not wanted or len(self.classes_) < 2:
-            return plan
-        index = trial.split(rows.target.argmax(axis=1), self._seeds.split)
-        folds = [self._fold(rows.take(a), rows.take(b), i) for i, (a, b) in enumerate(index)]
+            return plan, []
+        parts = trial.split(rows.target.argmax(axis=1), self._seeds.split)
+        folds = [trial.new_fold(self, rows, *part, i) for i, part in enumerate(parts)]
         with fitting.progress("trial", plan.max_epochs, shown=self.verbose > 0) as advance:
             auto = self.temperature == "auto"
             verdict = trial.run_trial(folds, plan, find_temperature=auto, on_epoch=advance)
         self.trial_, self.temperature_ = verdict.rounds, verdict.temperature
-        return plan.ended_after(verdict.epochs)
-
-    def _fold(self, rows: Rows, held: Rows, number: int) -> trial.Fold:
-        """Return one network of a trial, which predicts as this estimator does."""
-        other = copy(self)
-        other.network_ = fitting.untrained_like(self.network_, self.backend, rows)
-        rng = np.random.default_rng([self._seeds.training, number])
-        return trial.Fold(other.network_, rows, rng, held, lambda: other._predict(held.x))
+        kept = verdict.rounds and resolve_ensemble(self.ensemble, self.network, shape, n)
+        members = [fitting.rebuilt(fold.network, self.backend) for fold in folds if kept]
+        return plan.ended_after(verdict.epochs), members
 
     def _train(self, rows: Rows, held: Rows | None, plan: TrainingPlan) -> None:
         def validate() -> HistoryRow:

@@ -34,8 +34,9 @@ def facts(estimator: Any) -> dict[str, str]:
     kind = config.network if isinstance(config.network, str) else type(config.network).__name__
     size = sum(value.size for value in network.state().values())
     device = getattr(network, "device", None)
+    others = len(estimator._networks) - 1
     return {
-        "Network": f"{kind}, {size:,} weights",
+        "Network": f"{kind}, {size:,} weights" + (f", and {others} more" if others else ""),
         "Learns": f"{config.parameterization} by {config.objective}, "
         f"condition in {config.conditioning}".replace("_", " "),
         "Input": " x ".join(map(str, config.input_shape)),

@@ -21,6 +21,7 @@ from skdidicm.validation import check_settings
 __all__ = ["ModelFileError", "load", "read", "save"]
 
 _NETWORK = "network."  # prefix of the network's own tensors among all tensors
+_MEMBER = "member{}."  # what precedes the names of a member's tensors
 _OWN = "<given at load>"
 _CONFIG = (
     "network",
@@ -72,8 +73,10 @@ def load(
     header, tensors = read(path)
     with _explained(path):
         e, config = _restore(cls, header, tensors, backend, device, network)
-        e.network_ = new_network(e.backend, replace(config, device=device))
-        _load_weights(e.network_, tensors)
+        config = replace(config, device=device)
+        e.network_ = _network(e.backend, config, tensors, "")
+        prefixes = map(_MEMBER.format, range(header["n_members"]))  # lazily: it may claim many
+        e.members_ = [_network(e.backend, config, tensors, prefix) for prefix in prefixes]
     return e
 
 
@@ -87,23 +90,32 @@ def _explained(path: Path) -> Iterator[None]:
         raise ModelFileError(f"{path} cannot be loaded as a model: {reason}") from e
 
 
-def _load_weights(network: ScoreNetwork, tensors: dict[str, NDArray[Any]]) -> None:
-    state = {k.removeprefix(_NETWORK): v for k, v in tensors.items() if k.startswith(_NETWORK)}
+def _network(
+    backend: str | BuildNetwork,
+    config: NetworkConfig,
+    tensors: dict[str, NDArray[Any]],
+    prefix: str,
+) -> ScoreNetwork:
+    """Return a network with the weights and moments whose names begin with the prefix."""
+    mean, scale = tensors[f"{prefix}mean"], tensors[f"{prefix}scale"]
+    if not mean.shape == scale.shape == np.shape(config.mean):
+        raise ModelFileError("its networks take different rows.")
+    network = new_network(backend, replace(config, mean=mean, scale=scale))
+    start = prefix + _NETWORK
+    state = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
     expected = {name: value.shape for name, value in network.state().items()}
     if {name: value.shape for name, value in state.items()} != expected:
         raise ModelFileError("its weights do not fit the network that is to hold them.")
     network.load_state(state)
+    return network
 
 
 def describe(e: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return all tensors of a fitted estimator, and the rest as JSON values."""
     config: NetworkConfig = e.network_.config
-    tensors = {_NETWORK + name: value for name, value in e.network_.state().items()}
-    tensors |= {
-        "mean": np.asarray(config.mean, dtype=np.float64),
-        "scale": np.asarray(config.scale, dtype=np.float64),
-        "class_prior": e.class_prior_,
-    }
+    tensors = _tensors(e.network_, "") | {"class_prior": e.class_prior_}
+    for i, network in enumerate(e.members_):
+        tensors |= _tensors(network, _MEMBER.format(i))
     if isinstance(e.process_, RateProcess):
         tensors["rate_matrix"] = e.process_.rate_matrix
     settings = {name: _plain(getattr(config, name)) for name in _CONFIG}
@@ -121,11 +133,20 @@ def describe(e: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         "history": e.history_,
         "trial": e.trial_,
         "temperature": e.temperature_,
+        "n_members": len(e.members_),
         "n_iter": e.n_iter_,
         "max_epochs": e.max_epochs_,
         "seeds": e._seeds._asdict(),
     }
     return {k: np.asarray(v, order="C") for k, v in tensors.items()}, header
+
+
+def _tensors(network: ScoreNetwork, prefix: str) -> dict[str, NDArray[Any]]:
+    moments = {"mean": network.config.mean, "scale": network.config.scale}
+    return {
+        **{f"{prefix}{name}": np.asarray(v, dtype=np.float64) for name, v in moments.items()},
+        **{f"{prefix}{_NETWORK}{name}": value for name, value in network.state().items()},
+    }
 
 
 def _json_parameters(e: Any) -> dict[str, Any]:

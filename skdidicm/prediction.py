@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from skdidicm.backend import ScoreNetwork
 from skdidicm.core import EPS_T, Process, Schedule, sample_labels, sample_probabilities
-from skdidicm.temperature import tempered
 
 _CHUNK_NUMBERS = 2**19  # numbers of X that one chunk holds: small enough for a CPU's caches
 _CHUNK_ROWS = (64, 4096)
@@ -34,7 +33,6 @@ class SamplerPlan:
     steps: int
     label_rule: str
     n_chains: int
-    temperature: float = 1.0
 
 
 def initial_law(
@@ -58,8 +56,7 @@ def sample_rows(
 
     A step may leave a class with probability zero, which no finite training set can justify. The
     network is trained down to t = EPS_T only, so unless `raw` is set the result is the law of the
-    label at that time, whose noise of about 1e-3 leaves every class a little, at the plan's
-    temperature.
+    label at that time, whose noise of about 1e-3 leaves every class a little.
     """
     n, k = len(x), len(plan.p_init)
     finite = FiniteScores() if finite is None else finite
@@ -95,8 +92,7 @@ def sample_rows(
     law = law / law.sum(axis=-1, keepdims=True)
     if raw:
         return law
-    law = np.asarray(plan.process.diffuse(law, plan.schedule.total(EPS_T)))
-    return law if plan.temperature == 1 else tempered(law, plan.temperature)
+    return np.asarray(plan.process.diffuse(law, plan.schedule.total(EPS_T)))
 
 
 class FiniteScores:

@@ -14,6 +14,7 @@ from skdidicm.core import Process, Schedule
 from skdidicm.defaults import resolve_solver
 from skdidicm.fitting import Seeds
 from skdidicm.prediction import FiniteScores, SamplerPlan, in_chunks, initial_law, sample_rows
+from skdidicm.temperature import tempered
 
 
 class Predictor(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -22,7 +23,9 @@ class Predictor(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     n_chains: int
     temperature: float | str
     temperature_: float
+    ensemble: bool | str
     network_: ScoreNetwork
+    members_: list[ScoreNetwork]
     classes_: NDArray[Any]
     class_prior_: NDArray[np.float64]
     process_: Process
@@ -145,7 +148,7 @@ class Predictor(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray (n, k)
-            Multiples of 1 / n_chains.
+            Multiples of 1 / n_chains; with an ensemble their mean over its networks.
 
         Examples
         --------
@@ -160,6 +163,10 @@ class Predictor(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         chosen = self.n_chains if n_chains is None else n_chains
         check.check_number("n_chains", chosen)
         return self._sample(X, raw=True, sampler="cl", n_chains=chosen)
+
+    @property
+    def _networks(self) -> list[ScoreNetwork]:
+        return [self.network_, *(self.members_ if self.ensemble else ())]
 
     @property
     def _used_temperature(self) -> float:
@@ -184,11 +191,20 @@ class Predictor(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _predict(
         self, x: NDArray[Any], *, path: bool = False, raw: bool = False, **changes: Any
     ) -> NDArray[np.float64]:
-        """Return the posterior of checked rows."""
+        """Return the posterior of checked rows: the mean over the networks, at the temperature."""
         plan, finite = self._sampler_plan(**changes), FiniteScores()
-        k = len(self.classes_)
+        k, temperature = len(self.classes_), self._used_temperature
+
+        def sample(part: NDArray[Any]) -> NDArray[np.float64]:
+            answers = [
+                sample_rows(network, part, plan, path=path, raw=raw, finite=finite)
+                for network in self._networks
+            ]
+            law: NDArray[np.float64] = np.mean(answers, axis=0)
+            return law if raw or temperature == 1 else tempered(law, temperature)
+
         return in_chunks(
-            lambda part: sample_rows(self.network_, part, plan, path=path, raw=raw, finite=finite),
+            sample,
             x,
             (plan.steps + 1, k) if path else (k,),
             rows_cost=plan.n_chains if plan.sampler == "cl" else 1,
@@ -206,6 +222,5 @@ class Predictor(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             schedule=self.schedule_,
             p_init=initial_law(self.process_, self.schedule_, self.class_prior_),
             seed=self._seeds.sampling,
-            temperature=self._used_temperature,
             **(settings | changes),
         )

@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skdidicm.backend import ScoreNetwork
-from skdidicm.fitting import losses
+from skdidicm.fitting import losses, untrained_like
 from skdidicm.temperature import best_temperature, tempered
 from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan, epochs
 
@@ -56,7 +57,9 @@ def round_ends(max_epochs: int, *, average: bool = False) -> list[int]:
     return sorted({math.ceil(s * max_epochs) for s in (_AVERAGED if average else _SHARES)})
 
 
-def split(labels: NDArray[np.integer], seed: int) -> list[tuple[NDArray[np.intp], ...]]:
+def split(
+    labels: NDArray[np.integer], seed: int
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Return the rows to learn from and those held out, for each fold of a trial.
 
     A fold holds out a fifth, of every class alike. There are as many folds as hold out 400 rows
@@ -73,6 +76,16 @@ def split(labels: NDArray[np.integer], seed: int) -> list[tuple[NDArray[np.intp]
     part[order] = np.arange(n) % _PARTS
     n_folds = min(_PARTS - 1, math.ceil(_MIN_HELD * _PARTS / n))
     return [(np.flatnonzero(part != i), np.flatnonzero(part == i)) for i in range(n_folds)]
+
+
+def new_fold(
+    e: Any, rows: Rows, learnt: NDArray[np.intp], held_out: NDArray[np.intp], number: int
+) -> Fold:
+    """Return an untrained fold on some of the rows, which predicts as estimator `e` does."""
+    part, held, other = rows.take(learnt), rows.take(held_out), copy(e)
+    other.network_ = untrained_like(e.network_, e.backend, part)
+    rng = np.random.default_rng([e._seeds.training, number])
+    return Fold(other.network_, part, rng, held, lambda: other._predict(held.x))
 
 
 def run_trial(
@@ -92,7 +105,7 @@ def run_trial(
     Parameters
     ----------
     folds : sequence of Fold
-        Fresh networks, trained in place.
+        Fresh networks, trained in place; they are left with their weights of the best round.
     plan : TrainingPlan
         The plan of the whole training; its `max_epochs` bound those of the trial.
     find_temperature : bool
@@ -109,6 +122,7 @@ def run_trial(
     best, lowest, temperature = plan.max_epochs, math.inf, 1.0
     trained = 0
     held = _joined([fold.held for fold in folds])
+    states = [fold.network.state() for fold in folds]
     paths = [epochs(fold.network, fold.rows, plan, fold.rng) for fold in folds]
     for end in round_ends(plan.max_epochs, average=plan.average):
         if not plan.average:  # each round begins a path of its own
@@ -129,6 +143,9 @@ def run_trial(
             break
         best = trained = end
         lowest, temperature = nll, found
+        states = [fold.network.state() for fold in folds]
+    for fold, state in zip(folds, states, strict=True):
+        fold.network.load_state(state)
     return Verdict(best, temperature, rounds)
 
 

@@ -168,8 +168,9 @@ def check_settings(estimator: Any) -> None:
         raise ValueError(f"temperature is {e.temperature!r}; expected a number > 0 or 'auto'.")
     if e.average != "auto" and not isinstance(e.average, bool | np.bool_):
         raise ValueError(f"average is {e.average!r}; expected True, False or 'auto'.")
-    if e.choose_epochs not in (True, False, "auto"):
-        raise ValueError(f"choose_epochs is {e.choose_epochs!r}; expected True, False or 'auto'.")
+    for name in ("choose_epochs", "ensemble"):
+        if getattr(e, name) not in (True, False, "auto"):
+            raise ValueError(f"{name} is {getattr(e, name)!r}; expected True, False or 'auto'.")
     share = e.validation_fraction
     if not isinstance(share, float | np.floating) or not 0 < share < 1:
         raise ValueError(f"validation_fraction is {share!r}; expected a share between 0 and 1.")

@@ -17,6 +17,7 @@ from skdidicm.defaults import (
     resolve_solver,
     resolve_trial,
 )
+from skdidicm.trial import split
 
 NAMES = ("batch_size", "max_epochs", "learning_rate", "weight_decay", "n_draws", "mixup", "average")
 AUTO = dict.fromkeys(NAMES, "auto")
@@ -124,3 +125,8 @@ def test_labels_are_enumerated_for_tables_with_few_classes_only():
     assert not resolve(AUTO, (5,), 100, 1000)["enumerate_labels"]
     assert not resolve(AUTO, (8, 8), 100, 2)["enumerate_labels"]
     assert not resolve(AUTO | {"n_draws": 8}, (5,), 100, 2)["enumerate_labels"]
+
+
+def test_networks_of_a_trial_are_kept_where_it_has_several():
+    n = FEW_IMAGES.ensemble
+    assert [len(split(np.zeros(rows, int), seed=0)) for rows in (n - 1, n)] == [2, 1]

@@ -17,7 +17,7 @@ class Recorder:
     """A network that only notes the learning rates it is given, and loses its mind on demand."""
 
     def __init__(self, broken_after=None):
-        self.rates, self.broken_after = [], broken_after
+        self.rates, self.broken_after, self.taken_back = [], broken_after, None
 
     def train_step(self, batch, rate):
         self.rates.append(rate)
@@ -25,10 +25,10 @@ class Recorder:
         return np.nan if broken else 1.0
 
     def state(self):
-        return {}
+        return {"updates": np.array(float(len(self.rates)))}
 
     def load_state(self, state):
-        pass
+        self.taken_back = float(state["updates"])
 
 
 def trial_of(nlls, max_epochs=16, size=9, average=False, **settings):
@@ -74,6 +74,13 @@ def test_a_trial_ends_when_the_validation_loss_rises():
     assert len(network.rates) == 8
     assert best == 4
     assert [row["val_nll"] for row in trial] == pytest.approx([0.8, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("nlls", "best"), [([0.9, 0.8, 0.7], 16), ([0.9, 0.8, 0.85], 8), ([0.8, 0.9], 4)]
+)
+def test_the_networks_are_left_as_they_were_in_the_best_round(nlls, best):
+    assert trial_of(nlls)[0].taken_back == best
 
 
 def test_of_equal_rounds_the_shorter_is_taken():
@@ -152,7 +159,7 @@ def fitted(**settings):
 
 def test_the_fit_is_that_of_the_chosen_number_of_epochs():
     pytest.importorskip("torch")
-    chosen = fitted(max_epochs=8, choose_epochs=True, average=False)
+    chosen = fitted(max_epochs=8, choose_epochs=True, average=False, ensemble=False)
     assert chosen.n_iter_ == chosen.max_epochs_ == len(chosen.history_)
     assert chosen.n_iter_ in [row["epochs"] for row in chosen.trial_]
     plain = fitted(max_epochs=chosen.n_iter_, temperature=chosen.temperature_, average=False)
@@ -164,7 +171,7 @@ def test_with_averaging_the_fit_is_a_longer_one_that_ends_at_the_chosen_epoch():
     pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     x = X + rng.normal(scale=16, size=X.shape)  # so noisy that a part of the epochs is enough
-    settings = {"max_epochs": 40, "random_state": 0, "device": "cpu"}
+    settings = {"max_epochs": 40, "random_state": 0, "device": "cpu", "ensemble": False}
     chosen = DiDiClassifier(choose_epochs=True, **settings).fit(x, Y)
     assert chosen.n_iter_ < 40
     longer = DiDiClassifier(

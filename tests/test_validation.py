@@ -186,6 +186,7 @@ BAD_SETTINGS_OF_FIT = [
         "set parameterization='posterior'",
     ),
     ({"average": "some"}, "average is 'some'; expected True, False or 'auto'"),
+    ({"ensemble": "no"}, "ensemble is 'no'; expected True, False or 'auto'"),
     ({"choose_epochs": "no"}, "choose_epochs is 'no'; expected True, False or 'auto'"),
     ({"mixup": -1}, "mixup is -1; expected a number >= 0 or 'auto'"),
     ({"schedule": "linear"}, "schedule is 'linear'; expected one of .*'loglinear'"),

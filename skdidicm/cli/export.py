@@ -34,6 +34,11 @@ def export(
             )
         network.export_onnx(folder)
         say(f"{folder}: encode.onnx and decode.onnx, checked with onnxruntime")
+        if classifier.members_:
+            say(
+                f"The ONNX files hold the network that learnt from all rows, not the "
+                f"{len(classifier.members_)} that answer beside it in {runs.MODEL}."
+            )
 
 
 def _load(run: Path) -> tuple[Any, dict[str, Any]]:

@@ -47,7 +47,8 @@ def describe(model: Path) -> dict[str, Any]:
         "versions": header["versions"],
         "epochs": classifier.n_iter_,
         "temperature": classifier._used_temperature,
-        "n_weights": sum(value.size for value in classifier.network_.state().values()),
+        "n_networks": len(classifier._networks),
+        "n_weights": sum(v.size for n in classifier._networks for v in n.state().values()),
         "parameters": {
             name: value if isinstance(value, str | int | float | None) else repr(value)
             for name, value in classifier.get_params(deep=False).items()

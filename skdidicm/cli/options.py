@@ -126,6 +126,15 @@ class TrainOptions(PlaceOptions, SamplerOptions):
             rich_help_panel="Training",
         ),
     ] = None
+    ensemble: Annotated[
+        bool | None,
+        typer.Option(
+            "--ensemble/--one-network",
+            help="Keep the networks of that trial to answer too; auto: for few images.",
+            show_default="auto",
+            rich_help_panel="Training",
+        ),
+    ] = None
     temperature: Annotated[
         float | None,
         _training("Probabilities to the power of 1 / temperature; auto: by held-out rows."),

@@ -1,8 +1,8 @@
 """The methods that a study compares: this library's variants, and plain networks as peers.
 
 Peers are the trunk alone, trained by cross-entropy through the same loop: the same augmentation,
-batches, optimiser, bound on the epochs and trial of how many of them to take, but neither mixup nor
-an average of the weights unless the name says so.
+batches, optimiser, bound on the epochs and trial of how many of them to take, but neither mixup,
+nor an average of the weights, nor the trial's networks, unless the name says so.
 """
 
 import functools
@@ -26,6 +26,7 @@ _PLAIN = "skdidicm_torch.plain"  # the module of the backend with the trunk alon
 _HELD_OUT = 0.1
 _MEMBERS = 5
 _SMOOTHING = 0.1
+_PLAINLY = {"mixup": 0.0, "average": False, "temperature": 1.0, "ensemble": False}
 
 Settings = dict[str, Any]
 
@@ -80,6 +81,7 @@ def _didicm(split: Split, settings: Settings, **changes: Any) -> Answer:
     if steps is not None:
         classifier.set_params(steps=steps)
     calls = classifier.steps * (classifier.n_chains if classifier.sampler == "cl" else 1)
+    calls *= len(classifier._networks)
     return _answer(classifier, split, fit_seconds, calls)
 
 
@@ -132,7 +134,7 @@ def _plain(
         objective="cross_entropy",
         conditioning="last",
         n_draws=1,
-        **{"mixup": 0.0, "average": False, "temperature": 1.0, **changes, **settings},
+        **{**_PLAINLY, **changes, **settings},
     )
     classes, index = np.unique(split.y_train, return_inverse=True)
     q_0 = (1 - smoothing) * np.eye(len(classes))[index] + smoothing / len(classes)
@@ -167,12 +169,18 @@ def _ensemble(split: Split, settings: Settings) -> Answer:
     return Answer(proba, fit_seconds, predict_seconds, _MEMBERS, members[0].epochs)
 
 
-_SCORE: Settings = {"parameterization": "score", "objective": "score_entropy", "mixup": 0.0}
+_SCORE: Settings = {
+    "parameterization": "score",
+    "objective": "score_entropy",
+    "mixup": 0.0,
+    "ensemble": False,
+}
 
 METHODS: dict[str, Method] = {
     "didicm": _didicm,
     "didicm-chains": functools.partial(_didicm, sampler="cl"),
     "didicm-no-average": functools.partial(_didicm, average=False),
+    "didicm-no-ensemble": functools.partial(_didicm, ensemble=False),
     "didicm-no-mixup": functools.partial(_didicm, mixup=0.0),
     "didicm-no-temperature": functools.partial(_didicm, temperature=1.0),
     "score": functools.partial(_didicm, **_SCORE),
@@ -180,13 +188,15 @@ METHODS: dict[str, Method] = {
     "paper": functools.partial(_didicm, conditioning="blocks", n_draws=1, average=False, **_SCORE),
     "cross-entropy": _plain,
     "cross-entropy-mixup": functools.partial(_plain, mixup="auto"),
-    "cross-entropy-all": functools.partial(_plain, mixup="auto", average=True, temperature="auto"),
+    "cross-entropy-all": functools.partial(
+        _plain, mixup="auto", average=True, temperature="auto", ensemble="auto"
+    ),
     "label-smoothing": functools.partial(_plain, smoothing=_SMOOTHING),
     "mc-dropout": functools.partial(_plain, network="DropoutNetwork", calls=16),
     "temperature": _temperature,
     "ensemble": _ensemble,
 }
-"""Method by name; "cross-entropy-all" has mixup, average and temperature; "ensemble" has five
-members; "temperature" without a trial holds a tenth out."""
+"""Method by name; "cross-entropy-all" has mixup, average, temperature and the trial's networks;
+"ensemble" has five members; "temperature" without a trial holds a tenth out."""
 STEPPED = tuple(name for name, of in METHODS.items() if getattr(of, "func", of) is _didicm)
 """Methods that predict in steps."""

@@ -45,10 +45,15 @@ def test_it_learns_a_table(data):
     assert make(max_epochs=60).fit(X, y).score(X, y) > 0.95
 
 
-@pytest.mark.parametrize("sampler", ["cp", "cl"])
-def test_pickles_clones_and_files_predict_the_same(data, tmp_path, sampler):
+@pytest.mark.parametrize(
+    "settings",
+    [{"sampler": "cp"}, {"sampler": "cl"}, {"choose_epochs": True, "ensemble": True}],
+    ids=["cp", "cl", "ensemble"],
+)
+def test_pickles_clones_and_files_predict_the_same(data, tmp_path, settings):
     X, y = data
-    classifier = make(sampler=sampler).fit(X, y)
+    classifier = make(**settings).fit(X, y)
+    assert len(classifier.members_) == 4 * ("ensemble" in settings)
     p = classifier.predict_proba(X)
     classifier.save(tmp_path / "model.skd")
     for other in (

@@ -1,10 +1,18 @@
 import zipfile
 from importlib.metadata import version
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from skdidicm import DiDiClassifier
+from skdidicm.notebook import facts
 from skdidicm.registry import installed_backends, registered_backends
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_digits().images[:100], load_digits().target[:100]
 
 
 def test_info_describes_the_model(cli, digits_run, read_json):
@@ -26,6 +34,29 @@ def test_the_number_of_weights_is_that_in_the_file(cli, digits_run, read_json):
         tensors = safetensors.load(archive.read("weights.safetensors"))
     network = [tensor for name, tensor in tensors.items() if name.startswith("network.")]
     assert content["n_weights"] == sum(tensor.size for tensor in network) > 0
+
+
+def test_the_networks_of_an_ensemble_are_counted(cli, torch, digits, read_json, tmp_path):
+    model = DiDiClassifier(max_epochs=1, choose_epochs=True, device="cpu").fit(*digits)
+    model.save(tmp_path / "model.skd")
+    several = read_json(cli("info", tmp_path / "model.skd", "--json").out)
+    model.set_params(ensemble=False).save(tmp_path / "one.skd")
+    one = read_json(cli("info", tmp_path / "one.skd", "--json").out)
+    assert (one["n_networks"], several["n_networks"]) == (1, 5)
+    assert several["n_weights"] == 5 * one["n_weights"]
+    assert facts(model)["Network"].endswith(" weights")
+    assert facts(model.set_params(ensemble=True))["Network"].endswith(" weights, and 4 more")
+
+
+def test_an_export_says_whose_halves_it_holds(cli, torch, digits, tmp_path):
+    pytest.importorskip("onnxscript")
+    model = DiDiClassifier(max_epochs=1, choose_epochs=True, device="cpu").fit(*digits)
+    model.save(tmp_path / "model.skd")
+    result = cli("export", tmp_path)
+    assert result.code == 0, result.err
+    assert "not the 4 that answer beside it" in " ".join(result.err.split())
+    again = DiDiClassifier.load(tmp_path / "export" / "model.skd")
+    np.testing.assert_array_equal(again.predict_proba(digits[0]), model.predict_proba(digits[0]))
 
 
 def test_info_is_a_table_for_people(cli, fashion_run):
