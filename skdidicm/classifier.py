@@ -88,14 +88,14 @@ class DiDiClassifier(FactsMixin, Learner):
     choose_epochs : bool, default="auto"
         Whether fit first tries on four fifths of the rows how long to train, from a quarter to
         all of `max_epochs`, longer only if that lowers the NLL of the other fifth. Under
-        2,000 rows several such parts are tried. "auto" does so for 100 to 5,000 images, or to
+        2,000 rows several such parts are tried. "auto" does so for 30 to 5,000 images, or to
         50,000 rows of a table, unless `max_epochs` is a number. No trial with `early_stopping`,
         nor when training goes on.
     ensemble : bool, default="auto"
         Whether the networks of that trial are kept and answer too: probabilities are then the mean
-        over all of them, for as many times the work. "auto" is True for fewer than 2,000 images,
-        unless the network is a module of your own or of timm. False can be set after fit. Without
-        a trial there is one network.
+        over all of them, for as many times the work. "auto" is True for fewer than 2,000 images
+        or 500 rows of a table, unless the network is a module of your own or of timm. False can
+        be set after fit. Without a trial there is one network.
     temperature : float, default="auto"
         Probabilities are taken to the power of 1 / temperature: above 1 they claim less. "auto" is
         chosen on the rows that fit holds out to choose its length or to stop early, else 1. Can be

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+_FEWEST = 30  # rows of a trial
 _FEW = 5000  # rows; with more of them networks underfit rather than overfit
 _MAX_ENUMERATED = 64  # draws per row up to which all labels are enumerated instead of drawn
 
@@ -54,8 +55,8 @@ FEW_ROWS = Defaults(
     n_levels=8,
     mixup=0.0,
     average=True,
-    trial=(100, _FEW),
-    ensemble=0,
+    trial=(_FEWEST, _FEW),
+    ensemble=500,  # from here on its networks learn from too few of many classes
 )
 
 MANY_ROWS = replace(
@@ -64,7 +65,7 @@ MANY_ROWS = replace(
     objective="cross_entropy",
     n_draws=4,
     n_levels=0,
-    trial=(100, 50_000),
+    trial=(_FEWEST, 50_000),
 )
 
 FEW_IMAGES = Defaults(
@@ -81,7 +82,7 @@ FEW_IMAGES = Defaults(
     n_levels=0,
     mixup=0.3,
     average=True,
-    trial=(100, _FEW),
+    trial=(_FEWEST, _FEW),
     ensemble=2000,  # from here on a trial has one network, which alone adds little
 )
 
@@ -182,6 +183,8 @@ def resolve_ensemble(
     Examples
     --------
     >>> [resolve_ensemble("auto", "auto", (28, 28), n) for n in (1000, 2000)]
+    [True, False]
+    >>> [resolve_ensemble("auto", "auto", (5,), n) for n in (499, 500)]
     [True, False]
     """
     if not _auto(ensemble):

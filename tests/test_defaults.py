@@ -74,7 +74,7 @@ def test_what_auto_becomes_is_that_of_few_or_of_many_rows(shape, n):
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_a_trial_is_for_some_but_not_too_many_rows_unless_told(shape):
     most = 50_000 if shape == (5,) else 5_000
-    for n, wanted in [(1, False), (99, False), (100, True), (most, True), (most + 1, False)]:
+    for n, wanted in [(1, False), (29, False), (30, True), (most, True), (most + 1, False)]:
         assert resolve_trial("auto", "auto", shape, n) is wanted
         assert resolve_trial("auto", 20, shape, n) is False
         assert resolve_trial(True, 20, shape, n) is True

@@ -71,13 +71,13 @@ def test_it_can_be_left_to_the_one_network_after_the_fit_as_before(model):
     np.testing.assert_array_equal(after.predict_proba(X), before.predict_proba(X))
 
 
-def test_without_a_trial_and_on_tables_there_is_one_network():
-    one = {"random_state": 0, "device": "cpu"}
-    table = DIGITS.data[:150]
-    assert DiDiClassifier(max_epochs=1, ensemble=True, **one).fit(X, Y).members_ == []
-    assert DiDiClassifier(max_epochs=1, choose_epochs=True, **one).fit(table, Y).members_ == []
-    asked = DiDiClassifier(max_epochs=1, choose_epochs=True, ensemble=True, **one)
-    assert len(asked.fit(table, Y).members_) == 4
+def test_there_is_one_network_without_a_trial_and_on_longer_tables():
+    short = {"max_epochs": 1, "random_state": 0, "device": "cpu"}
+    assert DiDiClassifier(ensemble=True, **short).fit(X, Y).members_ == []
+    table, labels = DIGITS.data[:500], DIGITS.target[:500]
+    for ensemble, n, n_members in (("auto", 499, 4), ("auto", 500, 0), (True, 500, 4)):
+        model = DiDiClassifier(ensemble=ensemble, choose_epochs=True, **short)
+        assert len(model.fit(table[:n], labels[:n]).members_) == n_members
 
 
 def test_networks_from_elsewhere_answer_alone_unless_asked():
