@@ -94,7 +94,7 @@ class DiDiClassifier(FactsMixin, Learner):
     ensemble : bool, default="auto"
         Whether the networks of that trial are kept and answer too: probabilities are then the mean
         over all of them, for as many times the work. "auto" is True for fewer than 2,000 images
-        or 500 rows of a table, unless the network is a module of your own or of timm. False can
+        or 1,000 rows of a table, unless the network is a module of your own or of timm. False can
         be set after fit. Without a trial there is one network.
     temperature : float, default="auto"
         Probabilities are taken to the power of 1 / temperature: above 1 they claim less. "auto" is

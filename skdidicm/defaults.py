@@ -56,7 +56,7 @@ FEW_ROWS = Defaults(
     mixup=0.0,
     average=True,
     trial=(_FEWEST, _FEW),
-    ensemble=500,  # from here on its networks learn from too few of many classes
+    ensemble=1000,  # from here on a trial has two networks, which add nothing to tables
 )
 
 MANY_ROWS = replace(
@@ -184,7 +184,7 @@ def resolve_ensemble(
     --------
     >>> [resolve_ensemble("auto", "auto", (28, 28), n) for n in (1000, 2000)]
     [True, False]
-    >>> [resolve_ensemble("auto", "auto", (5,), n) for n in (499, 500)]
+    >>> [resolve_ensemble("auto", "auto", (5,), n) for n in (999, 1000)]
     [True, False]
     """
     if not _auto(ensemble):

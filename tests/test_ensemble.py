@@ -74,8 +74,8 @@ def test_it_can_be_left_to_the_one_network_after_the_fit_as_before(model):
 def test_there_is_one_network_without_a_trial_and_on_longer_tables():
     short = {"max_epochs": 1, "random_state": 0, "device": "cpu"}
     assert DiDiClassifier(ensemble=True, **short).fit(X, Y).members_ == []
-    table, labels = DIGITS.data[:500], DIGITS.target[:500]
-    for ensemble, n, n_members in (("auto", 499, 4), ("auto", 500, 0), (True, 500, 4)):
+    table, labels = DIGITS.data[:1000], DIGITS.target[:1000]
+    for ensemble, n, n_members in (("auto", 999, 3), ("auto", 1000, 0), (True, 1000, 2)):
         model = DiDiClassifier(ensemble=ensemble, choose_epochs=True, **short)
         assert len(model.fit(table[:n], labels[:n]).members_) == n_members
 
