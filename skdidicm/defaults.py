@@ -16,8 +16,9 @@ class Defaults:
     `n_updates`, for 1,000 rows and growing as n to the power of `growth`, but at least
     `least_updates`, and the bounds on epochs make `max_epochs`: few rows are seen often, many
     seldom. `n_levels` is the number of noise levels when labels are enumerated, 0 to always draw.
-    With numbers of rows within `trial`, both ends included, a trial chooses how long to train; with
-    fewer than `ensemble` its networks are kept to answer too.
+    With numbers of rows within `trial`, both ends included, a trial chooses how long to train, with
+    fewer it is the share `untried` of `max_epochs`; with fewer than `ensemble` the networks of the
+    trial are kept to answer too.
     """
 
     parameterization: str
@@ -34,6 +35,7 @@ class Defaults:
     mixup: float
     average: bool
     trial: tuple[int, int]
+    untried: float
     ensemble: int
 
     def updates(self, n: int) -> float:
@@ -56,6 +58,7 @@ FEW_ROWS = Defaults(
     mixup=0.0,
     average=True,
     trial=(_FEWEST, _FEW),
+    untried=0.25,  # what most trials on 20 to 60 rows choose
     ensemble=1000,  # from here on a trial has two networks, which add nothing to tables
 )
 
@@ -83,6 +86,7 @@ FEW_IMAGES = Defaults(
     mixup=0.3,
     average=True,
     trial=(_FEWEST, _FEW),
+    untried=1.0,
     ensemble=2000,  # from here on a trial has one network, which alone adds little
 )
 
@@ -109,7 +113,9 @@ def resolve(
     if _auto(given["max_epochs"]):
         per_epoch = math.ceil(n / settings["batch_size"])
         low, high = kind.epochs
-        settings["max_epochs"] = min(high, max(low, math.ceil(kind.updates(n) / per_epoch)))
+        longest = min(high, math.ceil(kind.updates(n) / per_epoch))
+        share = kind.untried if n < kind.trial[0] else 1.0
+        settings["max_epochs"] = max(low, math.ceil(share * longest))
     enumerate_labels = _auto(given["n_draws"]) and 0 < kind.n_levels * n_classes <= _MAX_ENUMERATED
     if enumerate_labels:
         settings["n_draws"] = kind.n_levels

@@ -47,7 +47,7 @@ def test_what_is_given_stays(shape):
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_every_number_of_rows_gets_enough_updates_within_the_bounds_on_epochs(shape):
-    for n in (1, 10, 300, 5_000, 80_000, 10**7):
+    for n in (30, 300, 5_000, 80_000, 10**7):
         kind = kind_of(shape, n)
         low, high = kind.epochs
         epochs = resolve(AUTO, shape, n, 3)["max_epochs"]
@@ -55,6 +55,13 @@ def test_every_number_of_rows_gets_enough_updates_within_the_bounds_on_epochs(sh
         assert low <= epochs <= high
         assert epochs * per_epoch >= kind.updates(n) or epochs == high
         assert (epochs - 1) * per_epoch < kind.updates(n) or epochs == low
+
+
+def test_tables_too_short_for_a_trial_are_learnt_in_a_quarter_of_the_epochs():
+    most, epochs = (resolve(AUTO, (5,), n, 3)["max_epochs"] for n in (30, 29))
+    assert epochs == most / 4
+    images = [resolve(AUTO, (8, 8), n, 3)["max_epochs"] for n in (30, 29)]
+    assert images == [math.ceil(FEW_IMAGES.updates(n)) for n in (30, 29)]
 
 
 def kind_of(shape, n):
