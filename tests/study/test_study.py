@@ -88,7 +88,7 @@ def test_numbers_of_steps_share_one_training_and_answer_as_on_their_own(tmp_path
     grid = replace(GRID, methods=("didicm", "score", "cross-entropy"), steps=(1, 4))
     rows = run(cells(grid), tmp_path / "cells.jsonl", settings=QUICK)
     assert [(row["method"], row["steps"], row["calls"]) for row in rows] == [
-        ("didicm", 1, 1), ("didicm", 4, 4), ("score", 1, 1), ("score", 4, 4),
+        ("didicm", 1, 5), ("didicm", 4, 20), ("score", 1, 1), ("score", 4, 4),
         ("cross-entropy", None, 1),
     ]  # fmt: skip
     assert len(trainings) == 2
