@@ -134,6 +134,7 @@ def test_labels_are_enumerated_for_tables_with_few_classes_only():
     assert not resolve(AUTO | {"n_draws": 8}, (5,), 100, 2)["enumerate_labels"]
 
 
-def test_networks_of_a_trial_are_kept_where_it_has_several():
-    n = FEW_IMAGES.ensemble
-    assert [len(split(np.zeros(rows, int), seed=0)) for rows in (n - 1, n)] == [2, 1]
+@pytest.mark.parametrize(("kind", "below", "above"), [(FEW_IMAGES, 2, 1), (FEW_ROWS, 3, 2)])
+def test_networks_of_a_trial_are_kept_where_it_has_several(kind, below, above):
+    n = kind.ensemble
+    assert [len(split(np.zeros(rows, int), seed=0)) for rows in (n - 1, n)] == [below, above]
