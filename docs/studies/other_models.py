@@ -4,7 +4,6 @@ python docs/studies/other_models.py sixty/cells.jsonl [...], where the tables' C
 """
 
 import sys
-import warnings
 from collections import defaultdict
 
 import numpy as np
@@ -20,9 +19,8 @@ MODELS = {
     "random forest": RandomForestClassifier(500, random_state=0),
     "boosted trees": HistGradientBoostingClassifier(random_state=0),
 }
-warnings.filterwarnings("ignore", message="The least populated class")
 
-nll, accuracy = defaultdict(lambda: defaultdict(list)), defaultdict(lambda: defaultdict(list))
+found = defaultdict(lambda: defaultdict(list))  # (NLL, accuracy) by model and table
 for row in (row for path in sys.argv[1:] for row in finished(path) if row["method"] == "didicm"):
     split = load(Cell(row["data"], row["n"], row["noise"], None, row["seed"], "didicm"))
     k = len(np.unique(split.y_train))
@@ -30,15 +28,16 @@ for row in (row for path in sys.argv[1:] for row in finished(path) if row["metho
         proba = model.fit(split.X_train, split.y_train).predict_proba(split.X_test)
         proba = np.clip(proba, 1e-3 / k, None)  # the floor that this library's answers have, too
         scores = score_probabilities(split.y_test, proba / proba.sum(axis=1, keepdims=True))
-        nll[name][row["data"]].append(scores["nll"])
-        accuracy[name][row["data"]].append(scores["accuracy"])
-    nll["didicm"][row["data"]].append(row["nll"])
-    accuracy["didicm"][row["data"]].append(row["accuracy"])
+        found[name][row["data"]].append((scores["nll"], scores["accuracy"]))
+    found["didicm"][row["data"]].append((row["nll"], row["accuracy"]))
 
-ours = {data: np.mean(values) for data, values in nll["didicm"].items()}
-right = {data: np.mean(values) for data, values in accuracy["didicm"].items()}
+means = {
+    name: np.array([np.mean(of, axis=0) for of in tables.values()])
+    for name, tables in found.items()
+}
+nll, accuracy = means["didicm"].T
 for name in MODELS:
-    ratio = np.array([ours[data] / np.mean(nll[name][data]) for data in ours])
-    points = 100 * np.mean([right[data] - np.mean(accuracy[name][data]) for data in ours])
+    ratio = nll / means[name][:, 0]
+    points = 100 * (accuracy - means[name][:, 1]).mean()
     print(f"didicm over {name}: NLL {np.exp(np.log(ratio).mean()):.2f}, lower on "
           f"{(ratio < 1).sum()} of {len(ratio)} tables, accuracy {points:+.1f} points")  # fmt: skip
