@@ -88,9 +88,8 @@ class DiDiClassifier(FactsMixin, Learner):
     choose_epochs : bool, default="auto"
         Whether fit first tries on four fifths of the rows how long to train, from a quarter to
         all of `max_epochs`, longer only if that lowers the NLL of the other fifth. Under
-        2,000 rows several such parts are tried. "auto" does so for 30 to 5,000 images, or to
-        50,000 rows of a table, unless `max_epochs` is a number. No trial with `early_stopping`,
-        nor when training goes on.
+        2,000 rows several such parts are tried. "auto" does so for 30 to 50,000 rows, unless
+        `max_epochs` is a number. No trial with `early_stopping`, nor when training goes on.
     ensemble : bool, default="auto"
         Whether the networks of that trial are kept and answer too: probabilities are then the mean
         over all of them, for as many times the work. "auto" is True for fewer than 2,000 images

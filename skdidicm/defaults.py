@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-_FEWEST = 30  # rows of a trial
+_TRIAL = (30, 50_000)  # rows of a trial; with more, all epochs are seldom too many
 _FEW = 5000  # rows; with more of them networks underfit rather than overfit
 _MAX_ENUMERATED = 64  # draws per row up to which all labels are enumerated instead of drawn
 
@@ -16,9 +16,8 @@ class Defaults:
     `n_updates`, for 1,000 rows and growing as n to the power of `growth`, but at least
     `least_updates`, and the bounds on epochs make `max_epochs`: few rows are seen often, many
     seldom. `n_levels` is the number of noise levels when labels are enumerated, 0 to always draw.
-    With numbers of rows within `trial`, both ends included, a trial chooses how long to train, with
-    fewer it is the share `untried` of `max_epochs`; with fewer than `ensemble` the networks of the
-    trial are kept to answer too.
+    Rows too few for a trial are learnt for the share `untried` of `max_epochs`; with fewer than
+    `ensemble` the networks of the trial are kept to answer too.
     """
 
     parameterization: str
@@ -34,7 +33,6 @@ class Defaults:
     n_levels: int
     mixup: float
     average: bool
-    trial: tuple[int, int]
     untried: float
     ensemble: int
 
@@ -57,7 +55,6 @@ FEW_ROWS = Defaults(
     n_levels=8,
     mixup=0.0,
     average=True,
-    trial=(_FEWEST, _FEW),
     untried=0.25,  # what most trials on 20 to 60 rows choose
     ensemble=1000,  # from here on a trial has two networks, which add nothing to tables
 )
@@ -68,7 +65,6 @@ MANY_ROWS = replace(
     objective="cross_entropy",
     n_draws=4,
     n_levels=0,
-    trial=(_FEWEST, 50_000),
 )
 
 FEW_IMAGES = Defaults(
@@ -85,7 +81,6 @@ FEW_IMAGES = Defaults(
     n_levels=0,
     mixup=0.3,
     average=True,
-    trial=(_FEWEST, _FEW),
     untried=1.0,
     ensemble=2000,  # from here on a trial has one network, which alone adds little
 )
@@ -114,7 +109,7 @@ def resolve(
         per_epoch = math.ceil(n / settings["batch_size"])
         low, high = kind.epochs
         longest = min(high, math.ceil(kind.updates(n) / per_epoch))
-        share = kind.untried if n < kind.trial[0] else 1.0
+        share = kind.untried if n < _TRIAL[0] else 1.0
         settings["max_epochs"] = max(low, math.ceil(share * longest))
     enumerate_labels = _auto(given["n_draws"]) and 0 < kind.n_levels * n_classes <= _MAX_ENUMERATED
     if enumerate_labels:
@@ -144,25 +139,20 @@ def resolve_form(
 
 
 def resolve_trial(
-    choose_epochs: bool | str,
-    max_epochs: int | str,
-    input_shape: tuple[int, ...],
-    n: int,
-    *,
-    early_stopping: bool = False,
+    choose_epochs: bool | str, max_epochs: int | str, n: int, *, early_stopping: bool = False
 ) -> bool:
     """Return whether a trial is to choose how long to train on n rows; never with early stopping.
 
     Examples
     --------
-    >>> resolve_trial("auto", "auto", (28, 28), 1000), resolve_trial("auto", 50, (28, 28), 1000)
+    >>> resolve_trial("auto", "auto", 1000), resolve_trial("auto", 50, 1000)
     (True, False)
     """
     if early_stopping:
         return False
     if not _auto(choose_epochs):
         return bool(choose_epochs)
-    low, high = _kind(input_shape, n).trial
+    low, high = _TRIAL
     return _auto(max_epochs) and low <= n <= high
 
 

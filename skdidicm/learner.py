@@ -260,7 +260,7 @@ class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]
         """Return the plan with the epochs that a trial chose, if one is wanted, and its members."""
         n, shape = len(rows.x), self.input_shape_
         wanted = resolve_trial(
-            self.choose_epochs, self.max_epochs, shape, n, early_stopping=self.early_stopping
+            self.choose_epochs, self.max_epochs, n, early_stopping=self.early_stopping
         )
         if not wanted or len(self.classes_) < 2:
             return plan, []

@@ -109,9 +109,9 @@ def fit(
         verbose=int(bar),
         callbacks=[history] if bar else [history, lines],
     )
-    c, shape, n = classifier, data.X_train.shape[1:], len(data.X_train)
+    c, n = classifier, len(data.X_train)
     early = c.early_stopping
-    if not bar and resolve_trial(c.choose_epochs, c.max_epochs, shape, n, early_stopping=early):
+    if not bar and resolve_trial(c.choose_epochs, c.max_epochs, n, early_stopping=early):
         say("First a trial on parts of them: how long to train.")
     start = time.perf_counter()
     classifier.fit(data.X_train, data.y_train)

@@ -55,9 +55,7 @@ def answer(method: str, split: Split, seed: int, budget: float | str, changes: S
         raise ValueError(f"method is {method!r}; expected one of {tuple(METHODS)}.")
     if "steps" in changes and method not in STEPPED:
         raise ValueError(f"method {method!r} takes no steps; expected one of {STEPPED}.")
-    trial = budget == AUTO and resolve_trial(
-        AUTO, AUTO, split.X_train.shape[1:], len(split.X_train)
-    )
+    trial = budget == AUTO and resolve_trial(AUTO, AUTO, len(split.X_train))
     settings = {"random_state": seed, "choose_epochs": trial, **changes}
     budget = 1.0 if isinstance(budget, str) else budget
     settings["max_epochs"] = epochs(split, budget, settings.get("max_epochs", "auto"))
