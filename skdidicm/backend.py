@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     label: NDArray[np.int32]
     """Noisy labels, (n, m), or (1, m) where all rows are given the same noise."""
     sigma: NDArray[np.floating]
-    """Total noise, of the shape of `label`."""
+    """Total noise, (n, m), or (1, m) where all rows are given the same levels."""
     weight: NDArray[np.floating]
     """Weight of each draw, (n, m): the loss of the batch is sum(weight * loss)."""
 

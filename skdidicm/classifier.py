@@ -66,7 +66,8 @@ class DiDiClassifier(FactsMixin, Learner):
     backend : str or callable, default="auto"
         Name of an installed backend, or a `build_network` function of your own.
     device, precision : str, default="auto"
-        Where and in which number format the backend computes.
+        Where and in which number format the backend computes. Tables of several mini-batches are
+        learnt in float32, shorter ones and images in what the backend chooses.
     compile : bool, default=False
         Whether the backend compiles the network; pays off in long runs on a GPU.
     max_epochs, batch_size : int, default="auto"

@@ -15,7 +15,8 @@ class Defaults:
 
     `n_updates`, for 1,000 rows and growing as n to the power of `growth`, but at least
     `least_updates`, and the bounds on epochs make `max_epochs`: few rows are seen often, many
-    seldom. `n_levels` is the number of noise levels when labels are enumerated, 0 to always draw.
+    seldom. `n_levels` is the number of noise levels when labels are enumerated, which rows of one
+    mini-batch can be, 0 to always draw.
     Rows too few for a trial are learnt for the share `untried` of `max_epochs`; with fewer than
     `ensemble` the networks of the trial are kept to answer too.
     """
@@ -63,7 +64,7 @@ MANY_ROWS = replace(
     FEW_ROWS,
     parameterization="posterior",
     objective="cross_entropy",
-    n_draws=4,
+    n_draws=8,
     n_levels=0,
 )
 
@@ -111,7 +112,11 @@ def resolve(
         longest = min(high, math.ceil(kind.updates(n) / per_epoch))
         share = kind.untried if n < _TRIAL[0] else 1.0
         settings["max_epochs"] = max(low, math.ceil(share * longest))
-    enumerate_labels = _auto(given["n_draws"]) and 0 < kind.n_levels * n_classes <= _MAX_ENUMERATED
+    enumerate_labels = (
+        _auto(given["n_draws"])
+        and n <= settings["batch_size"]  # else more levels are worth more than exact sums
+        and 0 < kind.n_levels * n_classes <= _MAX_ENUMERATED
+    )
     if enumerate_labels:
         settings["n_draws"] = kind.n_levels
     return settings | {"enumerate_labels": enumerate_labels}
@@ -167,6 +172,23 @@ def resolve_conditioning(conditioning: str, network: Any) -> str:
     if not _auto(conditioning):
         return conditioning
     return "last" if _of_a_backend(network) else "head"
+
+
+def resolve_precision(
+    precision: str, input_shape: tuple[int, ...], n: int, batch_size: int
+) -> str:
+    """Return the precision; "auto" for tables of several mini-batches is float32.
+
+    What exact sums are good for, that a weight of two is a repeated row, only a full batch keeps.
+    All else is left to the backend.
+
+    Examples
+    --------
+    >>> [resolve_precision("auto", (5,), n, 256) for n in (256, 257)]
+    ['auto', 'float32']
+    """
+    table = len(input_shape) == 1
+    return "float32" if _auto(precision) and table and n > batch_size else precision
 
 
 def resolve_ensemble(

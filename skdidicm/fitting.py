@@ -13,7 +13,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from skdidicm.augmentation import resolve_augmentation
 from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
 from skdidicm.core import Process, Schedule
-from skdidicm.defaults import resolve, resolve_conditioning, resolve_form
+from skdidicm.defaults import resolve, resolve_conditioning, resolve_form, resolve_precision
 from skdidicm.registry import new_network
 from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan, epochs
 from skdidicm.validation import check_weight, class_weights, moments
@@ -72,7 +72,7 @@ def build_network(e: Any, rows: Rows, process: Process, seed: int) -> ScoreNetwo
         scale=scale,
         weight_decay=settings["weight_decay"],
         device=e.device,
-        precision=e.precision,
+        precision=resolve_precision(e.precision, shape, len(rows.x), settings["batch_size"]),
         compile=e.compile,
         seed=seed,
     )

@@ -18,6 +18,7 @@ FloatArray = NDArray[np.floating]
 HistoryRow = dict[str, float]
 State = dict[str, NDArray[Any]]
 
+_ENOUGH_LEVELS = 8  # draws per row from which on all rows of a batch may have the same levels
 _WARM_UP = 0.05  # share of the updates over which the learning rate rises
 _PLATEAU = 0.5  # share of the updates after which it falls, where weights are averaged
 _ETA = 2  # of the average: 0 counts all epochs alike, more the late ones
@@ -104,8 +105,9 @@ def corrupt(rows: Rows, plan: TrainingPlan, rng: np.random.Generator, *, shared:
     """
     rows = _augmented(rows, plan, rng)
     n, k = rows.target.shape
-    m, n_noises = plan.n_draws, 1 if shared or plan.enumerate_labels else n
-    t = draw_times(rng, n_noises, m)
+    m = plan.n_draws
+    same_levels = shared or plan.enumerate_labels or m >= _ENOUGH_LEVELS
+    t = draw_times(rng, 1 if same_levels else n, m)
     sigma = plan.schedule.total(t)
     weight = np.broadcast_to(rows.weight[:, None] / (n * m), (n, m))
     if plan.objective == "score_entropy":
@@ -117,8 +119,7 @@ def corrupt(rows: Rows, plan: TrainingPlan, rng: np.random.Generator, *, shared:
         sigma = np.repeat(sigma, k, axis=1)
         weight = (weight[..., None] * q_t).reshape(n, -1)
     else:
-        label = draw(q_t, rng.random((n_noises, m)))
-        sigma = np.broadcast_to(sigma, label.shape)
+        label = draw(q_t, rng.random((1 if shared else n, m)))
     return Batch(rows.x, rows.target, label.astype(np.int32), sigma, weight)
 
 

@@ -14,6 +14,7 @@ from skdidicm.defaults import (
     MANY_ROWS,
     resolve,
     resolve_form,
+    resolve_precision,
     resolve_solver,
     resolve_trial,
 )
@@ -119,6 +120,13 @@ def test_the_solver_suits_the_parameterization_unless_it_is_given():
     assert resolve_solver("euler", "posterior") == "euler"
 
 
+def test_only_tables_of_several_batches_do_without_a_precision_of_the_backends_choice():
+    assert resolve_precision("auto", (5,), 100, 100) == "auto"
+    assert resolve_precision("auto", (5,), 101, 100) == "float32"
+    assert resolve_precision("float64", (5,), 101, 100) == "float64"
+    assert resolve_precision("auto", (8, 8), 101, 100) == "auto"
+
+
 def test_smaller_batches_make_fewer_epochs():
     small, large = (
         resolve(AUTO | {"batch_size": size}, (5,), 10_000, 3)["max_epochs"] for size in (64, 1024)
@@ -126,8 +134,9 @@ def test_smaller_batches_make_fewer_epochs():
     assert small < large
 
 
-def test_labels_are_enumerated_for_tables_with_few_classes_only():
-    assert resolve(AUTO, (5,), 100, 2)["enumerate_labels"]
+def test_labels_are_enumerated_for_tables_of_one_batch_with_few_classes_only():
+    assert resolve(AUTO, (5,), 256, 2)["enumerate_labels"]
+    assert not resolve(AUTO, (5,), 257, 2)["enumerate_labels"]
     assert not resolve(AUTO, (5,), 100, 1000)["enumerate_labels"]
     assert not resolve(AUTO, (8, 8), 100, 2)["enumerate_labels"]
     assert not resolve(AUTO | {"n_draws": 8}, (5,), 100, 2)["enumerate_labels"]

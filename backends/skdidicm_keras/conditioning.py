@@ -1,7 +1,8 @@
 """How a noisy label and its noise level enter a network."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -30,6 +31,24 @@ class SigmaEmbedding(keras.layers.Layer):  # type: ignore[misc]
         angles = sigma[..., None] * frequencies
         waves = ops.concatenate(engine.cos_and_sin(angles), axis=-1)
         return self.second(ops.silu(self.first(waves)))
+
+
+class Condition(NamedTuple):
+    """The conditions of n rows and m draws, or each distinct one once and which draw has which."""
+
+    e: Any
+    """Conditions, (n or 1, m, 128), or (number of distinct ones, 128)."""
+    index: Any = None
+    """Where a draw finds its own, (n or 1, m), if `e` has each once."""
+
+    def through(self, layers: Callable[[Any], Any]) -> Any:
+        """Return what layers make of the condition of every draw, (n or 1, m, ...)."""
+        y = layers(self.e)
+        return y if self.index is None else ops.take(y, self.index, axis=0)
+
+    def of_draws(self) -> Any:
+        """Return the condition of every draw, (n or 1, m, 128)."""
+        return self.through(lambda e: e)
 
 
 class ConditionedNetwork(keras.layers.Layer):  # type: ignore[misc]
@@ -74,9 +93,18 @@ class ConditionedNetwork(keras.layers.Layer):  # type: ignore[misc]
         n, k = logits.shape
         return ops.broadcast_to(logits[:, None, :], (n, label.shape[1], k))
 
-    def condition(self, label: Any, sigma: Any) -> Any:
-        """Return the condition e, (..., 128), for labels and noise that broadcast."""
-        return self.ff_emb(sigma) + self.label_embedder(label)
+    def condition(self, label: Any, sigma: Any) -> Condition:
+        """Return the conditions of labels and noise, (n, m), (1, m) or, noise alone, (1, 1).
+
+        Rows that share their noise have few distinct conditions: a small network would spend most
+        of its time on computing them for every draw.
+        """
+        if sigma.shape[0] != 1 or label.shape[0] <= self.n_classes:
+            return Condition(self.ff_emb(sigma) + self.label_embedder(label))
+        m, k = sigma.shape[1], self.n_classes
+        table = self.ff_emb(sigma[0])[:, None] + self.label_embedder.weight.value  # (m or 1, k, 128)
+        first = k * ops.arange(m, dtype=label.dtype)
+        return Condition(ops.reshape(table, (m * k, EMBEDDING)), label + first)
 
 
 class ConditionalHead(keras.layers.Layer):  # type: ignore[misc]
@@ -94,8 +122,9 @@ class ConditionalHead(keras.layers.Layer):  # type: ignore[misc]
         """Return what the condition is added to, and the skip, both (n, d)."""
         return self.project(pooled), pooled
 
-    def decode(self, features: tuple[Any, ...], e: Any) -> Any:
-        """Return outputs (n, m, k) for conditions (n, m, 128)."""
+    def decode(self, features: tuple[Any, ...], condition: Condition) -> Any:
+        """Return outputs (n, m, k) for the conditions of m draws."""
         hidden, skip = features
-        mixed = self.norm(hidden[:, None] + self.emb_layers(ops.silu(e)))
+        shift = condition.through(lambda e: self.emb_layers(ops.silu(e)))
+        mixed = self.norm(hidden[:, None] + shift)
         return self.fc(ops.silu(mixed) + skip[:, None])

@@ -7,7 +7,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from skdidicm_keras.conditioning import EMBEDDING, ConditionalHead, ConditionedNetwork
+from skdidicm_keras.conditioning import (
+    EMBEDDING,
+    Condition,
+    ConditionalHead,
+    ConditionedNetwork,
+)
 from skdidicm_keras.layers import LayerNorm, Linear, mean
 
 
@@ -28,10 +33,11 @@ class DenseBlock(keras.layers.Layer):  # type: ignore[misc]
         """Return the output of the layers and the skip, both (n, width)."""
         return self.second(ops.silu(self.first(self.norm(x)))), x
 
-    def join(self, h: Any, skip: Any, e: Any = None) -> Any:
+    def join(self, h: Any, skip: Any, condition: Condition | None = None) -> Any:
         """Return the block's output for conditions that broadcast against h."""
-        if e is not None:
-            h = ops.silu(self.out_layers(h + self.emb_layers(ops.silu(e))))
+        if condition is not None:
+            shift = condition.through(lambda e: self.emb_layers(ops.silu(e)))
+            h = ops.silu(self.out_layers(h + shift))
         return h + skip
 
 
@@ -100,13 +106,13 @@ class MLP(ConditionedNetwork):
         """Return outputs (n, m, k) for labels and noise (n, m)."""
         if self.conditioning == "none":
             return self.repeat(features[0], label)
-        e = self.condition(label, sigma)
+        condition = self.condition(label, sigma)
         if self.conditioning == "head":
-            return self.head.decode(features, e)
+            return self.head.decode(features, condition)
         h, skip = (f[:, None] for f in features)
-        x = self.blocks[self.first].join(h, skip, e)
+        x = self.blocks[self.first].join(h, skip, condition)
         for block in self.blocks[self.first + 1 :]:
-            x = block.join(*block.split(x), e)
+            x = block.join(*block.split(x), condition)
         return self.fc(x)
 
 

@@ -203,9 +203,10 @@ class DiDiRN(ConditionedNetwork):
         """Return outputs (n, m, k) for labels and noise (n, m)."""
         if self.conditioning == "none":
             return self.repeat(features[0], label)
-        e, blocks = self.condition(label, sigma), self.blocks
+        condition, blocks = self.condition(label, sigma), self.blocks
         if self.conditioning == "head":
-            return self.head.decode(features, e)
+            return self.head.decode(features, condition)
+        e = condition.of_draws()
         if self.conditioning == "last":
             return self.fc(blocks[-1].join_pooled(features, e))
         n, m = features[0].shape[0], label.shape[1]

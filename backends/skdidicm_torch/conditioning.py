@@ -1,6 +1,8 @@
 """How a noisy label and its noise level enter a network."""
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,24 @@ class SigmaEmbedding(nn.Module):
         angles = sigma.to(dtype)[..., None] * frequencies
         embedding: Tensor = self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1))
         return embedding
+
+
+class Condition(NamedTuple):
+    """The conditions of n rows and m draws, or each distinct one once and which draw has which."""
+
+    e: Tensor
+    """Conditions, (n or 1, m, 128), or (number of distinct ones, 128)."""
+    index: Tensor | None = None
+    """Where a draw finds its own, (n or 1, m), if `e` has each once."""
+
+    def through(self, layers: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return what layers make of the condition of every draw, (n or 1, m, ...)."""
+        y = layers(self.e)
+        return y if self.index is None else functional.embedding(self.index, y)
+
+    def of_draws(self) -> Tensor:
+        """Return the condition of every draw, (n or 1, m, 128)."""
+        return self.through(lambda e: e)
 
 
 class ConditionedNetwork(nn.Module):
@@ -61,12 +81,19 @@ class ConditionedNetwork(nn.Module):
         """Return outputs (n, m, k) for m labels and noise levels per row, (n, m) or (1, m)."""
         raise NotImplementedError
 
-    def condition(self, label: Tensor, sigma: Tensor) -> Tensor:
-        """Return the condition e, (..., 128); a sigma broadcast from one number counts once."""
-        if sigma.numel() and not any(sigma.stride()):
-            sigma = sigma[(0,) * sigma.ndim]
-        embedding: Tensor = self.ff_emb(sigma) + self.label_embedder(label)
-        return embedding
+    def condition(self, label: Tensor, sigma: Tensor) -> Condition:
+        """Return the conditions of labels and noise, (n, m) or (1, m).
+
+        Rows that share their noise have few distinct conditions: a small network would spend most
+        of its time on computing them for every draw.
+        """
+        if sigma.numel() and not any(sigma.stride()):  # broadcast from one number
+            sigma = sigma[:1, :1]
+        if len(sigma) > 1 or len(label) <= self.n_classes:
+            return Condition(self.ff_emb(sigma) + self.label_embedder(label))
+        table = self.ff_emb(sigma[0])[:, None] + self.label_embedder.weight  # (m or 1, k, 128)
+        first = torch.arange(len(table), device=label.device) * self.n_classes
+        return Condition(table.flatten(0, 1), label + first)
 
 
 class ConditionalHead(nn.Module):
@@ -83,9 +110,9 @@ class ConditionalHead(nn.Module):
         """Return what the condition is added to, and the skip, both (n, d)."""
         return self.project(pooled), pooled
 
-    def decode(self, features: tuple[Tensor, ...], e: Tensor) -> Tensor:
-        """Return outputs (n, m, k) for conditions (n, m, 128)."""
+    def decode(self, features: tuple[Tensor, ...], condition: Condition) -> Tensor:
+        """Return outputs (n, m, k) for the conditions of m draws."""
         hidden, skip = features
-        mixed = self.norm(hidden[:, None] + self.emb_layers(e))
+        mixed = self.norm(hidden[:, None] + condition.through(self.emb_layers))
         output: Tensor = self.fc(functional.silu(mixed) + skip[:, None])
         return output

@@ -7,7 +7,12 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from skdidicm_torch.conditioning import EMBEDDING, ConditionalHead, ConditionedNetwork
+from skdidicm_torch.conditioning import (
+    EMBEDDING,
+    Condition,
+    ConditionalHead,
+    ConditionedNetwork,
+)
 
 
 class DenseBlock(nn.Module):
@@ -27,10 +32,10 @@ class DenseBlock(nn.Module):
         h: Tensor = self.layers(x)
         return h, x
 
-    def join(self, h: Tensor, skip: Tensor, e: Tensor | None = None) -> Tensor:
+    def join(self, h: Tensor, skip: Tensor, condition: Condition | None = None) -> Tensor:
         """Return the block's output for conditions that broadcast against h."""
-        if e is not None:
-            h = self.out_layers(h + self.emb_layers(e))
+        if condition is not None:
+            h = self.out_layers(h + condition.through(self.emb_layers))
         return h + skip
 
 
@@ -93,13 +98,13 @@ class MLP(ConditionedNetwork):
         """Return outputs (n, m, k) for labels and noise (n, m)."""
         if self.conditioning == "none":
             return features[0][:, None, :].expand(-1, label.shape[1], -1)
-        e = self.condition(label, sigma)
+        condition = self.condition(label, sigma)
         if self.conditioning == "head":
-            return self.head.decode(features, e)
+            return self.head.decode(features, condition)
         h, skip = (f[:, None] for f in features)
-        x = self.blocks[self.first].join(h, skip, e)
+        x = self.blocks[self.first].join(h, skip, condition)
         for block in self.blocks[self.first + 1 :]:
-            x = block.join(*block.split(x), e)
+            x = block.join(*block.split(x), condition)
         output: Tensor = self.fc(x)
         return output
 

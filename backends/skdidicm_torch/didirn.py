@@ -217,9 +217,10 @@ class DiDiRN(ConditionedNetwork):
         """Return outputs (n, m, k) for labels and noise (n, m)."""
         if self.conditioning == "none":
             return features[0][:, None, :].expand(-1, label.shape[1], -1)
-        e, blocks = self.condition(label, sigma), self.blocks
+        condition, blocks = self.condition(label, sigma), self.blocks
         if self.conditioning == "head":
-            return self.head.decode(features, e)
+            return self.head.decode(features, condition)
+        e = condition.of_draws()
         if self.conditioning == "last":
             output: Tensor = self.fc(blocks[-1].join_pooled(features, e))
             return output

@@ -137,14 +137,18 @@ def test_a_learning_rate_of_zero_changes_no_weight(build):
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
-def test_noise_shared_by_all_rows_may_be_given_once(build):
-    batch = make_batch((5,))
-    label, sigma = batch.label[:1], batch.sigma[:1]
-    n = len(batch.weight)
-    shared = batch._replace(label=label, sigma=sigma)
-    spelled_out = batch._replace(label=np.tile(label, (n, 1)), sigma=np.tile(sigma, (n, 1)))
-    losses = [float(build((5,)).train_step(b, 0.0)) for b in (shared, spelled_out)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+@pytest.mark.parametrize("conditioning", ["blocks", "last", "head"])
+@pytest.mark.parametrize("what", [("label", "sigma"), ("sigma",)], ids=["noise", "levels"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_what_all_rows_share_may_be_given_once(build, shape, what, conditioning):
+    batch = make_batch(shape)  # of more rows than classes
+    once = batch._replace(**{name: getattr(batch, name)[:1] for name in what})
+    repeated = {name: np.tile(getattr(once, name), (len(batch.weight), 1)) for name in what}
+    networks = [build(shape, conditioning=conditioning) for _ in range(2)]
+    for network, given in zip(networks, (once, batch._replace(**repeated)), strict=True):
+        network.train_step(given, 1e-3)
+    losses = [float(network.train_step(once, 1e-3)) for network in networks]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 @pytest.mark.parametrize("conditioning", ["blocks", "last", "head"])
