@@ -61,8 +61,9 @@ class DiDiClassifier(FactsMixin, Learner):
     rate_matrix : array-like (k, k), optional
         Rates at which noise turns class j into class i, [i, j]; default uniform.
     n_draws : int, default="auto"
-        Noisy labels per row and update. "auto" is 4; for tables of up to 5,000 rows the sum over
-        all labels at 8 noise levels where K <= 8, else 16.
+        Noisy labels per row and update. "auto" is 4 for images, 16 for tables of up to 5,000 rows
+        and 8 for longer ones; for tables of up to 256 rows and 8 classes it is the sum over all
+        labels at 8 noise levels. From 8 draws on all rows of an update share their levels.
     backend : str or callable, default="auto"
         Name of an installed backend, or a `build_network` function of your own.
     device, precision : str, default="auto"

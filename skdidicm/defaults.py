@@ -174,9 +174,7 @@ def resolve_conditioning(conditioning: str, network: Any) -> str:
     return "last" if _of_a_backend(network) else "head"
 
 
-def resolve_precision(
-    precision: str, input_shape: tuple[int, ...], n: int, batch_size: int
-) -> str:
+def resolve_precision(precision: str, input_shape: tuple[int, ...], n: int, batch_size: int) -> str:
     """Return the precision; "auto" for tables of several mini-batches is float32.
 
     What exact sums are good for, that a weight of two is a repeated row, only a full batch keeps.

@@ -102,7 +102,7 @@ class ConditionedNetwork(keras.layers.Layer):  # type: ignore[misc]
         if sigma.shape[0] != 1 or label.shape[0] <= self.n_classes:
             return Condition(self.ff_emb(sigma) + self.label_embedder(label))
         m, k = sigma.shape[1], self.n_classes
-        table = self.ff_emb(sigma[0])[:, None] + self.label_embedder.weight.value  # (m or 1, k, 128)
+        table = self.ff_emb(sigma[0])[:, None] + self.label_embedder.weight.value  # (m, k, 128)
         first = k * ops.arange(m, dtype=label.dtype)
         return Condition(ops.reshape(table, (m * k, EMBEDDING)), label + first)
 
