@@ -38,13 +38,13 @@ class Condition(NamedTuple):
 
     e: Any
     """Conditions, (n or 1, m, 128), or (number of distinct ones, 128)."""
-    index: Any = None
+    place: Any = None
     """Where a draw finds its own, (n or 1, m), if `e` has each once."""
 
     def through(self, layers: Callable[[Any], Any]) -> Any:
         """Return what layers make of the condition of every draw, (n or 1, m, ...)."""
         y = layers(self.e)
-        return y if self.index is None else ops.take(y, self.index, axis=0)
+        return y if self.place is None else ops.take(y, self.place, axis=0)
 
     def of_draws(self) -> Any:
         """Return the condition of every draw, (n or 1, m, 128)."""

@@ -36,13 +36,13 @@ class Condition(NamedTuple):
 
     e: Tensor
     """Conditions, (n or 1, m, 128), or (number of distinct ones, 128)."""
-    index: Tensor | None = None
+    place: Tensor | None = None
     """Where a draw finds its own, (n or 1, m), if `e` has each once."""
 
     def through(self, layers: Callable[[Tensor], Tensor]) -> Tensor:
         """Return what layers make of the condition of every draw, (n or 1, m, ...)."""
         y = layers(self.e)
-        return y if self.index is None else functional.embedding(self.index, y)
+        return y if self.place is None else functional.embedding(self.place, y)
 
     def of_draws(self) -> Tensor:
         """Return the condition of every draw, (n or 1, m, 128)."""
