@@ -89,7 +89,8 @@ class ConditionedNetwork(nn.Module):
         """
         if sigma.numel() and not any(sigma.stride()):  # broadcast from one number
             sigma = sigma[:1, :1]
-        if len(sigma) > 1 or len(label) <= self.n_classes:
+        n, n_levels = label.shape[0], sigma.shape[0]  # torch.export would fix what len returns
+        if n_levels > 1 or n <= self.n_classes:
             return Condition(self.ff_emb(sigma) + self.label_embedder(label))
         table = self.ff_emb(sigma[0])[:, None] + self.label_embedder.weight  # (m or 1, k, 128)
         first = torch.arange(len(table), device=label.device) * self.n_classes
