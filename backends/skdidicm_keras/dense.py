@@ -7,12 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from skdidicm_keras.conditioning import (
-    EMBEDDING,
-    Condition,
-    ConditionalHead,
-    ConditionedNetwork,
-)
+from skdidicm_keras.conditioning import EMBEDDING, Condition, ConditionalHead, ConditionedNetwork
 from skdidicm_keras.layers import LayerNorm, Linear, mean
 
 

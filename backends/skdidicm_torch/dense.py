@@ -7,12 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from skdidicm_torch.conditioning import (
-    EMBEDDING,
-    Condition,
-    ConditionalHead,
-    ConditionedNetwork,
-)
+from skdidicm_torch.conditioning import EMBEDDING, Condition, ConditionalHead, ConditionedNetwork
 
 
 class DenseBlock(nn.Module):
