@@ -10,12 +10,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skdidicm.augmentation import Augmentation
 from skdidicm.backend import BuildNetwork
 from skdidicm.core import Schedule
+from skdidicm.fit.augmentation import Augmentation
+from skdidicm.fit.training import HistoryRow
 from skdidicm.learner import Learner
-from skdidicm.notebook import FactsMixin
-from skdidicm.training import HistoryRow
+from skdidicm.report.notebook import FactsMixin
 
 Callback = Callable[["DiDiClassifier", HistoryRow], bool | None]
 
@@ -52,9 +52,9 @@ class DiDiClassifier(FactsMixin, Learner):
     parameterization : {"auto", "score", "posterior"}, default="auto"
         Whether outputs are log scores or logits of the posterior. "auto" is "score" for tables of
         up to 5,000 rows, else "posterior", unless the objective decides.
-    objective : {"auto", "score_entropy", "cross_entropy"}, default="auto"
-        Training loss; "cross_entropy" is Bayes-corrected and needs "posterior". "auto" is
-        "score_entropy" for tables of up to 5,000 rows, else "cross_entropy", unless the
+    objective : {"auto", "score_entropy", "bayes_cross_entropy"}, default="auto"
+        Training loss; "bayes_cross_entropy" is Bayes-corrected and needs "posterior". "auto" is
+        "score_entropy" for tables of up to 5,000 rows, else "bayes_cross_entropy", unless the
         parameterization decides.
     schedule : {"loglinear", "geometric", "cosine"} or Schedule, default="loglinear"
         Noise over time.
@@ -250,7 +250,7 @@ class DiDiClassifier(FactsMixin, Learner):
         >>> bool((again.predict_proba(X) == classifier.predict_proba(X)).all())
         True
         """
-        from skdidicm.persistence import save
+        from skdidicm.saving.persistence import save
 
         save(self, path)
 
@@ -289,7 +289,7 @@ class DiDiClassifier(FactsMixin, Learner):
         ...
         FileNotFoundError: no-such-file.skd is not a file; expected a model that `save` wrote.
         """
-        from skdidicm.persistence import load
+        from skdidicm.saving.persistence import load
 
         loaded: Self = load(cls, path, backend=backend, device=device, network=network)
         return loaded

@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length
 
-from skdidicm import fitting, trial
-from skdidicm import validation as check
 from skdidicm.backend import BuildNetwork, ScoreNetwork
-from skdidicm.callbacks import CallbackSupportMixin, FitTask, with_callbacks
 from skdidicm.core import Schedule
-from skdidicm.defaults import resolve_ensemble, resolve_trial
+from skdidicm.fit import fit as fitting
+from skdidicm.fit import trial
+from skdidicm.fit import validation as check
+from skdidicm.fit.callbacks import CallbackSupportMixin, FitTask, with_callbacks
+from skdidicm.fit.defaults import resolve_ensemble, resolve_trial
+from skdidicm.fit.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan
 from skdidicm.predictor import Predictor
-from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan
 
 
 class Learner(CallbackSupportMixin, Predictor):  # type: ignore[misc]

@@ -8,13 +8,19 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from skdidicm import validation as check
 from skdidicm.backend import ScoreNetwork
 from skdidicm.core import Process, Schedule
-from skdidicm.defaults import resolve_solver
-from skdidicm.fitting import Seeds
-from skdidicm.prediction import FiniteScores, SamplerPlan, in_chunks, initial_law, sample_rows
-from skdidicm.temperature import tempered
+from skdidicm.fit import validation as check
+from skdidicm.fit.defaults import resolve_solver
+from skdidicm.fit.fit import Seeds
+from skdidicm.predict.prediction import (
+    FiniteScores,
+    SamplerPlan,
+    in_chunks,
+    initial_law,
+    sample_rows,
+)
+from skdidicm.predict.temperature import tempered
 
 
 class Predictor(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -28,7 +28,7 @@ import numpy as np
 import safetensors.numpy
 
 from skdidicm import DiDiClassifier
-from skdidicm.persistence import ModelFileError
+from skdidicm.saving.persistence import ModelFileError
 
 MEMBERS = "estimator.json", "weights.safetensors"
 _GUARDS = "format", "weights_sha256"  # for these there are mutations of their own

@@ -9,8 +9,8 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 
 from skdidicm import DiDiClassifier
-from skdidicm.model_file import write
-from skdidicm.persistence import ModelFileError, describe
+from skdidicm.saving.model_file import write
+from skdidicm.saving.persistence import ModelFileError, describe
 
 torch = pytest.importorskip("torch")
 

@@ -6,7 +6,7 @@ from sklearn.datasets import load_iris
 from sklearn.metrics import log_loss
 
 from skdidicm import DiDiClassifier
-from skdidicm.training import NonFiniteLossError
+from skdidicm.fit.training import NonFiniteLossError
 
 pytest.importorskip("torch")
 

@@ -42,7 +42,7 @@ def targets(config: NetworkConfig, batch: Batch) -> Targets:
     label = np.broadcast_to(batch.label, batch.weight.shape)
     q_0 = np.broadcast_to(batch.target[:, None, :], (*label.shape, k)).astype(np.float64)
     sigma = np.asarray(batch.sigma, dtype=np.float64)
-    if config.objective == "cross_entropy":
+    if config.objective == "bayes_cross_entropy":
         likelihood = process.likelihood(np.asarray(batch.label), sigma, np.dtype(np.float64))
         likelihood = np.maximum(likelihood, _TINY)
         truth = q_0 * likelihood  # what the noisy label leaves of soft labels
@@ -57,7 +57,7 @@ def targets(config: NetworkConfig, batch: Batch) -> Targets:
 def batch_loss(output: Any, label: Any, weight: Any, target: Targets, rule: Rule) -> Any:
     """Return sum(weight * loss) over a batch, for outputs (n, m, k)."""
     parameterization, objective, uniform = rule
-    if objective == "cross_entropy":
+    if objective == "bayes_cross_entropy":
         logits = output + target.noise
         losses = ops.sum(target.truth * (ops.logsumexp(logits, -1, keepdims=True) - logits), -1)
         return ops.sum(weight * losses)

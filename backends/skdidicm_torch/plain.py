@@ -23,7 +23,7 @@ class PlainNetwork(TorchNetwork):
     Parameters
     ----------
     config : NetworkConfig
-        With `parameterization="posterior"`, `objective="cross_entropy"` and a network of the
+        With `parameterization="posterior"`, `objective="bayes_cross_entropy"` and a network of the
         table `skdidicm_torch.NETWORKS` that is conditioned in its last block.
     """
 

@@ -14,7 +14,7 @@ _TINY = 1e-30  # a likelihood whose logarithm is finite
 _OFFERED = {
     "network": "linear",
     "parameterization": "posterior",
-    "objective": "cross_entropy",
+    "objective": "bayes_cross_entropy",
     "device": "cpu",
     "precision": "float64",
 }
@@ -82,7 +82,7 @@ def main():
     classifier = DiDiClassifier(
         backend=build_network,
         parameterization="posterior",
-        objective="cross_entropy",
+        objective="bayes_cross_entropy",
         solver="bridge",
         learning_rate=1.0,
         random_state=0,

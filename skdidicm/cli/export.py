@@ -44,8 +44,8 @@ def export(
 def _load(run: Path) -> tuple[Any, dict[str, Any]]:
     """Return the classifier of a run, model or checkpoint, and what is known about it."""
     from skdidicm import DiDiClassifier
-    from skdidicm.export import classifier_of_checkpoint, describe
     from skdidicm.imagenet.checkpoint import read
+    from skdidicm.saving.from_checkpoint import classifier_of_checkpoint, describe
 
     if run.suffix == ".safetensors":
         saved = read(run)
@@ -64,10 +64,10 @@ def import_official(
     backend: Annotated[str, typer.Option(help="The backend that reads the file.")] = "torch",
 ) -> None:
     """Turn a checkpoint of the paper's code into a run folder, without running code of it."""
-    from skdidicm.export import classifier_of_checkpoint, describe
     from skdidicm.imagenet.checkpoint import BEST, FOLDER, Checkpoint, write
     from skdidicm.imagenet.recipes import resolve
     from skdidicm.imagenet.trainer import get_trainer
+    from skdidicm.saving.from_checkpoint import classifier_of_checkpoint, describe
 
     model, weights = get_trainer(backend).read_official(file)
     names = _names(classes, len(weights["fc.weight"]))

@@ -93,8 +93,8 @@ def _write_config(folder: Path, resolved: Any) -> None:
 
 def _finish(folder: Path, checkpoint: Path, *, json: bool) -> None:
     """Write metrics.json and model.skd of the last checkpoint, and tell."""
-    from skdidicm.export import classifier_of_checkpoint, describe
     from skdidicm.imagenet.checkpoint import read
+    from skdidicm.saving.from_checkpoint import classifier_of_checkpoint, describe
 
     saved = read(checkpoint)
     details = describe(saved)

@@ -35,7 +35,7 @@ def info(
 
 def describe(model: Path) -> dict[str, Any]:
     """Return the facts about a saved model."""
-    from skdidicm.persistence import read
+    from skdidicm.saving.persistence import read
 
     details = runs.read_details(model)
     classifier = runs.load_model(model, {}, {})

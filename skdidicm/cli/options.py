@@ -88,10 +88,10 @@ class TrainOptions(PlaceOptions, SamplerOptions):
     objective: Annotated[
         str | None,
         _network(
-            "Training loss; cross_entropy needs --parameterization posterior.",
+            "Training loss; bayes_cross_entropy needs --parameterization posterior.",
             "auto",
             None,
-            "auto|score_entropy|cross_entropy",
+            "auto|score_entropy|bayes_cross_entropy",
         ),
     ] = None
     schedule: Annotated[

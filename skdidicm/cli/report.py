@@ -51,8 +51,7 @@ def report(
 
 def collect(run: Path, n_images: int, data: Path | None) -> Any:
     """Return the facts about a run, as far as it holds them and its data are there."""
-    from skdidicm import notebook
-    from skdidicm.report import Facts
+    from skdidicm.report import Facts, notebook
 
     if not _has_model(run):
         return Facts(

@@ -99,7 +99,7 @@ def fit(
 ) -> tuple["DiDiClassifier", float]:
     """Return a trained classifier and the seconds that it took; its history goes into a folder."""
     from skdidicm import DiDiClassifier
-    from skdidicm.defaults import resolve_trial
+    from skdidicm.fit.defaults import resolve_trial
 
     bar = sys.stderr.isatty()
     lines, history = ProgressLines(), runs.HistoryFile(folder)

@@ -18,7 +18,7 @@ from skdidicm.core.arrays import (
 from skdidicm.core.process import Process
 
 PARAMETERIZATIONS = ("score", "posterior")
-OBJECTIVES = ("score_entropy", "cross_entropy")
+OBJECTIVES = ("score_entropy", "bayes_cross_entropy")
 
 _TINY = 1e-30  # below it a float32 ratio adds nothing to a sum, and its logarithm only overflows
 
@@ -116,10 +116,10 @@ def denoising_loss(
 ) -> Array:
     """Return the training loss of every row without its weight, (...).
 
-    `objective` is "score_entropy", equation (5), or "cross_entropy", equation (11), which asks
-    for the posterior parameterization.
+    `objective` is "score_entropy", equation (5), or "bayes_cross_entropy", equation (11), which
+    needs the posterior parameterization.
     """
-    if objective == "cross_entropy":
+    if objective == "bayes_cross_entropy":
         return bayes_cross_entropy(output, label, sigma, q_0, process)
     scores = log_score(output, label, sigma, process=process, parameterization=parameterization)
     return score_entropy(scores, process.ratio(process.diffuse(q_0, sigma), label))
@@ -133,7 +133,8 @@ def check_objective(parameterization: str, objective: str) -> None:
         )
     if objective not in OBJECTIVES:
         raise ValueError(f"objective is {objective!r}; expected one of {OBJECTIVES}.")
-    if objective == "cross_entropy" and parameterization != "posterior":
+    if objective == "bayes_cross_entropy" and parameterization != "posterior":
         raise ValueError(
-            "objective='cross_entropy' needs class logits; set parameterization='posterior' too."
+            "objective='bayes_cross_entropy' needs class logits; set "
+            "parameterization='posterior' too."
         )

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from skdidicm.classifier import DiDiClassifier
 from skdidicm.datasets import Split
-from skdidicm.defaults import resolve, resolve_trial
+from skdidicm.fit.defaults import resolve, resolve_trial
+from skdidicm.predict.temperature import best_temperature, tempered
 from skdidicm.study.holding import held_out
-from skdidicm.temperature import best_temperature, tempered
 
 AUTO = "auto"
 """The budget that leaves the epochs to the classifier."""
@@ -129,7 +129,7 @@ def _plain(
         steps=1,
         backend=getattr(importlib.import_module(_PLAIN), network),
         parameterization="posterior",
-        objective="cross_entropy",
+        objective="bayes_cross_entropy",
         conditioning="last",
         n_draws=1,
         **{**_PLAINLY, **changes, **settings},

@@ -13,11 +13,11 @@ from scipy.stats import entropy
 from sklearn.metrics import roc_auc_score
 
 from skdidicm.metrics import score_probabilities
+from skdidicm.predict.temperature import best_temperature
 from skdidicm.study.budget import CANDIDATES, answer_within
 from skdidicm.study.data import load
 from skdidicm.study.grid import Cell
 from skdidicm.study.settings import agree
-from skdidicm.temperature import best_temperature
 
 Row = dict[str, Any]
 

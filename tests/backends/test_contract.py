@@ -73,7 +73,7 @@ def test_log_scores_have_their_shape_and_are_zero_at_the_label(build, shape, con
 def test_without_a_condition_the_posterior_is_the_same_for_all_labels_and_noise(build, shape):
     """An ordinary classifier: (2) inverted gives one law q_0 for every draw."""
     network = build(
-        shape, conditioning="none", parameterization="posterior", objective="cross_entropy"
+        shape, conditioning="none", parameterization="posterior", objective="bayes_cross_entropy"
     )
     batch = make_batch(shape)
     losses = [float(network.train_step(batch, 3e-3)) for _ in range(40)]
@@ -97,9 +97,9 @@ def test_a_prediction_does_not_depend_on_the_other_rows(build, shape):
 
 
 @pytest.mark.parametrize("parameterization", ["score", "posterior"])
-@pytest.mark.parametrize("objective", ["score_entropy", "cross_entropy"])
+@pytest.mark.parametrize("objective", ["score_entropy", "bayes_cross_entropy"])
 def test_the_loss_is_the_weighted_sum_that_the_core_computes(build, parameterization, objective):
-    if (parameterization, objective) == ("score", "cross_entropy"):
+    if (parameterization, objective) == ("score", "bayes_cross_entropy"):
         with pytest.raises(ValueError, match="parameterization='posterior'"):
             build((5,), parameterization=parameterization, objective=objective)
         return
@@ -109,7 +109,7 @@ def test_the_loss_is_the_weighted_sum_that_the_core_computes(build, parameteriza
     process = UniformProcess(K)
     # The posterior's logits are not shown, but log q_t is log_score up to a constant, and (2)
     # inverted gives q_0.
-    if objective == "cross_entropy":
+    if objective == "bayes_cross_entropy":
         q_t = np.exp(score) / np.exp(score).sum(-1, keepdims=True)
         a = np.exp(-batch.sigma)[..., None]
         output = np.log((q_t - (1 - a) / K) / a)

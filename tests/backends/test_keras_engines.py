@@ -17,7 +17,7 @@ RATES = RateProcess(np.array([[-3, 1, 0, 2], [1, -2, 1, 0], [2, 0, -1, 1], [0, 1
 FORMS = {
     "score": ("score", "score_entropy"),
     "posterior": ("posterior", "score_entropy"),
-    "bayes": ("posterior", "cross_entropy"),
+    "bayes": ("posterior", "bayes_cross_entropy"),
 }
 CASES = [
     *((shape, "last", form) for shape in ("table", "image") for form in FORMS),

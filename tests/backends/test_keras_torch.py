@@ -19,7 +19,7 @@ SHAPES = {"table": (5,), "image": (16, 16)}
 OBJECTIVES = (
     ("score", "score_entropy"),
     ("posterior", "score_entropy"),
-    ("posterior", "cross_entropy"),
+    ("posterior", "bayes_cross_entropy"),
 )
 TARGETS = {
     "soft": lambda n, rng: rng.dirichlet(np.ones(K), n),

@@ -24,7 +24,11 @@ def example():
 
 
 def fitted(example, **changes):
-    settings = {"parameterization": "posterior", "objective": "cross_entropy", "solver": "bridge"}
+    settings = {
+        "parameterization": "posterior",
+        "objective": "bayes_cross_entropy",
+        "solver": "bridge",
+    }
     X, y = load_iris(return_X_y=True)
     classifier = DiDiClassifier(
         backend=example.build_network, learning_rate=1.0, random_state=0, **settings | changes
@@ -48,7 +52,7 @@ def test_its_posterior_is_the_softmax_of_its_logits(example):
 def test_its_gradient_is_that_of_its_loss(example):
     rng = np.random.default_rng(0)
     config = NetworkConfig(
-        (4,), 3, UniformProcess(3), parameterization="posterior", objective="cross_entropy"
+        (4,), 3, UniformProcess(3), parameterization="posterior", objective="bayes_cross_entropy"
     )
     batch = Batch(
         rng.standard_normal((6, 4)),

@@ -14,10 +14,10 @@ from skdidicm_torch.plain import trunk_logits
 from torch.nn import functional
 
 from skdidicm import DiDiClassifier
-from skdidicm.augmentation import shift
 from skdidicm.datasets import load_fashion_mnist
+from skdidicm.fit.augmentation import shift
+from skdidicm.fit.training import learning_rate_at
 from skdidicm.metrics import score_probabilities
-from skdidicm.training import learning_rate_at
 from tests.benchmarks.predict import plain
 from tests.benchmarks.timing import Row
 

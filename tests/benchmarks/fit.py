@@ -5,7 +5,7 @@ import torch
 
 from skdidicm import DiDiClassifier
 from skdidicm.core import EPS_T, LogLinear, UniformProcess, denoising_loss
-from skdidicm.training import learning_rate_at
+from skdidicm.fit.training import learning_rate_at
 from tests.benchmarks.timing import Row, ratio
 
 N, K, M, BATCH, EPOCHS, RATE = 5000, 10, 4, 64, 1, 3e-3

@@ -13,7 +13,7 @@ import numpy as np
 
 from skdidicm.backend import Batch, NetworkConfig
 from skdidicm.core import LogLinear, UniformProcess
-from skdidicm.prediction import SamplerPlan, sample_rows
+from skdidicm.predict.prediction import SamplerPlan, sample_rows
 from tests.benchmarks.timing import Row, ratio, seconds
 
 ENGINES = ("jax", "torch", "tensorflow")

@@ -6,8 +6,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from skdidicm import DiDiClassifier
-from skdidicm.notebook import facts
 from skdidicm.registry import installed_backends, registered_backends
+from skdidicm.report.notebook import facts
 
 
 @pytest.fixture(scope="module")

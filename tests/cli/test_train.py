@@ -138,7 +138,7 @@ def test_the_default_folder_is_named_for_data_and_time(
         (["--device", "abacus"], "abacus"),
         (["--precision", "float3"], "float3"),
         (
-            ["--objective", "cross_entropy", "--parameterization", "score"],
+            ["--objective", "bayes_cross_entropy", "--parameterization", "score"],
             "parameterization='posterior'",
         ),
         (["--learning-rate", "-1"], "learning_rate is -1.0"),

@@ -15,7 +15,7 @@ CORE = [path for path in LIBRARY if "core" in path.relative_to(ROOT).parts]
 FRAMEWORKS = {"torch", "torchvision", "timm", "keras", "jax", "jaxlib", "flax", "tensorflow"}
 # What is not listed lies between classifier and backend; the package itself is above classifier.
 LAYERS = {"core": 0, "backend": 1, "imagenet": 1, "classifier": 3, "export": 4, "study": 4}
-LAYERS |= {"skdidicm": 4, "cli": 5, "__main__": 6}
+LAYERS |= {"saving": 4, "skdidicm": 4, "cli": 5, "__main__": 6}
 BETWEEN = 2
 
 

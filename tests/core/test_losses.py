@@ -18,7 +18,7 @@ from skdidicm.core import (
 PAIRS = [
     ("score", "score_entropy"),
     ("posterior", "score_entropy"),
-    ("posterior", "cross_entropy"),
+    ("posterior", "bayes_cross_entropy"),
 ]
 
 
@@ -235,7 +235,7 @@ def test_a_label_that_cannot_be_adds_nothing_but_finite_numbers(generator):
     [
         ("scores", "score_entropy", "parameterization is 'scores'"),
         ("score", "mse", "objective is 'mse'"),
-        ("score", "cross_entropy", "set parameterization='posterior'"),
+        ("score", "bayes_cross_entropy", "set parameterization='posterior'"),
     ],
 )
 def test_settings_that_do_not_exist_or_go_together_are_refused(

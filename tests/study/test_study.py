@@ -203,7 +203,7 @@ def test_a_plain_network_ignores_labels_and_noise_and_learns_its_softmax(rng):
     from skdidicm.backend import Batch, NetworkConfig
     from skdidicm.core import UniformProcess
 
-    form = {"parameterization": "posterior", "objective": "cross_entropy"}
+    form = {"parameterization": "posterior", "objective": "bayes_cross_entropy"}
     config = NetworkConfig((8, 8), 3, UniformProcess(3), device="cpu", precision="float64", **form)
     network = build_network(config)
     x, target = rng.standard_normal((4, 8, 8)), rng.dirichlet(np.ones(3), 4)

@@ -157,7 +157,7 @@ def test_a_model_opens_on_torch_with_the_same_figures(run, photographs):
     pytest.importorskip("torch")
     from PIL import Image
 
-    from skdidicm.export import classifier_of_checkpoint
+    from skdidicm.saving.from_checkpoint import classifier_of_checkpoint
 
     folder, result = run("run", epochs=1, crop=1)
     classifier_of_checkpoint(files.read(files.newest(folder))).save(folder / "model.skd")

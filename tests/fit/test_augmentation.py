@@ -5,7 +5,7 @@ import pytest
 import scipy.integrate
 import scipy.stats
 
-from skdidicm.augmentation import mix, resolve_augmentation, shift
+from skdidicm.fit.augmentation import mix, resolve_augmentation, shift
 
 
 def shifts_by_hand(image, reach_y, reach_x):

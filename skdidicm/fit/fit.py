@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, check_random_state
 
-from skdidicm.augmentation import resolve_augmentation
 from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
 from skdidicm.core import Process, Schedule
-from skdidicm.defaults import resolve, resolve_conditioning, resolve_form, resolve_precision
+from skdidicm.fit.augmentation import resolve_augmentation
+from skdidicm.fit.defaults import resolve, resolve_conditioning, resolve_form, resolve_precision
+from skdidicm.fit.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan, epochs
+from skdidicm.fit.validation import check_weight, class_weights, moments
 from skdidicm.registry import new_network
-from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan, epochs
-from skdidicm.validation import check_weight, class_weights, moments
 
 
 class Seeds(NamedTuple):

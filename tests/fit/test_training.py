@@ -8,7 +8,7 @@ import scipy.linalg
 
 from skdidicm.backend import Batch
 from skdidicm.core import EPS_T, Geometric, LogLinear, RateProcess, UniformProcess
-from skdidicm.training import (
+from skdidicm.fit.training import (
     NonFiniteLossError,
     Rows,
     TrainingPlan,
@@ -111,7 +111,7 @@ def test_weights_are_row_weight_times_the_slope_of_sigma_over_n_and_m(rng, enume
 
 def test_the_cross_entropy_is_not_weighted_by_time(rng):
     rows = make_rows()
-    batch = corrupt(rows, make_plan(objective="cross_entropy"), rng, shared=False)
+    batch = corrupt(rows, make_plan(objective="bayes_cross_entropy"), rng, shared=False)
     np.testing.assert_allclose(batch.weight, np.repeat(rows.weight[:, None] / 30, 5, axis=1))
 
 

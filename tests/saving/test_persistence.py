@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 
 from skdidicm import DiDiClassifier
 from skdidicm.core import Cosine, Geometric, LogLinear
-from skdidicm.persistence import ModelFileError, read
+from skdidicm.saving.persistence import ModelFileError, read
 
 torch = pytest.importorskip("torch")
 
@@ -46,7 +46,7 @@ SETTINGS = {
     "named schedule": {"schedule": "cosine"},
     "schedule": {"schedule": LogLinear(eps=0.02)},
     "weak schedule": {"schedule": Geometric(sigma_max=2.0)},
-    "posterior": {"parameterization": "posterior", "objective": "cross_entropy"},
+    "posterior": {"parameterization": "posterior", "objective": "bayes_cross_entropy"},
     "class weights": {"class_weight": {0: 1.0, np.int64(1): np.float32(2), 2: 3}},
     "balanced": {"class_weight": "balanced"},
     "numbers of NumPy": {"learning_rate": np.float32(0.01), "weight_decay": np.float32(0.1),

@@ -7,7 +7,7 @@ import pytest
 
 from skdidicm.core import check_objective
 from skdidicm.core.losses import OBJECTIVES, PARAMETERIZATIONS
-from skdidicm.defaults import (
+from skdidicm.fit.defaults import (
     FEW_IMAGES,
     FEW_ROWS,
     MANY_IMAGES,
@@ -18,7 +18,7 @@ from skdidicm.defaults import (
     resolve_solver,
     resolve_trial,
 )
-from skdidicm.trial import split
+from skdidicm.fit.trial import split
 
 NAMES = ("batch_size", "max_epochs", "learning_rate", "weight_decay", "n_draws", "mixup", "average")
 AUTO = dict.fromkeys(NAMES, "auto")
@@ -108,7 +108,7 @@ def test_auto_makes_a_pair_that_goes_together_and_keeps_what_is_given(
     shape, parameterization, objective, n
 ):
     found = resolve_form(parameterization, objective, shape, n)
-    if (parameterization, objective) != ("score", "cross_entropy"):
+    if (parameterization, objective) != ("score", "bayes_cross_entropy"):
         check_objective(*found)
     assert parameterization in ("auto", found[0])
     assert objective in ("auto", found[1])

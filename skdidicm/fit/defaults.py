@@ -63,14 +63,14 @@ FEW_ROWS = Defaults(
 MANY_ROWS = replace(
     FEW_ROWS,
     parameterization="posterior",
-    objective="cross_entropy",
+    objective="bayes_cross_entropy",
     n_draws=8,
     n_levels=0,
 )
 
 FEW_IMAGES = Defaults(
     parameterization="posterior",
-    objective="cross_entropy",
+    objective="bayes_cross_entropy",
     batch_size=64,
     n_updates=1200,
     growth=0.8,
@@ -130,13 +130,13 @@ def resolve_form(
     Examples
     --------
     >>> resolve_form("auto", "auto", (28, 28), 1000)
-    ('posterior', 'cross_entropy')
+    ('posterior', 'bayes_cross_entropy')
     >>> resolve_form("score", "auto", (28, 28), 1000)
     ('score', 'score_entropy')
     """
     kind = _kind(input_shape, n)
     if _auto(parameterization):
-        known = {"cross_entropy": "posterior"}
+        known = {"bayes_cross_entropy": "posterior"}
         parameterization = known.get(objective, kind.parameterization)
     if _auto(objective):
         objective = kind.objective if parameterization == kind.parameterization else "score_entropy"

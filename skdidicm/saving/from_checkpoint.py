@@ -7,7 +7,7 @@ import numpy as np
 from skdidicm.backend import NetworkConfig
 from skdidicm.classifier import DiDiClassifier
 from skdidicm.core import SCHEDULES, UniformProcess
-from skdidicm.fitting import Seeds
+from skdidicm.fit.fit import Seeds
 from skdidicm.imagenet.checkpoint import Checkpoint, evaluated_weights
 from skdidicm.imagenet.config import MEAN, STD, RunConfig
 from skdidicm.registry import new_network
@@ -49,7 +49,7 @@ def _unfitted(config: RunConfig) -> DiDiClassifier:
         network=config.network,
         conditioning=str(config.conditioning),
         parameterization="posterior" if plain else "score",
-        objective="cross_entropy" if plain else "score_entropy",
+        objective="bayes_cross_entropy" if plain else "score_entropy",
         schedule=config.schedule,
         backend=config.backend,
         device="cpu",

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.augmentation import Augmentation, mix
 from skdidicm.backend import Batch, ScoreNetwork
 from skdidicm.core import EPS_T, Process, Schedule
 from skdidicm.core.arrays import draw
+from skdidicm.fit.augmentation import Augmentation, mix
 
 FloatArray = NDArray[np.floating]
 HistoryRow = dict[str, float]

@@ -9,7 +9,7 @@ from scipy.special import softmax
 
 from skdidicm import DiDiClassifier
 from skdidicm.core import Geometric, LogLinear, RateProcess, UniformProcess
-from skdidicm.prediction import in_chunks, initial_law
+from skdidicm.predict.prediction import in_chunks, initial_law
 
 K = 4
 

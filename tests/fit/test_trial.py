@@ -6,8 +6,8 @@ from sklearn.datasets import load_digits
 
 from skdidicm import DiDiClassifier
 from skdidicm.core import LogLinear, UniformProcess
-from skdidicm.training import Rows, TrainingPlan, learning_rate_at
-from skdidicm.trial import Fold, round_ends, run_trial, split
+from skdidicm.fit.training import Rows, TrainingPlan, learning_rate_at
+from skdidicm.fit.trial import Fold, round_ends, run_trial, split
 
 DIGITS = load_digits()
 X, Y = DIGITS.images[:150], DIGITS.target[:150]
@@ -185,20 +185,20 @@ def test_with_averaging_the_fit_is_a_longer_one_that_ends_at_the_chosen_epoch():
 @pytest.mark.parametrize("few", [130, 150])
 def test_the_parts_are_learnt_in_the_form_of_the_whole(monkeypatch, few):
     pytest.importorskip("torch")
-    monkeypatch.setattr("skdidicm.defaults._FEW", few)  # the parts have 120 rows
+    monkeypatch.setattr("skdidicm.fit.defaults._FEW", few)  # the parts have 120 rows
     learnt = []
 
     def run(folds, plan, **_):
         learnt.extend(fold.network.config for fold in folds)
         return run_trial(folds, plan)
 
-    monkeypatch.setattr("skdidicm.trial.run_trial", run)
+    monkeypatch.setattr("skdidicm.fit.trial.run_trial", run)
     table = DIGITS.data[:150]
     settings = {"max_epochs": 1, "choose_epochs": True, "random_state": 0, "device": "cpu"}
     model = DiDiClassifier(**settings).fit(table, Y)
     for config in (model.network_.config, *learnt):
         assert config.parameterization == ("posterior" if few < 150 else "score")
-        assert config.objective == ("cross_entropy" if few < 150 else "score_entropy")
+        assert config.objective == ("bayes_cross_entropy" if few < 150 else "score_entropy")
     assert len(learnt) == 4
 
 

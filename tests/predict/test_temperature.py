@@ -7,7 +7,7 @@ from sklearn.datasets import load_iris
 from sklearn.metrics import log_loss
 
 from skdidicm import DiDiClassifier
-from skdidicm.temperature import best_temperature, tempered
+from skdidicm.predict.temperature import best_temperature, tempered
 
 X, y = load_iris(return_X_y=True)
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
 from skdidicm.core import SCHEDULES, RateProcess, Schedule, UniformProcess
-from skdidicm.fitting import Seeds
-from skdidicm.model_file import ModelFileError, brief, read, write
+from skdidicm.fit.fit import Seeds
+from skdidicm.fit.validation import check_settings
 from skdidicm.registry import new_network
-from skdidicm.validation import check_settings
+from skdidicm.saving.model_file import ModelFileError, brief, read, write
 
 __all__ = ["ModelFileError", "load", "read", "save"]
 

@@ -5,8 +5,8 @@ import pytest
 from sklearn.datasets import load_digits, load_iris
 
 from skdidicm import DiDiClassifier
-from skdidicm import validation as check
 from skdidicm.core import Cosine
+from skdidicm.fit import validation as check
 
 torch = pytest.importorskip("torch")
 
@@ -182,7 +182,7 @@ BAD_SETTINGS_OF_FIT = [
     ({"parameterization": "logits"}, "parameterization is 'logits'; expected one of"),
     ({"objective": "hinge"}, "objective is 'hinge'; expected one of"),
     (
-        {"objective": "cross_entropy", "parameterization": "score"},
+        {"objective": "bayes_cross_entropy", "parameterization": "score"},
         "set parameterization='posterior'",
     ),
     ({"average": "some"}, "average is 'some'; expected True, False or 'auto'"),

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdidicm.backend import ScoreNetwork
-from skdidicm.fitting import losses, untrained_like
-from skdidicm.temperature import best_temperature, tempered
-from skdidicm.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan, epochs
+from skdidicm.fit.fit import losses, untrained_like
+from skdidicm.fit.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan, epochs
+from skdidicm.predict.temperature import best_temperature, tempered
 
 _SHARES = (0.25, 0.5, 1.0)  # of all epochs, trained when a round ends
 _AVERAGED = (0.25, 0.5, 0.75, 1.0)  # the same for averaged weights

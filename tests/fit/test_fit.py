@@ -9,8 +9,8 @@ from sklearn.metrics import accuracy_score, log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 
 from skdidicm import DiDiClassifier
-from skdidicm.fitting import Seeds, hold_out, validation_scores
-from skdidicm.training import Rows
+from skdidicm.fit.fit import Seeds, hold_out, validation_scores
+from skdidicm.fit.training import Rows
 
 torch = pytest.importorskip("torch")
 
@@ -208,7 +208,7 @@ def test_warm_start_goes_on_and_a_cold_start_begins_again():
 def test_a_warm_start_keeps_the_objective_that_the_network_was_built_for():
     settings = {"warm_start": True, "parameterization": "posterior"}
     kept, changed = (quick(**settings).fit(X, y) for _ in range(2))
-    changed.set_params(objective="cross_entropy")
+    changed.set_params(objective="bayes_cross_entropy")
     np.testing.assert_array_equal(
         kept.fit(X, y).predict_proba(X), changed.fit(X, y).predict_proba(X)
     )

@@ -1,0 +1,1 @@
+"""From rows and trained networks to class probabilities."""

@@ -1,0 +1,1 @@
+"""Files: models, and what a run leaves in its folder."""
