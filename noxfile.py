@@ -9,6 +9,8 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "types", "tests"]
 
 GROUPS = nox.project.load_toml("pyproject.toml")
+EVERYTHING = ("-m", "")
+TWO_PROCESSES = ("-n", "2", "--dist", "loadgroup")
 
 
 def groups(*names: str) -> list[str]:
@@ -32,9 +34,16 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All tests, with every backend of this repository."""
+    """The tests that take seconds, with every backend of this repository, in two processes."""
     session.install("-e", ".[imagenet]", *groups("test"))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *(session.posargs or TWO_PROCESSES))
+
+
+@nox.session
+def tests_slow(session: nox.Session) -> None:
+    """The tests that take longer: scikit-learn's checks on the defaults, killed runs, and more."""
+    session.install("-e", ".[imagenet]", *groups("test"))
+    session.run("pytest", "-m", "slow", *(session.posargs or TWO_PROCESSES))
 
 
 @nox.session
@@ -44,7 +53,7 @@ def tests_keras(session: nox.Session, engine: str) -> None:
     package = {"tensorflow": "tensorflow-cpu"}.get(engine, engine)
     session.install("-e", ".[keras]", package, *groups("test-core"))
     env = {"KERAS_BACKEND": engine, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    session.run("pytest", "tests/backends", "-k", "keras", *session.posargs, env=env)
+    session.run("pytest", "tests/backends", "-k", "keras", *EVERYTHING, *session.posargs, env=env)
 
 
 @nox.session
@@ -58,7 +67,7 @@ def tests_core(session: nox.Session) -> None:
 def tests_floor(session: nox.Session) -> None:
     """The tests on the lowest versions that the project promises to work with."""
     session.install("-e", ".[torch,plot]", *groups("test-core"), *groups("floor"))
-    session.run("pytest", "-W", "default", *session.posargs)
+    session.run("pytest", "-W", "default", *EVERYTHING, *session.posargs)
 
 
 @nox.session
@@ -84,7 +93,7 @@ def build(session: nox.Session) -> None:
     wheel = max(Path(out).glob("*.whl"), key=lambda path: path.stat().st_mtime)
     session.install("--force-reinstall", "--no-deps", str(wheel))
     session.install(f"{wheel}[imagenet]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *EVERYTHING, *session.posargs)
 
 
 @nox.session

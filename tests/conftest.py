@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # read when SciPy is imported; one check asks for it
+# Workers of pytest-xdist inherit it: they share the cores, where more threads only wait.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -19,6 +21,9 @@ LIBRARIES = {
     "array_api_strict": "array_api_strict",
 }
 
+COSTLY = ("nursery", "compiled_once", "digits_run", "fashion_run")
+"""Session fixtures that take seconds; all tests with one of them run in the same process."""
+
 settings.register_profile("short", deadline=None, max_examples=30, database=None)
 settings.load_profile("short")
 
@@ -26,6 +31,16 @@ if importlib.util.find_spec("torch"):
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items):
+    """Group tests by the costly fixture that they share, for `--dist loadgroup`."""
+    for item in items:
+        for name in COSTLY:
+            if name in item.fixturenames:
+                item.add_marker(pytest.mark.xdist_group(name))
+                break
 
 
 @pytest.fixture(params=[name for name in LIBRARIES if importlib.util.find_spec(name)])
