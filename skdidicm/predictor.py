@@ -9,13 +9,12 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from skdidicm.backend import ScoreNetwork
-from skdidicm.core import Process, Schedule
+from skdidicm.core import Process, SamplerPlan, Schedule
 from skdidicm.fit import validation as check
 from skdidicm.fit.defaults import resolve_solver
 from skdidicm.fit.fit import Seeds
 from skdidicm.predict.prediction import (
     FiniteScores,
-    SamplerPlan,
     in_chunks,
     initial_law,
     sample_rows,

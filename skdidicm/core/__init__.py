@@ -7,6 +7,7 @@ from skdidicm.core.losses import (
     log_score,
     score_entropy,
 )
+from skdidicm.core.posterior import SAMPLERS, SamplerPlan, read_out, sample_posterior
 from skdidicm.core.process import Process, UniformProcess
 from skdidicm.core.rate_process import RateProcess
 from skdidicm.core.samplers import sample_labels, sample_probabilities, time_steps
@@ -14,19 +15,23 @@ from skdidicm.core.schedules import EPS_T, SCHEDULES, Cosine, Geometric, LogLine
 
 __all__ = [
     "EPS_T",
+    "SAMPLERS",
     "SCHEDULES",
     "Cosine",
     "Geometric",
     "LogLinear",
     "Process",
     "RateProcess",
+    "SamplerPlan",
     "Schedule",
     "UniformProcess",
     "bayes_cross_entropy",
     "check_objective",
     "denoising_loss",
     "log_score",
+    "read_out",
     "sample_labels",
+    "sample_posterior",
     "sample_probabilities",
     "score_entropy",
     "time_steps",

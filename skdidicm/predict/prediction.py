@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,29 +9,11 @@ from array_api_compat import array_namespace, to_device
 from numpy.typing import NDArray
 
 from skdidicm.backend import ScoreNetwork
-from skdidicm.core import EPS_T, Process, Schedule, sample_labels, sample_probabilities
+from skdidicm.core import Process, SamplerPlan, Schedule, read_out, sample_posterior
 
 _CHUNK_NUMBERS = 2**19  # numbers of X that one chunk holds: small enough for a CPU's caches
 _CHUNK_ROWS = (64, 4096)
 _NOISE_ONLY = 0.01  # total variation from pure noise at t = 1 below which the prior has no say
-
-
-@dataclass(frozen=True)
-class SamplerPlan:
-    """How to sample: the settings of an estimator that count at prediction.
-
-    `p_init` is the law (k,) at t = 1, and `seed` makes the noise, the same for every row.
-    """
-
-    process: Process
-    schedule: Schedule
-    p_init: NDArray[np.float64]
-    seed: int
-    sampler: str
-    solver: str
-    steps: int
-    label_rule: str
-    n_chains: int
 
 
 def initial_law(
@@ -54,45 +35,21 @@ def sample_rows(
 ) -> NDArray[np.float64]:
     """Return the posterior (n, k) of a few rows, or with `path` (n, steps + 1, k) at every step.
 
-    A step may leave a class with probability zero, which no finite training set can justify. The
-    network is trained down to t = EPS_T only, so unless `raw` is set the result is the law of the
-    label at that time, whose noise of about 1e-3 leaves every class a little.
+    Unless `raw` is set it is read out at t = EPS_T; see `skdidicm.core.read_out`.
     """
-    n, k = len(x), len(plan.p_init)
     finite = FiniteScores() if finite is None else finite
     features = network.encode(np.ascontiguousarray(x))  # flipped images have negative strides
-    rng = np.random.default_rng(plan.seed)
-    settings: dict[str, Any] = {
-        "process": plan.process,
-        "schedule": plan.schedule,
-        "steps": plan.steps,
-        "solver": plan.solver,
-        "return_path": path,
-    }
-    if plan.sampler == "cp":
-        p = sample_probabilities(
-            lambda label, sigma: finite(network.log_score(features, label, sigma)),
-            network.start(np.broadcast_to(plan.p_init, (n, k)).copy()),
-            label_rule=plan.label_rule,
-            rng=rng,
-            **settings,
-        )
-    else:
-
-        def log_score(label: Any, sigma: Any) -> Any:
-            scores = network.log_score(features, label.reshape((n, -1)), sigma.reshape((n, -1)))
-            return finite(scores.reshape((-1, k)))
-
-        uniforms = network.start(rng.random((plan.steps + 1, plan.n_chains)))
-        p = sample_labels(
-            log_score, n, n_chains=plan.n_chains, uniforms=uniforms, p_init=plan.p_init, **settings
-        )
+    p = sample_posterior(
+        lambda label, sigma: finite(network.log_score(features, label, sigma)),
+        len(x),
+        plan,
+        network.start,
+        return_path=path,
+    )
     law: NDArray[np.float64] = np.asarray(to_device(p, "cpu"), dtype=np.float64)
     finite.warn()
     law = law / law.sum(axis=-1, keepdims=True)
-    if raw:
-        return law
-    return np.asarray(plan.process.diffuse(law, plan.schedule.total(EPS_T)))
+    return law if raw else np.asarray(read_out(law, plan.process, plan.schedule))
 
 
 class FiniteScores:

@@ -12,8 +12,8 @@ from importlib import util
 import numpy as np
 
 from skdidicm.backend import Batch, NetworkConfig
-from skdidicm.core import LogLinear, UniformProcess
-from skdidicm.predict.prediction import SamplerPlan, sample_rows
+from skdidicm.core import LogLinear, SamplerPlan, UniformProcess
+from skdidicm.predict.prediction import sample_rows
 from tests.benchmarks.timing import Row, ratio, seconds
 
 ENGINES = ("jax", "torch", "tensorflow")

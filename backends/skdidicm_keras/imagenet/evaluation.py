@@ -8,8 +8,14 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from skdidicm.core import EPS_T, SCHEDULES, UniformProcess, log_score, sample_labels
-from skdidicm.core import sample_probabilities as sample_laws
+from skdidicm.core import (
+    SCHEDULES,
+    SamplerPlan,
+    UniformProcess,
+    log_score,
+    read_out,
+    sample_posterior,
+)
 from skdidicm.imagenet.config import MEAN, STD, RunConfig
 from skdidicm.imagenet.tally import Tally
 from skdidicm_keras import engine
@@ -48,8 +54,8 @@ class Evaluator:
         """Return the laws (n, steps + 1, k) before the first and after every step."""
         config, n, k = self.config, len(pixels), self.module.n_classes
         features = self._encode(values, self.place.send(self._filled(pixels)))
-        start = np.full((n, k), 1 / k, dtype=np.float32)
         if config.objective == "cross-entropy":
+            start = np.full((n, k), 1 / k, dtype=np.float32)
             logits = engine.to_host(ops.cast(features[0], "float32"))[:n]
             e = np.exp(logits - logits.max(axis=1, keepdims=True))
             return np.stack([start, e / e.sum(axis=1, keepdims=True)], axis=1)
@@ -58,31 +64,25 @@ class Evaluator:
             draws = (label.astype("int32"), np.asarray(sigma, "float32"))
             given = [self.place.send(self._filled(v.reshape(n, -1))) for v in draws]
             output = self._decode(values, features, *given)
-            flat = engine.to_host(output)[:n].reshape(-1, k)
-            found: NDArray[np.floating] = log_score(flat, label, sigma, process=self.process)
+            outputs = engine.to_host(output)[:n].reshape(*label.shape, k)
+            found: NDArray[np.floating] = log_score(outputs, label, sigma, process=self.process)
             return found
 
-        law = self._sampled(scores, start)
-        # As DiDiClassifier reads out: no zeros.
-        read_out: NDArray[np.floating] = self.process.diffuse(
-            law, float(self.schedule.total(EPS_T))
+        plan = SamplerPlan(
+            self.process,
+            self.schedule,
+            p_init=self.process.limit(),
+            seed=config.seed,
+            sampler=config.sampler,
+            solver=config.solver,
+            steps=config.steps,
+            n_chains=config.n_chains,
         )
-        return read_out
-
-    def _sampled(self, scores: Any, start: NDArray[np.float32]) -> Any:
-        config, rng = self.config, np.random.default_rng(self.config.seed)
-        settings: dict[str, Any] = {
-            "process": self.process,
-            "schedule": self.schedule,
-            "steps": config.steps,
-            "solver": config.solver,
-            "return_path": True,
-        }
-        if config.sampler == "cp":
-            return sample_laws(scores, start, rng=rng, **settings)
-        uniforms = rng.random((config.steps + 1, config.n_chains)).astype(np.float32)
-        settings |= {"n_chains": config.n_chains, "uniforms": uniforms}
-        return sample_labels(scores, len(start), **settings)
+        law = sample_posterior(
+            scores, n, plan, lambda values: values.astype("float32"), return_path=True
+        )
+        path: NDArray[np.floating] = read_out(law, self.process, self.schedule)
+        return path  # as DiDiClassifier reads it out
 
     def _filled(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return as many rows as every batch has, the first one repeated: one trace serves all."""

@@ -3,18 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from skdidicm.core import (
-    EPS_T,
-    Process,
-    Schedule,
-    log_score,
-    sample_labels,
-    sample_probabilities,
-)
+from skdidicm.core import Process, SamplerPlan, Schedule, log_score, read_out, sample_posterior
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.tally import Tally
 from skdidicm_torch.conditioning import ConditionedNetwork
@@ -58,33 +50,32 @@ def posterior_path(
     n, k = len(pixels), module.n_classes
     with prepare.autocast():
         features = module.encode(prepare(pixels))
-    start = torch.full((n, k), 1 / k, device=prepare.device)
     if config.objective == "cross-entropy":
+        start = torch.full((n, k), 1 / k, device=prepare.device)
         return torch.stack([start, features[0].float().softmax(dim=1)], dim=1)
 
     def scores(label: Tensor, sigma: Tensor) -> Tensor:
-        draws = label.reshape(n, -1)
         with prepare.autocast():
-            output = module.decode(features, draws, sigma.reshape(n, -1))
-        flat = output.float().reshape(-1, k)
-        found: Tensor = log_score(flat, label, sigma, process=process)
+            output = module.decode(features, label, sigma)
+        found: Tensor = log_score(output.float(), label, sigma, process=process)
         return found
 
-    rng = np.random.default_rng(config.seed)
-    settings: dict[str, Any] = {
-        "process": process,
-        "schedule": schedule,
-        "steps": config.steps,
-        "solver": config.solver,
-        "return_path": True,
-    }
-    if config.sampler == "cp":
-        law: Tensor = sample_probabilities(scores, start, rng=rng, **settings)
-    else:
-        uniforms = torch.as_tensor(
-            rng.random((config.steps + 1, config.n_chains)), dtype=torch.float32
-        ).to(prepare.device)
-        law = sample_labels(scores, n, n_chains=config.n_chains, uniforms=uniforms, **settings)
-    # As DiDiClassifier reads out: no zeros.
-    read_out: Tensor = process.diffuse(law, float(schedule.total(EPS_T)))
-    return read_out
+    plan = SamplerPlan(
+        process,
+        schedule,
+        p_init=process.limit(),
+        seed=config.seed,
+        sampler=config.sampler,
+        solver=config.solver,
+        steps=config.steps,
+        n_chains=config.n_chains,
+    )
+    law = sample_posterior(
+        scores,
+        n,
+        plan,
+        lambda values: torch.as_tensor(values, dtype=torch.float32).to(prepare.device),
+        return_path=True,
+    )
+    path: Tensor = read_out(law, process, schedule)  # as DiDiClassifier does it
+    return path
