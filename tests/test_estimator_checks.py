@@ -1,7 +1,8 @@
-"""scikit-learn's own checks: for the defaults none is expected to fail.
+"""scikit-learn's own checks: none is expected to fail.
 
-They are run again for chains of labels, for mini-batches, and for tiny images. There, what cannot
-hold is listed with its reason.
+Every run of the tests has them with few epochs; the slow tests have them with the defaults, and for
+chains of labels, for mini-batches and for tiny images. There, what cannot hold is listed with its
+reason.
 """
 
 import numpy as np
@@ -20,6 +21,7 @@ class TinyImages(DiDiClassifier):
         return table[:, :, None]
 
 
+FEW_EPOCHS = DiDiClassifier(max_epochs=20)
 CHAINS = DiDiClassifier(sampler="cl", max_epochs=80)
 MINI_BATCHES = DiDiClassifier(batch_size=16, max_epochs=40)
 # In float64, since the checks compare probabilities more closely than float32 can tell them apart.
@@ -40,6 +42,12 @@ def cannot_hold(estimator):
     return {"check_sample_weight_equivalence_on_dense_data": reason}
 
 
+@parametrize_with_checks([FEW_EPOCHS])
+def test_few_epochs_pass(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
 @parametrize_with_checks([DiDiClassifier()])
 def test_the_defaults_pass(estimator, check):
     check(estimator)

@@ -131,6 +131,7 @@ def ended(process, code=0):
     return text
 
 
+@pytest.mark.slow
 @needs_jax
 def test_a_run_on_jax_needs_no_torch_and_is_evaluated_predicted_and_exported(
     jax_command, photographs, tmp_path
