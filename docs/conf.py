@@ -3,7 +3,7 @@
 import os
 from importlib.metadata import version as installed_version
 
-# Small networks: a second thread only waits. Set before torch is imported, by the gallery.
+# Small networks do not benefit from a second thread. Set this before the gallery imports torch.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 project = "skdidicm"
@@ -37,22 +37,22 @@ autodoc_default_options = {
     "member-order": "bysource",
     "inherited-members": "ClassifierMixin, BaseEstimator, CallbackSupportMixin, BaseException, "
     "object, tuple, dict",
-    # scikit-learn generates these; their docstrings link into its own documentation.
+    # scikit-learn generates these; their docstrings refer to its own documentation.
     "exclude-members": "set_fit_request, set_partial_fit_request, set_score_request, "
     "get_metadata_routing",
 }
 autodoc_typehints = "none"
 autosummary_generate = True
 numpydoc_show_class_members = False
-# All but: extended summary, examples and "see also" everywhere; sections on functions whose one
-# line says all; and types, order and names where a parameter is "as for" another function.
+# All checks except extended summary, examples and "see also"; sections of functions with a one-line
+# docstring; and types, order and names of parameters described as "as for" another function.
 numpydoc_validation_checks = {"all", "ES01", "EX01", "SA01", "RT01", "RT03", "YD01"} | {
     f"PR0{i}" for i in (1, 2, 3, 4)
 }
-numpydoc_validation_overrides = {"SS03": ["^Alias for field number"]}  # of Python, not ours
-nitpicky = True  # every reference resolves
+numpydoc_validation_overrides = {"SS03": ["^Alias for field number"]}  # from Python itself
+nitpicky = True  # every reference must resolve
 
-# Committed lists of the few names that these pages link to, since a build may have no network.
+# Committed inventories of the few names that these pages link to: a build needs no network.
 intersphinx_mapping = {
     "matplotlib": ("https://matplotlib.org/stable/", "inventories/matplotlib.txt"),
     "numpy": ("https://numpy.org/doc/stable/", "inventories/numpy.txt"),
@@ -88,11 +88,11 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"*": []}  # pages without pages below them
+html_sidebars = {"*": []}  # top-level pages have no sidebar
 
 
 def escape_stars(*event):
-    """Keep the star of shapes such as (n, *input_shape) from opening emphasis."""
+    """Escape the star in shapes such as (n, *input_shape), which would start emphasis."""
     lines = event[-1]
     lines[:] = [line.replace(" *input_shape", r" \*input_shape") for line in lines]
 

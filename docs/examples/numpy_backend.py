@@ -1,6 +1,6 @@
-"""A whole backend in NumPy: a linear model of class logits, trained by equation (11).
+"""A complete backend in NumPy: a linear model of class logits, trained by equation (11).
 
-It runs by itself: `python docs/examples/numpy_backend.py`.
+Run it with `python docs/examples/numpy_backend.py`.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from skdidicm.core.arrays import normalize, softmax
 
 _TINY = 1e-30  # a likelihood whose logarithm is finite
 
-# All that this backend offers; every setting may also be "auto".
+# The only settings that this backend supports, besides "auto".
 _OFFERED = {
     "network": "linear",
     "parameterization": "posterior",
@@ -50,7 +50,7 @@ class LinearNetwork:
         posterior = softmax(output + np.log(np.maximum(likelihood, _TINY)))  # (n, m, k)
         target = batch.target[:, None]
         loss = bayes_cross_entropy(output, batch.label, batch.sigma, target, process)  # (n, m)
-        known = normalize(target * likelihood)  # what the noisy label leaves of a soft label
+        known = normalize(target * likelihood)  # soft label given the noisy label
         error = (batch.weight[..., None] * (posterior - known)).sum(axis=1)  # (n, k)
         gradient = columns.T @ error + self.config.weight_decay * self.weight
         self.weight = self.weight - learning_rate * gradient
@@ -70,7 +70,7 @@ class LinearNetwork:
         return np.column_stack([standard.reshape(len(x), -1), np.ones(len(x))])
 
 
-build_network = LinearNetwork  # the class is a function of a NetworkConfig: all the contract asks
+build_network = LinearNetwork  # calling the class with a NetworkConfig fulfils the contract
 
 
 def main():

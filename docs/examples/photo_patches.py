@@ -1,9 +1,9 @@
-"""A small stand-in for ImageNet: patches of photographs, in the folders that training expects.
+"""A small substitute for ImageNet: patches of photographs, in the folder layout for training.
 
-A class is a photograph that scikit-image brings along, and a picture is a square patch of it.
-Training patches come from the left three fifths of a photograph and validation patches from the
-right third, so that no pixel is in both. It is a task to try commands on; its figures say nothing
-of ImageNet.
+A class is a photograph included in scikit-image, and an image is a square patch of it. Training
+patches come from the left three fifths of a photograph and validation patches from the right third,
+so that no pixel is in both. The task is for trying out commands; its results allow no conclusion
+about ImageNet.
 
 It needs scikit-image and Pillow: `python docs/examples/photo_patches.py FOLDER`.
 """
@@ -30,14 +30,14 @@ PHOTOGRAPHS = (
     "retina.jpg",
     "rocket.jpg",
 )
-"""Those that come with the package; none is downloaded."""
+"""The photographs included in the package; none is downloaded."""
 
 PARTS = {"train": (0.0, 0.6), "val": (2 / 3, 1.0)}
-"""Which part of a photograph's width a split sees."""
+"""The part of a photograph's width that each split is cut from."""
 
 
 def photograph(name):
-    """Return a photograph of scikit-image in grey, so that colour alone gives nothing away."""
+    """Return a photograph of scikit-image in grey, so that colour does not reveal the class."""
     import skimage
 
     with Image.open(Path(skimage.__file__).parent / "data" / name) as picture:

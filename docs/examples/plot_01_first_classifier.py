@@ -2,7 +2,7 @@
 A first classifier
 ==================
 
-Train on 300 handwritten digits, and ask for probabilities instead of mere labels.
+Train on 300 handwritten digits and predict class probabilities.
 """
 
 import matplotlib.pyplot as plt
@@ -12,23 +12,23 @@ from skdidicm.datasets import load_digits_split
 from skdidicm.metrics import score_probabilities
 
 # %%
-# Images are an array (n, height, width), and bytes may stay bytes. Thirty epochs are enough here;
-# without `max_epochs` the classifier chooses a longer training by itself.
+# Images are an array of shape (n, height, width); `uint8` needs no conversion. Thirty epochs are
+# enough here. Without `max_epochs`, the classifier chooses the number of epochs itself.
 
 X_train, y_train, X_test, y_test, names = load_digits_split()
 classifier = DiDiClassifier(max_epochs=30, random_state=0).fit(X_train[:300], y_train[:300])
 
 # %%
-# `predict_proba` is P(class | image), with columns in the order of `classes_`. The negative
-# log-likelihood `nll` is the figure to watch: it is low only if right answers are given with
-# confidence and wrong ones without.
+# `predict_proba` returns P(class | image), with columns in the order of `classes_`. The negative
+# log-likelihood `nll` is the main metric: it is low only if correct predictions have high
+# confidence and wrong ones have low confidence.
 
 proba = classifier.predict_proba(X_test)
 scores = score_probabilities(y_test, proba, classifier.classes_)
 print({name: round(value, 3) for name, value in scores.items()})
 
 # %%
-# The surest answers and the least sure ones. Where the classifier hesitates, so may you.
+# The most confident predictions and the least confident ones, most of which are hard to read.
 
 confidence = proba.max(axis=1)
 order = confidence.argsort()
@@ -41,6 +41,6 @@ for ax, i in zip(axes.flat, chosen, strict=True):
     ax.set_title(f"{first}: {proba[i, first]:.0%}\n{second}: {proba[i, second]:.0%}", fontsize=10)
     ax.set_xlabel(f"true: {y_test[i]}", color="tab:blue" if first == y_test[i] else "tab:red")
     ax.set(xticks=[], yticks=[])
-axes[0, 0].set_ylabel("surest")
-axes[1, 0].set_ylabel("least sure")
+axes[0, 0].set_ylabel("most confident")
+axes[1, 0].set_ylabel("least confident")
 plt.show()

@@ -2,8 +2,8 @@
 How a posterior forms
 =====================
 
-The classifier begins with "every class is equally likely" and carries that law to P(class | image)
-in a few steps. `predict_path` returns all of them.
+Prediction starts from a uniform distribution over the classes and reaches P(class | image) in a few
+steps. `predict_path` returns the distribution at every step.
 """
 
 import matplotlib.pyplot as plt
@@ -22,8 +22,8 @@ path = classifier.predict_path(X_test)
 print(path.shape)  # (n, steps + 1, k)
 
 # %%
-# Entropy tells certain images from ambiguous ones: 0 nats for one sure class, log(10) = 2.3 for
-# none. Here are one of the most certain images and two of the most ambiguous.
+# The entropy is 0 nats if one class has all the probability, and log(10) = 2.3 nats for a uniform
+# distribution. Below are the image with the lowest entropy and the two with the highest.
 
 uncertainty = entropy(path[:, -1], axis=1)
 order = uncertainty.argsort()
@@ -33,8 +33,8 @@ PosteriorPathDisplay.from_estimator(classifier, X_test[chosen], y_test[chosen])
 plt.show()
 
 # %%
-# The entropy step by step. That of certain images falls to nearly nothing; that of ambiguous ones
-# stops where several classes are left.
+# The entropy at each step. For clear images it falls almost to zero; for ambiguous ones it stays
+# higher, since several classes remain possible.
 
 spread = entropy(path, axis=2)  # (n, steps + 1)
 figure, ax = plt.subplots(figsize=(6, 3.5), layout="constrained")

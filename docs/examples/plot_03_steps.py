@@ -2,7 +2,7 @@
 Accuracy against steps, for both samplers
 =========================================
 
-Steps, sampler and solver count at prediction only. Fit once, then choose them on held-out rows.
+Steps, sampler and solver affect prediction only. Fit once, then choose them on held-out data.
 """
 
 import matplotlib.pyplot as plt
@@ -15,9 +15,9 @@ X_train, y_train, X_test, y_test, names = load_digits_split()
 X_val, y_val = X_test[:250], y_test[:250]
 
 # %%
-# A network that learns *scores*, the paper's form, needs several steps. "cp" carries all class
-# probabilities at one network call per step. "cl" runs chains of labels, here 16, at 16 calls per
-# step, and answers with their shares.
+# A network that learns *scores*, as in the paper, needs several steps. The sampler "cp" propagates
+# all class probabilities with one network call per step. The sampler "cl" simulates chains of
+# labels, here 16 with 16 calls per step, and returns the share of chains in each class.
 
 steps = (1, 2, 4, 8, 16, 32)
 score = DiDiClassifier(
@@ -41,16 +41,16 @@ curves = {
 }
 
 # %%
-# A network that learns the *posterior*, the default for images, gives P(class | image) itself at
-# every noise level. With the exact Bayes step, one or two steps are enough.
+# A network that learns the *posterior*, the default for images, outputs P(class | image) at every
+# noise level. With the exact Bayes step, one or two steps are enough.
 
 posterior = DiDiClassifier(max_epochs=30, random_state=0).fit(X_train[:300], y_train[:300])
 curves["posterior, CP"] = figures(posterior, sampler="cp", solver="bridge")
 
 # %%
-# Accuracy settles first, probabilities later: two steps by scores find the class, but it takes some
-# more until their confidence is right. Sixteen chains can answer in sixteenths only, which costs
-# "cl" likelihood.
+# Accuracy converges before the probabilities do: with scores, two steps find the class, but more
+# are needed for the right confidence. Sixteen chains only return multiples of 1/16, which increases
+# the NLL of "cl".
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
 for ax, key, title in zip(axes, ("accuracy", "nll"), ("accuracy", "NLL (nats)"), strict=True):

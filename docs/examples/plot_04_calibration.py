@@ -2,9 +2,9 @@
 Calibration against a plain network
 ===================================
 
-Are answers given with 80% confidence right in 80 of 100 cases? Here the same trunk is trained three
-ways on 250 noisy digits: as an ordinary classifier, the same with its temperature chosen on
-held-out rows, and by label diffusion.
+Are predictions with 80% confidence correct in 80 of 100 cases? This example compares three models
+with the same trunk, trained on 250 noisy digits: a plain network, the same network with temperature
+scaling on held-out images, and label diffusion.
 """
 
 import matplotlib.pyplot as plt
@@ -18,7 +18,7 @@ from skdidicm.datasets import load_digits_split
 from skdidicm.metrics import score_probabilities
 
 # %%
-# Noise makes the digits hard to read, so that nobody could be sure of all of them.
+# Noise makes the digits hard to read, so that not all of them can be classified with confidence.
 
 X_train, y_train, X_test, y_test, names = load_digits_split()
 rng = np.random.default_rng(0)
@@ -34,9 +34,8 @@ X_new = noisy(np.concatenate([X_test, X_train[400:1000]]))
 y_new = np.concatenate([y_test, y_train[400:1000]])
 
 # %%
-# `skdidicm_torch.plain` is the trunk alone with cross-entropy: same network, optimiser, shifts of
-# the images and number of epochs. Its temperature is fitted on 100 rows that neither training has
-# seen.
+# `skdidicm_torch.plain` trains the trunk alone by cross-entropy, with the same network, optimiser,
+# image shifts and number of epochs. Its temperature is fitted on 100 held-out images.
 
 settings = {"max_epochs": 60, "random_state": 0}
 network = DiDiClassifier(
@@ -60,9 +59,9 @@ answers = {
 }
 
 # %%
-# A reliability diagram: below the diagonal is overconfidence. Label diffusion needed no held-out
-# rows. Much of the gain is due to its mixup of images *and* class probabilities, which a plain
-# network may use as well; see :doc:`/results`.
+# A reliability diagram: points below the diagonal mean overconfidence. Label diffusion needed no
+# held-out images. Much of its gain comes from mixup of images *and* class probabilities, which also
+# works for a plain network; see :doc:`/results`.
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.6), sharey=True, layout="constrained")
 edges = np.linspace(0, 1, 9)
@@ -81,5 +80,5 @@ for ax, (name, proba) in zip(axes, answers.items(), strict=True):
     figures = f"accuracy {found['accuracy']:.1%}, NLL {found['nll']:.2f}, ECE {found['ece']:.1%}"
     ax.set_title(f"{name}\n{figures}", fontsize=8.5)
     ax.set(xlabel="confidence", xlim=(0, 1), ylim=(0, 1))
-axes[0].set_ylabel("share of right answers")
+axes[0].set_ylabel("accuracy")
 plt.show()

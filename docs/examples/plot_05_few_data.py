@@ -2,8 +2,8 @@
 Few data
 ========
 
-From 50 to 200 noisy images: label diffusion, a plain network on the same trunk, and logistic
-regression.
+This example compares label diffusion, a plain network with the same trunk, and logistic regression
+on 50 to 200 noisy images.
 """
 
 import matplotlib.pyplot as plt
@@ -47,7 +47,7 @@ methods = {
 }
 
 # %%
-# All are scored on 360 images that none has seen.
+# All are evaluated on 360 test images.
 
 sizes = (50, 100, 200)
 curves = {}
@@ -59,9 +59,10 @@ for name, method in methods.items():
         curves[name].append(score_probabilities(y_test, proba, method.classes_))
 
 # %%
-# One seed and 360 test images, so differences of a point or two mean nothing. Noisy images of 64
-# pixels are nearly a table: logistic regression, which cannot learn them by heart, catches up here.
-# Without the noise both networks are level, and ahead of it. :doc:`/results` has larger images.
+# With one seed and 360 test images, differences of one or two points are not significant. Noisy
+# images of 64 pixels are almost a table, and logistic regression, which cannot memorise them,
+# catches up. Without noise, the two networks are level and better. :doc:`/results` has larger
+# images.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
 for ax, key, title in zip(axes, ("accuracy", "nll"), ("accuracy", "NLL (nats)"), strict=True):

@@ -2,8 +2,8 @@
 Noisy labels and soft labels
 ============================
 
-Three annotators label every image, and each is wrong in 45 of 100 cases. `fit_soft` takes what
-their votes say about the class as a probability, instead of pretending that it is known.
+Three annotators label every image, and each is wrong in 45 of 100 cases. `fit_soft` takes class
+probabilities computed from their votes instead of a single label.
 """
 
 import matplotlib.pyplot as plt
@@ -14,7 +14,7 @@ from skdidicm.datasets import load_digits_split
 from skdidicm.metrics import score_probabilities
 
 # %%
-# The images are real; the annotators' errors are drawn, so that the truth is known.
+# The images are real; the errors of the annotators are simulated, so that the true class is known.
 
 X_train, y_train, X_test, y_test, names = load_digits_split()
 X, y, k, wrong = X_train[:300], y_train[:300], 10, 0.45
@@ -26,7 +26,7 @@ seen = np.where(
 )
 
 # %%
-# Bayes' rule gives the law of the class: each vote multiplies it by P(vote | class).
+# Bayes' rule gives the class probabilities: each vote multiplies them by P(vote | class).
 
 likelihood = np.where(np.eye(k, dtype=bool), 1 - wrong, wrong / (k - 1))  # [vote, class]
 q_0 = likelihood[seen].prod(axis=0)
@@ -36,7 +36,7 @@ print(f"wrong labels of one annotator: {np.mean(seen[0] != y):.0%}")
 print(f"wrong labels of the majority: {np.mean(majority != y):.0%}")
 
 # %%
-# The same training, three kinds of labels.
+# The same training with three kinds of labels.
 
 settings = {"max_epochs": 30, "random_state": 0}
 fitted = {
@@ -55,8 +55,8 @@ for ax, key, title in zip(axes, ("accuracy", "nll"), ("accuracy", "NLL (nats)"),
 plt.show()
 
 # %%
-# What the votes said of some images on which the annotators disagree. The network never learns the
-# split votes as certain.
+# The class probabilities of some images on which the annotators disagree. The network is not
+# trained to be certain about them.
 
 doubtful = q_0.max(axis=1).argsort()[:6]
 figure, axes = plt.subplots(2, 6, figsize=(9, 3.2), layout="constrained")

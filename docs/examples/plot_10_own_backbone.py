@@ -1,9 +1,9 @@
 """
-A backbone of your own
-======================
+Custom backbone
+===============
 
-A torch module that maps images to features becomes a classifier: it is copied and gets a small head
-that sees the noisy label and the noise.
+Any torch module that maps images to features can be the backbone of the classifier. It is copied
+and gets a small head that takes the noisy label and the noise level.
 """
 
 import tempfile
@@ -42,9 +42,9 @@ X_train, X_test = np.concatenate(train), np.concatenate(test)
 y_train, y_test = np.repeat(NAMES, 30), np.repeat(NAMES, 20)
 
 # %%
-# The module maps (n, channels, height, width) to features (n, d) or maps (n, d, h, w). It sees rows
-# standardised by the training data. Freeze it by `requires_grad_(False)` and only the head is
-# trained.
+# The module maps (n, channels, height, width) to features (n, d) or feature maps (n, d, h, w). Its
+# input is standardised by the training data. If it is frozen with `requires_grad_(False)`, only the
+# head is trained.
 
 backbone = nn.Sequential(
     nn.Conv2d(3, 16, 5, stride=2, padding=2),
@@ -64,7 +64,7 @@ scores = score_probabilities(y_test, proba, classifier.classes_)
 print({name: round(value, 3) for name, value in scores.items()})
 
 # %%
-# The file holds weights but no code, so the module is passed again to `load`.
+# The file contains weights but no code, so the module must be passed to `load` again.
 
 with tempfile.TemporaryDirectory() as folder:
     classifier.save(Path(folder) / "patches.skd")
@@ -72,13 +72,14 @@ with tempfile.TemporaryDirectory() as folder:
 print(bool((again.predict_proba(X_test) == proba).all()))
 
 # %%
-# Which photographs are taken for which: the mean probability that patches of one are given.
+# The mean predicted probabilities for the patches of each photograph show which photographs are
+# confused.
 
 mean = np.stack([proba[y_test == name].mean(axis=0) for name in NAMES])
 figure, ax = plt.subplots(figsize=(6, 5), layout="constrained")
 picture = ax.imshow(mean, vmin=0, vmax=1, cmap="Blues")
 ax.set_xticks(range(len(NAMES)), NAMES, rotation=40, ha="right")
 ax.set_yticks(range(len(NAMES)), NAMES)
-ax.set(xlabel="answer", ylabel="true")
+ax.set(xlabel="predicted class", ylabel="true class")
 figure.colorbar(picture, label="mean probability", shrink=0.8)
 plt.show()
