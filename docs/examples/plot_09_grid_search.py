@@ -2,8 +2,8 @@
 A grid search in a pipeline
 ===========================
 
-`DiDiClassifier` works as a pipeline step: impute missing values before it, and search its parameters
-by cross-validated NLL.
+`DiDiClassifier` works as a pipeline step: impute missing values before it, and search its
+parameters by cross-validated NLL.
 """
 
 import matplotlib.pyplot as plt
@@ -26,8 +26,8 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_sta
 pipeline = make_pipeline(SimpleImputer(), DiDiClassifier(random_state=0))
 
 # %%
-# Use the NLL for scoring: accuracy does not measure the quality of the probabilities. Do not include
-# steps and samplers in the grid, since changing them needs no training; see
+# Use the NLL for scoring, since accuracy does not measure the quality of the probabilities. Do not
+# include steps and samplers in the grid, since changing them needs no training; see
 # :ref:`sphx_glr_gallery_plot_03_steps.py`.
 
 grid = {
