@@ -1,12 +1,18 @@
-"""How good class probabilities are: accuracy, likelihood and calibration."""
+"""Metrics of class probabilities: accuracy, likelihood and calibration."""
 
+import warnings
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import accuracy_score, log_loss, top_k_accuracy_score
+from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 TOP = 5
+FLOOR = float(np.finfo(np.float64).eps)
+"""A smaller probability counts as this one under a logarithm, as in scikit-learn's `log_loss`.
+
+A true class of probability 0 costs 36 nats.
+"""
 
 
 class Scores(TypedDict):
@@ -18,14 +24,54 @@ class Scores(TypedDict):
     ece: float
 
 
+def log_proba(proba: ArrayLike) -> NDArray[np.float64]:
+    """Return the logarithm of probabilities of any shape, which is finite for zeros too.
+
+    Examples
+    --------
+    >>> from skdidicm.metrics import log_proba
+    >>> log_proba([1.0, 0.0]).round(1)
+    array([  0., -36.])
+    """
+    return np.asarray(np.log(np.maximum(np.asarray(proba, dtype=np.float64), FLOOR)))
+
+
+def negative_log_likelihood(target: ArrayLike, proba: ArrayLike) -> NDArray[np.float64]:
+    """Return the negative log-likelihood (nats) of every row.
+
+    Parameters
+    ----------
+    target : array-like (n,) of int, or (n, k)
+        Column of each row's true class, or a distribution over the classes.
+    proba : array-like (n, k)
+        Class probabilities; those below `FLOOR` count as `FLOOR`.
+
+    Returns
+    -------
+    ndarray (n,)
+        The cross-entropy of each row.
+
+    Examples
+    --------
+    >>> from skdidicm.metrics import negative_log_likelihood
+    >>> negative_log_likelihood([0, 1], [[0.5, 0.5], [0.75, 0.25]]).round(3)
+    array([0.693, 1.386])
+    >>> negative_log_likelihood([[0.5, 0.5]], [[0.75, 0.25]]).round(3)
+    array([0.837])
+    """
+    target, log_p = np.asarray(target), log_proba(proba)
+    if target.ndim == 1:
+        return np.asarray(-np.take_along_axis(log_p, target[:, None], axis=1)[:, 0])
+    return np.asarray(-(target * log_p).sum(axis=1))
+
+
 def expected_calibration_error(
     y_true: ArrayLike, y_proba: ArrayLike, classes: ArrayLike | None = None, *, n_bins: int = 15
 ) -> float:
-    """Return how far confidence is from accuracy, averaged over bins of equal width.
+    """Return the mean absolute difference of confidence and accuracy over bins of equal width.
 
-    A row's confidence is its highest probability. Rows are put into the bins (0, 1/b],
-    (1/b, 2/b], ..., and the distance between mean confidence and accuracy in a bin counts with
-    the share of the rows in it.
+    The confidence of a row is its highest probability. The bins are (0, 1/b], (1/b, 2/b], ...;
+    each is weighted by its share of the rows.
 
     Parameters
     ----------
@@ -41,7 +87,7 @@ def expected_calibration_error(
     Returns
     -------
     float
-        In [0, 1]; 0 for probabilities that hold what they promise.
+        In [0, 1]; 0 for calibrated probabilities.
 
     Examples
     --------
@@ -57,19 +103,21 @@ def expected_calibration_error(
 def calibration_bins(
     y_true: ArrayLike, y_proba: ArrayLike, classes: ArrayLike | None = None, *, n_bins: int = 15
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return what a reliability diagram shows: rows, mean confidence and accuracy of every bin.
+    """Return the number of rows, the mean confidence and the accuracy of every bin.
+
+    These are the values of a reliability diagram.
 
     Parameters
     ----------
     y_true, y_proba, classes, n_bins
-        As for `expected_calibration_error`, which is a mean over these bins.
+        As for `expected_calibration_error`, which averages over these bins.
 
     Returns
     -------
     count : ndarray (n_bins,)
-        Rows whose confidence lies in the bin.
+        Number of rows whose confidence lies in the bin.
     confidence, accuracy : ndarray (n_bins,)
-        Means over these rows, in [0, 1]; both 0 for a bin without rows.
+        Means over these rows, in [0, 1]; 0 for a bin without rows.
 
     Examples
     --------
@@ -94,10 +142,10 @@ def calibration_bins(
 def accuracy_at_coverage(
     y_true: ArrayLike, y_proba: ArrayLike, classes: ArrayLike | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the accuracy on the rows that are left when the least confident are refused.
+    """Return the accuracy on the most confident rows, as a function of their share.
 
-    A row's confidence is its highest probability. Rows of equal confidence are answered or refused
-    together, so that the order of the rows does not matter.
+    The confidence of a row is its highest probability. Rows of equal confidence are kept or left
+    out together, so that the order of the rows does not matter.
 
     Parameters
     ----------
@@ -107,9 +155,9 @@ def accuracy_at_coverage(
     Returns
     -------
     coverage : ndarray (m,)
-        Shares of rows that are answered, rising to 1: one for every confidence that occurs.
+        Increasing shares of rows, up to 1: one for every distinct confidence.
     accuracy : ndarray (m,)
-        Share of the answered rows that are right.
+        Accuracy on these rows.
 
     Examples
     --------
@@ -121,16 +169,16 @@ def accuracy_at_coverage(
     """
     confidence, correct = _confidence(y_true, y_proba, classes)
     order = np.argsort(-confidence)
-    answered = np.arange(1, len(order) + 1)
+    kept = np.arange(1, len(order) + 1)
     last_of_ties = np.append(np.diff(confidence[order]) != 0, True)
-    accuracy = np.cumsum(correct[order]) / answered
-    return (answered / len(order))[last_of_ties], accuracy[last_of_ties]
+    accuracy = np.cumsum(correct[order]) / kept
+    return (kept / len(order))[last_of_ties], accuracy[last_of_ties]
 
 
 def score_probabilities(
     y_true: ArrayLike, y_proba: ArrayLike, classes: ArrayLike | None = None
 ) -> Scores:
-    """Return accuracy, top-5 accuracy, negative log-likelihood and calibration error.
+    """Return accuracy, top-5 accuracy, mean negative log-likelihood and calibration error.
 
     Parameters
     ----------
@@ -150,6 +198,7 @@ def score_probabilities(
     {'accuracy': 0.5, 'top5_accuracy': None, 'nll': 0.57, 'ece': 0.4}
     """
     index, proba = _encode(y_true, y_proba, classes)
+    _check_distributions(proba)
     labels = np.arange(proba.shape[1])
     top5 = (
         float(top_k_accuracy_score(index, proba, k=TOP, labels=labels))
@@ -159,9 +208,23 @@ def score_probabilities(
     return Scores(
         accuracy=float(accuracy_score(index, proba.argmax(axis=1))),
         top5_accuracy=top5,
-        nll=float(log_loss(index, proba, labels=labels)),
+        nll=float(negative_log_likelihood(index, proba).mean()),
         ece=expected_calibration_error(index, proba),
     )
+
+
+def _check_distributions(proba: NDArray[np.floating]) -> None:
+    if not (proba.min() >= 0 and proba.max() <= 1):  # false for NaN, too
+        raise ValueError(
+            f"y_proba has values from {proba.min()} to {proba.max()}; expected probabilities "
+            "between 0 and 1."
+        )
+    if not np.allclose(proba.sum(axis=1), 1, rtol=np.finfo(proba.dtype).eps ** 0.5):
+        warnings.warn(
+            "the rows of y_proba do not sum to one; normalize them before scoring.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _confidence(
@@ -194,8 +257,8 @@ def _encode(
     if not np.array_equal(names[index], y):
         unknown = np.unique(y[names[index] != y]).tolist()
         raise ValueError(
-            f"y_true holds labels that no column of y_proba stands for: {unknown[:TOP]}; "
-            f"the columns are {names.tolist()[:20]}."
+            f"y_true holds labels without a column in y_proba: {unknown[:TOP]}; "
+            f"the columns are those of {names.tolist()[:20]}."
         )
     return index, proba
 

@@ -2,10 +2,14 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import entropy
+from sklearn.metrics import log_loss
 
 from skdidicm.metrics import (
     calibration_bins,
     expected_calibration_error,
+    log_proba,
+    negative_log_likelihood,
     score_probabilities,
 )
 
@@ -105,14 +109,51 @@ def test_an_impossible_truth_gives_a_large_but_finite_loss():
         (([0, 1], [[0.5, 0.5]]), "expected \\(n,\\) and \\(n, k\\)"),
         (([], np.empty((0, 2))), "with n >= 1 rows"),
         (([0], [0.5, 0.5]), "expected \\(n,\\) and \\(n, k\\)"),
-        (([2], [[0.5, 0.5]]), "no column of y_proba stands for: \\[2\\]"),
-        ((["z"], [[0.5, 0.5]], ["a", "b"]), "stands for: \\['z'\\]"),
+        (([2], [[0.5, 0.5]]), "without a column in y_proba: \\[2\\]"),
+        ((["z"], [[0.5, 0.5]], ["a", "b"]), "without a column in y_proba: \\['z'\\]"),
         (([0], [[0.5, 0.5]], [0, 1, 2]), "expected one label for every column"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         score_probabilities(*arguments)
+
+
+@pytest.mark.parametrize("proba", [[1.5, -0.5], [math.nan, 1.0], [math.inf, 0.0]])
+def test_what_is_no_probability_is_refused(proba):
+    with pytest.raises(ValueError, match="expected probabilities between 0 and 1"):
+        score_probabilities([0], [proba])
+
+
+def test_rows_that_do_not_sum_to_one_are_warned_of():
+    with pytest.warns(UserWarning, match="do not sum to one"):
+        score_probabilities([0], [[0.5, 0.4]])
+
+
+def test_the_log_likelihood_is_that_of_scikit_learn(case):
+    labels, proba = case
+    proba[::7] = np.eye(proba.shape[1])[labels[::7] - 1]  # the true class has probability 0
+    columns = np.arange(proba.shape[1])
+    rows = negative_log_likelihood(labels, proba)
+    assert rows.mean() == pytest.approx(log_loss(labels, proba, labels=columns))
+    assert score_probabilities(labels, proba)["nll"] == pytest.approx(rows.mean())
+    assert rows.max() == pytest.approx(52 * math.log(2))
+    np.testing.assert_array_equal(
+        rows, negative_log_likelihood(np.eye(len(columns))[labels], proba)
+    )
+
+
+def test_the_loss_of_a_distribution_is_its_cross_entropy(case):
+    _, proba = case
+    target = np.roll(proba, 1, axis=0)
+    by_hand = entropy(target, axis=1) + entropy(target, proba, axis=1)
+    np.testing.assert_allclose(negative_log_likelihood(target, proba), by_hand)
+
+
+def test_the_logarithm_is_that_of_double_precision():
+    found = log_proba(np.array([1e-10, 0.5], dtype=np.float32))
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, [math.log(1e-10), math.log(0.5)], rtol=1e-6)
 
 
 def test_no_bins_are_refused():
