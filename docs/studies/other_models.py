@@ -1,6 +1,7 @@
-"""Print what other models of scikit-learn make of a study's tables, beside its rows of `didicm`.
+"""Compare the `didicm` results of a study on tables with other models of scikit-learn.
 
-python docs/studies/other_models.py sixty/cells.jsonl [...], where the tables' CSV files are
+Run it in the folder that holds the CSV files of the tables:
+python docs/studies/other_models.py sixty/cells.jsonl [...]
 """
 
 import sys
@@ -26,7 +27,7 @@ for row in (row for path in sys.argv[1:] for row in finished(path) if row["metho
     k = len(np.unique(split.y_train))
     for name, model in MODELS.items():
         proba = model.fit(split.X_train, split.y_train).predict_proba(split.X_test)
-        proba = np.clip(proba, 1e-3 / k, None)  # the floor that this library's answers have, too
+        proba = np.clip(proba, 1e-3 / k, None)  # the lower limit of DiDiClassifier
         scores = score_probabilities(split.y_test, proba / proba.sum(axis=1, keepdims=True))
         found[name][row["data"]].append((scores["nll"], scores["accuracy"]))
     found["didicm"][row["data"]].append((row["nll"], row["accuracy"]))
