@@ -1,4 +1,4 @@
-"""Cells of a grid as run folders: their settings, their state, and how they are run."""
+"""Cells of a grid as run folders: their settings, their state, and their runs."""
 
 import json as json_text
 import os
@@ -12,9 +12,10 @@ from skdidicm.cli.console import say
 if TYPE_CHECKING:
     from skdidicm.imagenet.grid import Cell
     from skdidicm.imagenet.recipes import Resolved
+    from skdidicm.imagenet.trainer import TrainingResult
 
 AXES = ("resolution", "data_ratio", "recipe", "objective")
-"""Settings that the grid decides."""
+"""Settings that the grid determines."""
 
 
 def settle(cell: "Cell", flags: Mapping[str, Any], file: Path | None) -> "Resolved":
@@ -38,7 +39,7 @@ def settle(cell: "Cell", flags: Mapping[str, Any], file: Path | None) -> "Resolv
 
 
 def state(folder: Path, resolved: "Resolved") -> str:
-    """Return whether a cell is finished, started or to do."""
+    """Return "finished", "started" or "to do"."""
     from skdidicm.imagenet.checkpoint import newest
 
     if finished(folder, resolved):
@@ -47,12 +48,12 @@ def state(folder: Path, resolved: "Resolved") -> str:
 
 
 def finished(folder: Path, resolved: "Resolved") -> bool:
-    """Return whether a folder holds the figures of a cell that has run to its end.
+    """Return whether a folder holds the figures of a complete run of a cell.
 
     Raises
     ------
     ValueError
-        If the figures are of other settings.
+        If the run had other settings.
     """
     from skdidicm.imagenet.config import changes
 
@@ -74,7 +75,7 @@ def last_epoch(settings: Mapping[str, Any]) -> int:
 
 
 def details(folder: Path) -> "dict[str, Any] | None":
-    """Return what metrics.json of a cell says, or None if it has not been written."""
+    """Return the contents of a cell's metrics.json, or None if there is none."""
     file = folder / runs.METRICS
     if not file.is_file():
         return None
@@ -90,30 +91,30 @@ def details(folder: Path) -> "dict[str, Any] | None":
 def run_cells(
     todo: Mapping["Cell", "Resolved"], output: Path, after_each: Callable[[], object]
 ) -> None:
-    """Run or resume cells one after another; the first process acts after each."""
+    """Run or resume cells one by one; the first process calls `after_each` after each of them."""
     for i, (cell, resolved) in enumerate(todo.items(), start=1):
         if is_first():
             say(f"cell {i} of {len(todo)}: {cell.name}")
         folder = output / cell.name
         result = imagenet.run(resolved, folder)
-        if result["first"]:
+        if result is not None:
             _write(folder, resolved, result)
             after_each()
 
 
-def _write(folder: Path, resolved: "Resolved", result: Mapping[str, Any]) -> None:
-    """Write metrics.json, which marks a cell as finished: figures of the last evaluation."""
+def _write(folder: Path, resolved: "Resolved", result: "TrainingResult") -> None:
+    """Write metrics.json, which marks a cell as finished."""
     from importlib.metadata import version
 
     content = {
         "skdidicm": version("skdidicm"),
         "settings": resolved.config.plain(),
-        "class_names": result["classes"],
-        "metrics": result["metrics"],
+        "class_names": result.classes,
+        "metrics": result.metrics,
     }
     runs.write_details(folder, content)
 
 
 def is_first() -> bool:
-    """Return whether this process is the one that writes and talks."""
+    """Return whether this process writes files and messages for all."""
     return os.environ.get("RANK", "0") == "0"

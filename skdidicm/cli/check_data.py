@@ -1,4 +1,4 @@
-"""`skdidicm check-data`: read every picture of a tree, and say what is wrong."""
+"""`skdidicm check-data`: decode every image of a tree and report its faults."""
 
 import json as json_text
 import os
@@ -13,7 +13,7 @@ import typer
 from skdidicm.cli.console import print_json, print_table, say
 
 if TYPE_CHECKING:
-    from skdidicm.imagenet.check import Fault, Look, Report
+    from skdidicm.imagenet.check import DataReport, Fault, ImageInfo
 
 _PAUSE = 5.0  # seconds between two lines of progress
 
@@ -38,8 +38,8 @@ def check_data(
 
     tree = check.scan_tree(folder)
     files = tree.files
-    looks = check.look_at_all(files, jobs or _cores())
-    found = check.report(tree, list(watched(looks, len(files))))
+    infos = check.inspect_images(files, jobs or _cores())
+    found = check.report(tree, list(with_progress(infos, len(files))))
     if output is not None:
         lines = [json_text.dumps(fault.plain()) + "\n" for fault in found.faults]
         output.write_text("".join(lines), encoding="utf-8")
@@ -57,21 +57,21 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def watched(looks: Iterable["Look"], total: int) -> "Iterator[Look]":
-    """Pass looks on, and show how far they are: a bar on a terminal, else a line now and then."""
-    return _with_bar(looks, total) if sys.stderr.isatty() else _with_lines(looks, total)
+def with_progress(infos: Iterable["ImageInfo"], total: int) -> "Iterator[ImageInfo]":
+    """Yield the items and show progress: a bar on a terminal, else a line every few seconds."""
+    return _with_bar(infos, total) if sys.stderr.isatty() else _with_lines(infos, total)
 
 
-def _with_bar(looks: Iterable["Look"], total: int) -> "Iterator[Look]":
+def _with_bar(infos: Iterable["ImageInfo"], total: int) -> "Iterator[ImageInfo]":
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(looks, "Reading pictures", total=total, console=Console(stderr=True))
+    yield from track(infos, "Reading pictures", total=total, console=Console(stderr=True))
 
 
-def _with_lines(looks: Iterable["Look"], total: int) -> "Iterator[Look]":
+def _with_lines(infos: Iterable["ImageInfo"], total: int) -> "Iterator[ImageInfo]":
     bad, last = 0, time.monotonic()
-    for i, one in enumerate(looks, start=1):
+    for i, one in enumerate(infos, start=1):
         bad += bool(one.reason)
         if i == total or time.monotonic() - last >= _PAUSE:
             say(f"{i}/{total} pictures read, {bad} unreadable")
@@ -79,7 +79,7 @@ def _with_lines(looks: Iterable["Look"], total: int) -> "Iterator[Look]":
         yield one
 
 
-def _print(folder: Path, found: "Report") -> None:
+def _print(folder: Path, found: "DataReport") -> None:
     rows = [_row(split, summary) for split, summary in found.splits.items()]
     header = ("Split", "Pictures", "Classes", "Unreadable", "Empty", "Missing", "Unknown")
     print_table(str(folder), (*header, "Smallest", "Rotated", "Unusual modes"), rows)

@@ -1,4 +1,4 @@
-"""`skdidicm evaluate imagenet`: a run on folders of pictures, tested again."""
+"""`skdidicm evaluate imagenet`: evaluate a run with other settings."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,9 +33,9 @@ def evaluate_imagenet(
     checkpoint = locate(run)
     trainer = get_trainer(read_values(checkpoint)["config"]["backend"])
     result = trainer.evaluate(checkpoint, given(settings), corrupt=corrupt)
-    if not result["first"]:
+    if result is None:
         return
-    figures = result["metrics"]
+    figures = result.metrics
     if json:
         changes = {**given(settings), "corrupt": corrupt}
         print_json({"checkpoint": str(checkpoint), "settings": changes, "metrics": figures})
@@ -44,8 +44,8 @@ def evaluate_imagenet(
         steps = enumerate(zip(figures["accuracy_by_step"], figures["nll_by_step"], strict=True))
         rows = [(str(i), f"{100 * a:.1f}%", f"{nll:.3f}") for i, (a, nll) in steps]
         print_table(None, ("Step", "Accuracy", "NLL"), rows, numbers=2)
-    if result["bad_images"]:
-        say(f"{len(result['bad_images'])} pictures could not be read and were left out.")
+    if result.bad_images:
+        say(f"{len(result.bad_images)} pictures could not be read and were left out.")
     if picture is not None:
         from skdidicm.cli.pictures import save_steps
 

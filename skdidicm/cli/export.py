@@ -66,10 +66,10 @@ def import_official(
     """Turn a checkpoint of the paper's code into a run folder, without running code of it."""
     from skdidicm.imagenet.checkpoint import BEST, FOLDER, Checkpoint, write
     from skdidicm.imagenet.recipes import resolve
-    from skdidicm.imagenet.trainer import get_trainer
+    from skdidicm.imagenet.trainer import get_official_reader
     from skdidicm.saving.from_checkpoint import classifier_of_checkpoint, describe
 
-    model, weights = get_trainer(backend).read_official(file)
+    model, weights = get_official_reader(backend).read_official(file)
     names = _names(classes, len(weights["fc.weight"]))
     config = resolve({"model": model, "resolution": resolution, "backend": backend}).config
     tensors = {f"model.{name}": value for name, value in weights.items()}

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import Field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,10 @@ from skdidicm.cli import runs
 from skdidicm.cli.console import print_json, print_scores, print_table, say
 from skdidicm.cli.options import expand, given
 from skdidicm.imagenet.config import AT_EVALUATION, SETTINGS
+
+if TYPE_CHECKING:
+    from skdidicm.imagenet.recipes import Resolved
+    from skdidicm.imagenet.trainer import TrainingResult
 
 CONFIG = "config.json"
 
@@ -67,12 +71,12 @@ def train(
         raise ValueError("--data is missing; expected a folder with train/ and val/, or synthetic.")
     folder = output or runs.default_folder("imagenet")
     result = run(resolved, folder)
-    if result["first"]:
-        _finish(folder, Path(result["checkpoint"]), json=json)
+    if result is not None:
+        _finish(folder, result.checkpoint, json=json)
 
 
-def run(resolved: Any, folder: Path) -> dict[str, Any]:
-    """Train, or go on, in a run folder; return what the trainer returns."""
+def run(resolved: "Resolved", folder: Path) -> "TrainingResult | None":
+    """Train or resume in a run folder; the result is None in every process but the first."""
     from skdidicm.imagenet.checkpoint import check_folder
     from skdidicm.imagenet.trainer import get_trainer
 
@@ -83,8 +87,8 @@ def run(resolved: Any, folder: Path) -> dict[str, Any]:
     return trainer.train(resolved.config, folder)
 
 
-def _write_config(folder: Path, resolved: Any) -> None:
-    """Write the settings and their origins; processes after the first leave it to that."""
+def _write_config(folder: Path, resolved: "Resolved") -> None:
+    """Write the settings and their origins, in the first process only."""
     folder.mkdir(parents=True, exist_ok=True)
     if os.environ.get("RANK", "0") == "0":
         content = {"settings": resolved.config.plain(), "origins": resolved.origins}
@@ -92,7 +96,7 @@ def _write_config(folder: Path, resolved: Any) -> None:
 
 
 def _finish(folder: Path, checkpoint: Path, *, json: bool) -> None:
-    """Write metrics.json and model.skd of the last checkpoint, and tell."""
+    """Write metrics.json and model.skd of the last checkpoint, and print the figures."""
     from skdidicm.imagenet.checkpoint import read
     from skdidicm.saving.from_checkpoint import classifier_of_checkpoint, describe
 
@@ -107,7 +111,7 @@ def _finish(folder: Path, checkpoint: Path, *, json: bool) -> None:
     say(f"Written to {folder}")
 
 
-def _print_settings(resolved: Any, *, json: bool) -> None:
+def _print_settings(resolved: "Resolved", *, json: bool) -> None:
     values = resolved.config.plain()
     if json:
         print_json({k: {"value": v, "origin": resolved.origins[k]} for k, v in values.items()})

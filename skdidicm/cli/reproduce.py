@@ -24,7 +24,7 @@ from skdidicm.cli.options import expand, given
 if TYPE_CHECKING:
     from skdidicm.imagenet.grid import Cell
     from skdidicm.imagenet.recipes import Resolved
-    from skdidicm.imagenet.table import Facts, Row
+    from skdidicm.imagenet.table import Facts, TableRow
 
 TABLE = "table1"
 
@@ -110,7 +110,7 @@ def _numbers(text: str, kind: Any, flag: str) -> list[Any]:
         ) from error
 
 
-def write_table(whole: Sequence["Cell"], output: Path) -> "tuple[list[Row], Facts] | None":
+def write_table(whole: Sequence["Cell"], output: Path) -> "tuple[list[TableRow], Facts] | None":
     """Write table1.md, .csv and .png from the finished cells; return what is in them."""
     from skdidicm.imagenet import table
 
@@ -171,7 +171,7 @@ def _count_training(settings: Mapping[str, Any]) -> int | None:
     return len(scan(find_split(Path(settings["data"]), "train")).files)
 
 
-def _draw(rows: Sequence["Row"], facts: "Facts", path: Path) -> None:
+def _draw(rows: Sequence["TableRow"], facts: "Facts", path: Path) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -199,7 +199,7 @@ def _tell(whole: Sequence["Cell"], output: Path, *, json: bool) -> None:
     say(f"Written to {output}")
 
 
-def _plain(rows: Sequence["Row"]) -> list[dict[str, Any]]:
+def _plain(rows: Sequence["TableRow"]) -> list[dict[str, Any]]:
     return [
         row.setting._asdict()
         | {"baseline": row.baseline, "didicm": row.didicm}

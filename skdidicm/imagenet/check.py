@@ -1,4 +1,4 @@
-"""What is wrong with a tree of pictures: classes, and files that cannot be read."""
+"""Faults of a tree of images: wrong classes, and files that cannot be read."""
 
 import os
 import warnings
@@ -19,8 +19,8 @@ _ORIENTATION = 0x0112
 _TASK = 32  # files of one task of a process
 
 
-class Look(NamedTuple):
-    """What one file is; `reason` says why it cannot be read, and is empty if it can."""
+class ImageInfo(NamedTuple):
+    """One image file; `reason` says why it cannot be read, and is empty if it can."""
 
     path: str
     reason: str = ""
@@ -29,20 +29,20 @@ class Look(NamedTuple):
     rotated: bool = False
 
 
-class Tree(NamedTuple):
-    """Files by split and class. A split that is missing is not in it."""
+class ImageTree(NamedTuple):
+    """Files by split and class; a missing split has no entry."""
 
     root: str
     splits: dict[str, dict[str, list[str]]]
 
     @property
     def files(self) -> list[str]:
-        """All files, split by split and class by class."""
+        """All files, ordered by split and class."""
         return [file for found in self.splits.values() for some in found.values() for file in some]
 
 
 class Fault(NamedTuple):
-    """Something to mend: `kind` is one of KINDS; what does not apply is empty."""
+    """One fault: `kind` is one of KINDS; fields that do not apply are empty."""
 
     kind: str
     split: str
@@ -51,7 +51,7 @@ class Fault(NamedTuple):
     reason: str = ""
 
     def plain(self) -> dict[str, str]:
-        """Return it as JSON can hold it."""
+        """Return the fields that are not empty, as a JSON object."""
         named = {"kind": self.kind, "split": self.split, "class": self.class_name}
         return {k: v for k, v in {**named, "path": self.path, "reason": self.reason}.items() if v}
 
@@ -64,16 +64,16 @@ KINDS = {
     "empty class": "no file has a picture's suffix",
     "unreadable": "",
 }
-"""Kinds of faults, and what to say of them."""
+"""Kinds of faults, and an explanation of each."""
 
 
-def scan_tree(root: Path) -> Tree:
-    """Return the files of a tree, whatever is wrong with it.
+def scan_tree(root: Path) -> ImageTree:
+    """Return the files of a tree; its faults are found later.
 
     Raises
     ------
     FileNotFoundError
-        If it has neither training nor validation pictures.
+        If it has neither a training nor a validation split.
     """
     splits: dict[str, dict[str, list[str]]] = {}
     for split in SPLITS:
@@ -86,67 +86,69 @@ def scan_tree(root: Path) -> Tree:
         splits[split] = {name: sorted(pictures_below(folder / name)) for name in names}
     if not splits:
         find_split(root, "train")
-    return Tree(str(root), splits)
+    return ImageTree(str(root), splits)
 
 
-def look(path: str) -> Look:
-    """Decode a file as training does, and say what it is."""
+def inspect_image(path: str) -> ImageInfo:
+    """Decode a file as training does."""
     from PIL import Image
 
     try:
         open_picture(path, path)
     except BadPictureError as error:
-        return Look(path, _reason(error))
+        return ImageInfo(path, _reason(error))
     with warnings.catch_warnings(), Image.open(path) as picture:
         warnings.simplefilter("ignore")  # of broken EXIF
         rotated = picture.getexif().get(_ORIENTATION) in _ROTATED
-        return Look(path, "", picture.mode, picture.size, rotated)
+        return ImageInfo(path, "", picture.mode, picture.size, rotated)
 
 
 def _reason(error: BadPictureError) -> str:
-    """Return what a decoder said; open_picture's sentence is the rest."""
+    """Return the decoder's message, without the sentence of `open_picture` around it."""
     return str(error.__cause__ or "it claims too many pixels").splitlines()[0]
 
 
-def look_at_all(files: Sequence[str], jobs: int) -> Iterator[Look]:
-    """Return a look at every file, in order, from several processes if `jobs` is above one.
+def inspect_images(files: Sequence[str], jobs: int) -> Iterator[ImageInfo]:
+    """Decode files in `jobs` processes; results keep the order of the files.
 
     Raises
     ------
     OSError
-        If a process ends early.
+        If a process was killed.
     """
     if jobs == 1:
-        yield from map(look, files)
+        yield from map(inspect_image, files)
         return
     tasks = [files[i : i + _TASK] for i in range(0, len(files), _TASK)]
-    # Children are spawned: a fork would copy the locks of a progress bar's thread, but not it.
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_be_quiet)
+    # A forked child would inherit locks held by a progress bar's thread, but not the thread.
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=_ignore_interrupts
+    )
     try:
-        for looks in pool.map(_look_at_some, tasks):
-            yield from looks
+        for found in pool.map(_inspect_chunk, tasks):
+            yield from found
     except BrokenProcessPool as error:
         raise OSError(
-            "a process that read pictures ended early, perhaps for lack of memory; pass fewer "
+            "a process that read pictures was killed, perhaps for lack of memory; pass fewer "
             "--jobs."
         ) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _look_at_some(files: Sequence[str]) -> list[Look]:
-    return [look(file) for file in files]
+def _inspect_chunk(files: Sequence[str]) -> list[ImageInfo]:
+    return [inspect_image(file) for file in files]
 
 
-def _be_quiet() -> None:
-    """Leave Ctrl-C to the first process, which ends the others."""
+def _ignore_interrupts() -> None:
+    """Ignore Ctrl-C in a child; the parent process handles it and ends the children."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def class_faults(tree: Tree) -> list[Fault]:
-    """Return the faults of the folders."""
+def class_faults(tree: ImageTree) -> list[Fault]:
+    """Return the faults of splits and classes."""
     faults = [Fault("missing split", split) for split in SPLITS if split not in tree.splits]
     known = tree.splits.get("train")
     for split, found in tree.splits.items():
@@ -160,16 +162,16 @@ def class_faults(tree: Tree) -> list[Fault]:
     return faults
 
 
-class Report(NamedTuple):
-    """A summary for every split, and what to mend."""
+class DataReport(NamedTuple):
+    """A summary for every split, and all faults."""
 
     splits: dict[str, dict[str, Any]]
     faults: list[Fault]
 
 
-def report(tree: Tree, looks: Iterable[Look]) -> Report:
-    """Return the report on a tree, from a look at every file of it."""
-    seen = {one.path: one for one in looks}
+def report(tree: ImageTree, infos: Iterable[ImageInfo]) -> DataReport:
+    """Return the report on a tree from the results of `inspect_images` on its files."""
+    seen = {one.path: one for one in infos}
     faults = class_faults(tree)
     summaries = {}
     for split, found in tree.splits.items():
@@ -181,19 +183,19 @@ def report(tree: Tree, looks: Iterable[Look]) -> Report:
             for file in files
             if seen[file].reason
         ]
-    return Report(summaries, faults)
+    return DataReport(summaries, faults)
 
 
 def _summary(
-    looks: Sequence[Look], classes: dict[str, list[str]], faults: Sequence[Fault]
+    infos: Sequence[ImageInfo], classes: dict[str, list[str]], faults: Sequence[Fault]
 ) -> dict[str, Any]:
-    read = [one for one in looks if not one.reason]
+    read = [one for one in infos if not one.reason]
     smallest = min(read, key=lambda one: min(one.size), default=None)
     of_kind = Counter(fault.kind for fault in faults)
     return {
-        "pictures": len(looks),
+        "pictures": len(infos),
         "classes": len(classes),
-        "unreadable": len(looks) - len(read),
+        "unreadable": len(infos) - len(read),
         "unusual_modes": dict(Counter(one.mode for one in read if one.mode not in USUAL_MODES)),
         "rotated": sum(one.rotated for one in read),
         "smallest": list(smallest.size) if smallest else None,

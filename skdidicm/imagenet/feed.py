@@ -1,11 +1,12 @@
-"""The batches of a run: training images from any place of any epoch, and validation images."""
+"""The batches of a run: training images from any position of an epoch, and validation images."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+from skdidicm.imagenet.communicator import Communicator
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.folder import subset
-from skdidicm.imagenet.order import Key, Share, TrainOrder
+from skdidicm.imagenet.order import Key, TrainOrder
 from skdidicm.imagenet.pictures import BadPictureError
 from skdidicm.imagenet.sources import Source
 
@@ -15,30 +16,22 @@ _BAD_SHARE = 0.01
 _LISTED = 3
 
 
-class Gathering(Share, Protocol):
-    """A process that can hear of what the others have."""
-
-    def gather(self, value: Any) -> list[Any]:
-        """Return what every process passed, in the order of their ranks."""
-        ...
-
-
 class SyntheticBatches(Protocol):
-    """One batch of random pixels, many times."""
+    """One batch of random pixels, repeated."""
 
     batch: Any
     n: int
     per_epoch: int
 
     def batches(self, start: int) -> Iterator[Any]:
-        """Return the batches of an epoch from one on."""
+        """Return the batches of an epoch from batch `start` on."""
         ...
 
 
 class Feed:
-    """Training and validation batches of one process; a backend says how they are read.
+    """Training and validation batches of one process; each backend implements the reading.
 
-    A batch has `bad`, the names of what could not be read.
+    A batch has an attribute `bad`: one message for every image that could not be read.
 
     Attributes
     ----------
@@ -48,8 +41,8 @@ class Feed:
         Batches of an epoch.
     """
 
-    def __init__(self, config: RunConfig, place: Gathering, batch_size: int) -> None:
-        self.config, self.place = config, place
+    def __init__(self, config: RunConfig, comm: Communicator, batch_size: int) -> None:
+        self.config, self.comm = config, comm
         self.bad: dict[str, None] = {}
         if config.data == SYNTHETIC:
             k = config.n_classes or _SYNTHETIC_CLASSES
@@ -62,7 +55,7 @@ class Feed:
         self._check_classes(source)
         rows = self._rows(source)
         self._order = TrainOrder(
-            len(rows), batch_size, place, seed=config.seed, repeats=config.repeats
+            len(rows), batch_size, comm, seed=config.seed, repeats=config.repeats
         )
         self.n_train, self.per_epoch = len(rows), len(self._order)
         self._train = self.training_batches(source, rows, self._order)
@@ -75,11 +68,11 @@ class Feed:
     def training_batches(
         self, source: Source, rows: Sequence[int], order: Iterable[list[Key]]
     ) -> Iterable[Any]:
-        """Return batches of training pictures, in an order that is asked anew each time."""
+        """Return batches of training images; each iteration follows the current `order`."""
         raise NotImplementedError
 
     def evaluation_batches(self) -> Iterable[Any]:
-        """Return the batches of this process's share of the validation pictures."""
+        """Return this process's batches of the validation images."""
         raise NotImplementedError
 
     def synthetic(self, n_classes: int) -> SyntheticBatches:
@@ -87,26 +80,26 @@ class Feed:
         raise NotImplementedError
 
     def train(self, epoch: int, start: int) -> Iterator[Any]:
-        """Return the batches of an epoch from one on."""
+        """Return the batches of an epoch from batch `start` on."""
         if self.config.data == SYNTHETIC:
             return self._synthetic.batches(start)
         self._order.epoch, self._order.start = epoch, start
-        return self._noting_bad(self._train)
+        return self._recording_bad(self._train)
 
     def test(self) -> Iterator[Any]:
-        """Return this process's share of the validation images."""
+        """Return this process's batches of the validation images."""
         if self.config.data == SYNTHETIC:
             return iter((self._synthetic.batch,))
         return iter(self._test)
 
     def gather_bad(self) -> list[str]:
-        """Return what could not be read so far, over all processes; check that it is little."""
-        found = self.place.gather(list(self.bad))
+        """Return the unreadable images of all processes so far, and check that they are few."""
+        found = self.comm.gather(list(self.bad))
         names = list(dict.fromkeys(name for one in found for name in one))
         check_share(names, self.n_train, "training")
         return names
 
-    def _noting_bad(self, batches: Iterable[Any]) -> Iterator[Any]:
+    def _recording_bad(self, batches: Iterable[Any]) -> Iterator[Any]:
         for images in batches:
             if images.bad:
                 self.bad.update(dict.fromkeys(images.bad))
@@ -133,33 +126,33 @@ class Feed:
 
 
 def check_share(bad: list[str], n: int, kind: str) -> None:
-    """Check that no more pictures were skipped than may be.
+    """Check that at most 1% of the images could not be read.
 
     Raises
     ------
     BadPictureError
-        If it is more than 1%.
+        If more could not.
     """
     if len(bad) > _BAD_SHARE * n:
         raise BadPictureError(
             f"{len(bad)} of {n} {kind} pictures cannot be read, more than 1%: "
-            f"{'; '.join(bad[:_LISTED])} ... Mend the data; skdidicm check-data lists them."
+            f"{'; '.join(bad[:_LISTED])} ... Repair the data; skdidicm check-data lists them."
         )
 
 
 def accumulation(config: RunConfig, devices: int) -> int:
-    """Return the forward passes per update that make up the global batch."""
+    """Return the number of forward passes per update."""
     together = config.batch_size * devices
     if config.global_batch % together:
         raise ValueError(
-            f"--global-batch {config.global_batch} is no multiple of {config.batch_size} images on "
-            f"{devices} devices; change --batch-size or --global-batch."
+            f"--global-batch {config.global_batch} is not a multiple of {config.batch_size} images "
+            f"on {devices} devices; change --batch-size or --global-batch."
         )
     return config.global_batch // together
 
 
 def updates_per_epoch(config: RunConfig, feed: Feed, accumulate: int) -> int:
-    """Return the updates of an epoch, each of so many batches."""
+    """Return the number of updates in an epoch, each of `accumulate` batches."""
     updates = feed.per_epoch // accumulate
     if not updates:
         raise ValueError(

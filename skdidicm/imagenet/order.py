@@ -1,51 +1,40 @@
-"""The order of pictures: a function of seed, epoch and place, so that any part can be run again."""
+"""The order of training and validation images, a pure function of seed, epoch and rank."""
 
 from collections.abc import Iterator
-from typing import Protocol
 
 import numpy as np
 
+from skdidicm.imagenet.communicator import Communicator
+
 Key = tuple[int, int, int]
-"""Epoch, place in the epoch, and row of the data."""
-
-
-class Share(Protocol):
-    """Which process this is, of how many that share the work."""
-
-    @property
-    def rank(self) -> int:
-        """The number of this process, from 0."""
-        ...
-
-    @property
-    def world(self) -> int:
-        """How many there are."""
-        ...
+"""Epoch, position in the epoch, and row of the data."""
 
 
 class TrainOrder:
-    """Batches of one process in one epoch, from any batch on.
+    """Batches of one process in one epoch, starting at any batch.
 
-    Rows are permuted; each is repeated `repeats` times, one after another, and as many views are
-    used as there are rows: with repeats, an epoch sees a share 1 / repeats of the rows. Processes
-    take views in turn. An incomplete last batch is left out.
+    The rows are permuted and each is repeated `repeats` times in a row. An epoch has as many views
+    as there are rows, so with repeats it covers a fraction 1 / repeats of the rows. Processes take
+    views in turn. An incomplete last batch is dropped.
     """
 
-    def __init__(self, n: int, batch_size: int, place: Share, *, seed: int, repeats: int) -> None:
-        self.n, self.batch_size, self.place = n, batch_size, place
+    def __init__(
+        self, n: int, batch_size: int, comm: Communicator, *, seed: int, repeats: int
+    ) -> None:
+        self.n, self.batch_size, self.comm = n, batch_size, comm
         self.seed, self.repeats = seed, repeats
         self.epoch = self.start = 0
 
     def __len__(self) -> int:
-        return self.n // (self.batch_size * self.place.world) - self.start
+        return self.n // (self.batch_size * self.comm.world) - self.start
 
     def __iter__(self) -> Iterator[list[Key]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.n)
         views = np.repeat(order[: -(-self.n // self.repeats)], self.repeats)[: self.n]
-        size, world = self.batch_size, self.place.world
+        size, world = self.batch_size, self.comm.world
         for batch in range(self.start, self.n // (size * world)):
-            places = (np.arange(size) + batch * size) * world + self.place.rank
-            yield [(self.epoch, int(place), int(views[place])) for place in places]
+            positions = (np.arange(size) + batch * size) * world + self.comm.rank
+            yield [(self.epoch, int(i), int(views[i])) for i in positions]
 
 
 class TestOrder:
@@ -53,12 +42,12 @@ class TestOrder:
 
     __test__ = False  # pytest takes the name for a test
 
-    def __init__(self, n: int, batch_size: int, place: Share) -> None:
+    def __init__(self, n: int, batch_size: int, comm: Communicator) -> None:
         self.batches = [
-            [(0, row, row) for row in range(first, min(first + batch_size * place.world, n))][
-                place.rank :: place.world
+            [(0, row, row) for row in range(first, min(first + batch_size * comm.world, n))][
+                comm.rank :: comm.world
             ]
-            for first in range(0, n, batch_size * place.world)
+            for first in range(0, n, batch_size * comm.world)
         ]
 
     def __len__(self) -> int:

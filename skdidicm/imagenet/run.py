@@ -1,4 +1,4 @@
-"""The run: epochs, evaluations and checkpoints."""
+"""The training loop: epochs, evaluations and checkpoints."""
 
 import json
 import math
@@ -10,40 +10,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdidicm.imagenet import checkpoint as files
+from skdidicm.imagenet.communicator import Communicator
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.feed import Feed, check_share, updates_per_epoch
 from skdidicm.imagenet.interval import Interval
+from skdidicm.imagenet.log import RunLog, truncate_log
 from skdidicm.imagenet.stopping import Interrupted, StopRequest
-from skdidicm.imagenet.telling import Teller, forget_after
-from skdidicm.imagenet.trainer import Learner, Process
+from skdidicm.imagenet.trainer import TrainingEngine, TrainingResult
 
 HISTORY = "history.jsonl"
 BAD_IMAGES = "bad_images.txt"
-_AGREE_EVERY = 10  # updates between two agreements of several processes
+_AGREE_EVERY = 10  # updates between two collective decisions on saving
 
 
-class NonFiniteLossError(FloatingPointError):
-    """The loss became NaN or infinite; the last checkpoint is sound."""
+class DivergedRunError(FloatingPointError):
+    """The loss or a weight became NaN or infinite; the last checkpoint was written before that."""
 
 
 class Run:
-    """One run of one process."""
+    """The training loop of one process.
+
+    Attributes
+    ----------
+    loss : scalar
+        Sum of this epoch's losses; on the device after its first update, which keeps the loop
+        from waiting for every loss.
+    n_losses : float
+        Number of losses in that sum.
+    """
 
     loss: Any
-    """The sum of the losses of this epoch, on the device after its first update."""
 
     def __init__(
         self,
         config: RunConfig,
         folder: Path,
-        place: Process,
+        comm: Communicator,
         stop: StopRequest,
         feed: Feed,
-        engine: Learner,
-        teller: Teller,
+        engine: TrainingEngine,
+        log: RunLog,
     ) -> None:
-        self.config, self.folder, self.place, self.stop = config, folder, place, stop
-        self.feed, self.engine, self.teller = feed, engine, teller
+        self.config, self.folder, self.comm, self.stop = config, folder, comm, stop
+        self.feed, self.engine, self.log = feed, engine, log
         self.per_epoch = updates_per_epoch(config, feed, engine.accumulate)
         self.history: list[dict[str, Any]] = []
         self.best, self.is_best = -math.inf, False
@@ -51,27 +60,22 @@ class Run:
         self._new_epoch()
 
     def go(self) -> None:
-        """Run to the end; an epoch counts as done when its row is in the history."""
+        """Train to the last epoch. An epoch is complete when its row is in the history."""
         self._resume()
         last = min(self.config.epochs, self.config.stop_epoch or self.config.epochs)
         for epoch in range(len(self.history), last):
             self._train_epoch(epoch)
             self._end_epoch(epoch)
 
-    def result(self) -> dict[str, Any]:
-        """Return what the trainer returns."""
-        if not self.place.first:
-            return {"first": False}
+    def result(self) -> TrainingResult | None:
+        """Return what to export, or None if this process is not the first."""
+        if not self.comm.first:
+            return None
         exported = files.locate(self.folder)
-        return {
-            "metrics": self.figures_of(exported),
-            "classes": self.feed.classes,
-            "checkpoint": str(exported),
-            "first": True,
-        }
+        return TrainingResult(exported, self.figures_of(exported), self.feed.classes)
 
     def figures_of(self, path: Path) -> dict[str, Any]:
-        """Return the figures of a checkpoint of this run: those of its last evaluation."""
+        """Return the figures of a checkpoint's last evaluation."""
         rows = files.read_values(path)["history"] or self.history
         found: list[dict[str, Any]] = [row["figures"] for row in rows if "figures" in row]
         return found[-1] if found else {}
@@ -89,7 +93,7 @@ class Run:
             loss = self.engine.train_update(group)
             self.loss, self.n_losses = self.loss + loss, self.n_losses + 1
             if self.engine.update % self.config.log_every == 0:
-                self._tell(epoch, since, loss)
+                self._log(epoch, since, loss)
                 since = self._end_interval(since)
             self._save_if_asked()
         self._end_interval(since)
@@ -99,11 +103,11 @@ class Run:
         self.waited += since.waited
         return Interval(self.engine.update)
 
-    def _tell(self, epoch: int, since: Interval, loss: Any) -> None:
+    def _log(self, epoch: int, since: Interval, loss: Any) -> None:
         value = float(loss)
         self._check_finite(value, "the loss")
         n = (self.engine.update - since.update) * self.config.global_batch
-        self.teller.updates(
+        self.log.updates(
             {
                 "epoch": epoch + 1,
                 "update": self.engine.update,
@@ -117,7 +121,7 @@ class Run:
 
     def _check_finite(self, value: float, what: str) -> None:
         if not math.isfinite(value):
-            raise NonFiniteLossError(
+            raise DivergedRunError(
                 f"{what} became {value} before update {self.engine.update} in epoch "
                 f"{len(self.history) + 1}; the last checkpoint is sound. Try a smaller "
                 "--learning-rate, or --precision float32."
@@ -125,31 +129,35 @@ class Run:
 
     def _total_loss(self) -> NDArray[np.float32]:
         """Return the sum of the losses of this epoch over all processes, and their number."""
-        return self.place.sum(np.array([float(self.loss), self.n_losses], dtype=np.float32))
+        return self.comm.sum(np.array([float(self.loss), self.n_losses], dtype=np.float32))
 
     def _check_sound(self, loss: float) -> None:
-        """Check before a checkpoint is written that it can be gone on from."""
+        """Check that training can continue from the state that is about to be saved."""
         self._check_finite(loss, "the loss")
         self._check_finite(self.engine.weight_sum(), "a weight")
 
     def _save_if_asked(self) -> None:
-        """Save if the time has come, and end if a signal asks for it; all processes agree."""
-        alone = self.place.world == 1
+        """Save when a checkpoint is due or a signal came, then exit on a signal.
+
+        All processes take the same decision.
+        """
+        alone = self.comm.world == 1
         if not alone and self.engine.update % _AGREE_EVERY and self.engine.update % self.per_epoch:
             return
         late = time.monotonic() - self._saved > 60 * self.config.checkpoint_minutes
-        asked = [self.stop.signal, int(late and self.place.first)]
+        asked = [self.stop.signal, int(late and self.comm.first)]
         if not alone:
-            asked = [max(column) for column in zip(*self.place.gather(asked), strict=True)]
+            asked = [max(column) for column in zip(*self.comm.gather(asked), strict=True)]
         if any(asked):
             self._save()
         if asked[0]:
-            self.teller.say(f"saved after update {self.engine.update}; the same command resumes.")
+            self.log.message(f"saved after update {self.engine.update}; the same command resumes.")
             raise Interrupted(asked[0])
 
     def _end_epoch(self, epoch: int) -> None:
-        bad = self.feed.gather_bad()
         total = self._total_loss()
+        self._check_sound(float(total[0]))  # before figures of a diverged network are recorded
+        bad = self.feed.gather_bad()
         row: dict[str, Any] = {
             "epoch": epoch + 1,
             "update": self.engine.update,
@@ -171,13 +179,13 @@ class Run:
         better = figures.get("accuracy", -math.inf) > self.best
         self.best = max(self.best, figures.get("accuracy", -math.inf))
         self._save(best=better)
-        if self.place.first:
+        if self.comm.first:
             self._write_history()
             self._list_bad(bad)
-        self.teller.epoch(row)
+        self.log.epoch(row)
 
     def _list_bad(self, bad: list[str]) -> None:
-        """Add to the list of unreadable pictures what an earlier part of the run has not met."""
+        """Append new names to the list of unreadable images."""
         path = self.folder / BAD_IMAGES
         known = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         if set(bad) - set(known):
@@ -185,20 +193,20 @@ class Run:
 
     def _evaluate(self) -> tuple[dict[str, Any], list[str]]:
         figures, bad = self.engine.evaluate(self.feed.test())
-        unread = [name for names in self.place.gather(bad) for name in names]
+        unread = [name for names in self.comm.gather(bad) for name in names]
         check_share(unread, figures["n_images"] + len(unread), "validation")
         return figures, unread
 
     def _save(self, *, best: bool = False) -> None:
         loss = self._total_loss()
         self._check_sound(float(loss[0]))
-        if self.place.first:
+        if self.comm.first:
             tensors, values = self.engine.pack()
             tensors[files.LOSS] = loss
             values |= {
                 "config": self.config.plain(),
                 "classes": self.feed.classes,
-                "world": self.place.world,
+                "world": self.comm.world,
                 "history": self.history,
                 "best": self.best if math.isfinite(self.best) else None,
                 "is_best": best,
@@ -210,19 +218,19 @@ class Run:
                 files.mark_best(self.folder, path)
             files.thin(self.folder, self.config.keep)
         self._saved = time.monotonic()
-        self.place.wait()
+        self.comm.wait()
 
     def _resume(self) -> None:
         path = self._start()
         if path is not None:
             self._restore(path)
         if self.config.resume != "auto":
-            self.place.wait()  # until all have read what is renamed here
-            aside = files.set_aside(self.folder) if self.place.first else None
+            self.comm.wait()  # until all have read what is renamed here
+            aside = files.set_aside(self.folder) if self.comm.first else None
             if aside is not None:
-                self.teller.say(f"earlier checkpoints are now in {aside}")
-        if self.place.first:
-            forget_after(self.folder, self.engine.update)
+                self.log.message(f"earlier checkpoints are now in {aside}")
+        if self.comm.first:
+            truncate_log(self.folder, self.engine.update)
             self._write_history()
             if path is None:
                 (self.folder / BAD_IMAGES).unlink(missing_ok=True)
@@ -231,18 +239,18 @@ class Run:
         if self.config.resume != "auto":
             self.best = -math.inf  # there is no best.safetensors any more
             self._save()
-        elif self.is_best and self.place.first:  # unless the last run was killed just before that
+        elif self.is_best and self.comm.first:  # unless the last run was killed just before that
             files.mark_best(self.folder, path)
-        self.teller.say(f"going on after update {self.engine.update} from {path}")
+        self.log.message(f"going on after update {self.engine.update} from {path}")
 
     def _start(self) -> Path | None:
-        """Return the checkpoint to go on from."""
+        """Return the checkpoint to resume from, if any."""
         if self.config.resume == "never":
             return None
         if self.config.resume != "auto":
             return Path(self.config.resume)
         path = files.newest(self.folder)
-        if len({path and path.name for path in self.place.gather(path)}) > 1:
+        if len({path and path.name for path in self.comm.gather(path)}) > 1:
             raise ValueError(
                 f"the processes do not see the same checkpoints in {self.folder}; expected an "
                 "--output that all machines share."
@@ -262,7 +270,7 @@ class Run:
         self.best = -math.inf if saved.values["best"] is None else saved.values["best"]
         self.is_best = bool(saved.values.get("is_best"))
         self.seconds, self.waited = saved.values["seconds"]
-        if self.place.first:
+        if self.comm.first:
             self.loss, self.n_losses = (float(value) for value in saved.tensors[files.LOSS])
 
     def _write_history(self) -> None:

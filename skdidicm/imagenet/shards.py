@@ -15,7 +15,7 @@ from skdidicm.imagenet.folder import SPLITS, SUFFIXES
 _CLASSES = "classes.txt"
 
 
-class Place(NamedTuple):
+class ShardEntry(NamedTuple):
     """Where a picture lies: shard, first byte, number of bytes."""
 
     shard: str
@@ -33,7 +33,7 @@ class Shards(NamedTuple):
     """Pictures of one split, in the order of the shards, with the number of their class."""
 
     classes: list[str]
-    places: list[Place]
+    entries: list[ShardEntry]
     labels: list[int]
 
 
@@ -55,17 +55,17 @@ def scan_shards(root: Path, split: str) -> Shards:
     ValueError
         If one is damaged, a picture has no class, or a class no name.
     """
-    places, labels = [], []
+    entries, labels = [], []
     for shard in _shards(root, split):
         try:
-            for place, label in _pictures(shard):
-                places.append(place)
+            for entry, label in _pictures(shard):
+                entries.append(entry)
                 labels.append(label)
         except tarfile.TarError as error:
             raise ValueError(
                 f"{shard} is no tar file, or a damaged one ({error}); replace it."
             ) from error
-    return Shards(_names(root, labels), places, labels)
+    return Shards(_names(root, labels), entries, labels)
 
 
 def _shards(root: Path, split: str) -> list[Path]:
@@ -79,9 +79,9 @@ def _shards(root: Path, split: str) -> list[Path]:
     )
 
 
-def _pictures(shard: Path) -> Iterator[tuple[Place, int]]:
+def _pictures(shard: Path) -> Iterator[tuple[ShardEntry, int]]:
     """Yield the pictures of a shard; WebDataset keeps the files of a key next to each other."""
-    key, place, label = "", None, None
+    key, entry, label = "", None, None
     with tarfile.open(shard, "r:") as tar:
         for member in tar:
             name = Path(member.name)
@@ -89,26 +89,28 @@ def _pictures(shard: Path) -> Iterator[tuple[Place, int]]:
             if not member.isfile() or stem.startswith("."):
                 continue
             if (own := str(name.with_name(stem))) != key:
-                if place is not None:
-                    yield _checked(shard, key, place, label)
-                key, place, label = own, None, None
+                if entry is not None:
+                    yield _checked(shard, key, entry, label)
+                key, entry, label = own, None, None
             if f".{extension.lower()}" in SUFFIXES:
-                place = Place(str(shard), member.offset_data, member.size)
+                entry = ShardEntry(str(shard), member.offset_data, member.size)
             elif extension == "cls":
                 content = tar.extractfile(member)
                 label = b"" if content is None else content.read(32)
-        if place is not None:
-            yield _checked(shard, key, place, label)
+        if entry is not None:
+            yield _checked(shard, key, entry, label)
 
 
-def _checked(shard: Path, key: str, place: Place, label: bytes | None) -> tuple[Place, int]:
+def _checked(
+    shard: Path, key: str, entry: ShardEntry, label: bytes | None
+) -> tuple[ShardEntry, int]:
     text = (label or b"").decode("ascii", "replace").strip()
     if not text.isdecimal():
         raise ValueError(
             f"{shard} has no class number for {key} (found {text!r}); expected {key}.cls beside "
             "the picture, with a whole number from 0 on."
         )
-    return place, int(text)
+    return entry, int(text)
 
 
 def _names(root: Path, labels: list[int]) -> list[str]:

@@ -38,7 +38,7 @@ def _open_shards(config: RunConfig, split: str, classes: Sequence[str] | None) -
             f"{config.data} has class numbers up to {max(shards.labels)} in {split}, but "
             f"{len(names)} classes in train; expected the same."
         )
-    return Source(names, shards.labels, len(shards.places), _Shards(shards))
+    return Source(names, shards.labels, len(shards.entries), _Shards(shards))
 
 
 class _Files:
@@ -59,9 +59,9 @@ class _Shards:
         self.found = found
 
     def __call__(self, row: int) -> tuple[Any, int]:
-        place = self.found.places[row]
-        name = f"{place.shard} at byte {place.start}"
-        return open_picture(place.open(), name), self.found.labels[row]
+        entry = self.found.entries[row]
+        name = f"{entry.shard} at byte {entry.start}"
+        return open_picture(entry.open(), name), self.found.labels[row]
 
 
 def open_row(

@@ -50,7 +50,7 @@ Figures = Mapping[str, float]
 """What an evaluation found; shares lie in [0, 1]."""
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """Figures of a setting: of the baseline and of DiDiCM, and the paper's, where there are any."""
 
     setting: Setting
@@ -59,10 +59,10 @@ class Row(NamedTuple):
     reported: Reported | None
 
 
-def rows(cells: Iterable[Cell], results: Mapping[Cell, Figures]) -> list[Row]:
+def rows(cells: Iterable[Cell], results: Mapping[Cell, Figures]) -> list[TableRow]:
     """Return a row for every setting of the cells; cells without a result leave a gap."""
     settings = dict.fromkeys(cell.setting for cell in cells)
-    return [Row(s, *_pair_of_results(s, results), PAPER.get(s)) for s in settings]
+    return [TableRow(s, *_pair_of_results(s, results), PAPER.get(s)) for s in settings]
 
 
 def _pair_of_results(setting: Setting, results: Mapping[Cell, Figures]) -> tuple[Any, Any]:
@@ -85,7 +85,7 @@ HEADER = (
 )
 
 
-def cells_of(row: Row) -> list[str]:
+def cells_of(row: TableRow) -> list[str]:
     """Return the texts of a row, under HEADER; NLL and ECE are the baseline's, then DiDiCM's."""
     own = [_tops(row.baseline), _tops(row.didicm)]
     baseline, didicm = (_pair(tops) for tops in own)
@@ -125,7 +125,7 @@ def _gain(baseline: Tops, didicm: Tops) -> str:
     return " / ".join(f"{b - a:+.2f}" for a, b in zip(baseline, didicm, strict=True))
 
 
-def _both(row: Row, name: str, write: Any) -> str:
+def _both(row: TableRow, name: str, write: Any) -> str:
     found = [write(one[name]) if one else "-" for one in (row.baseline, row.didicm)]
     return "-" if set(found) == {"-"} else " / ".join(found)
 
@@ -146,7 +146,7 @@ def caption(facts: Facts) -> str:
     )
 
 
-def markdown(found: Sequence[Row], facts: Facts) -> str:
+def markdown(found: Sequence[TableRow], facts: Facts) -> str:
     """Return the table as Markdown, with its caption."""
     lines = [list(HEADER), ["---"] * len(HEADER), *(cells_of(row) for row in found)]
     text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -160,7 +160,7 @@ def markdown(found: Sequence[Row], facts: Facts) -> str:
 _FIGURES = {"top1": "accuracy", "top5": "top5_accuracy", "nll": "nll", "ece": "ece"}
 
 
-def as_csv(found: Sequence[Row], facts: Facts) -> str:
+def as_csv(found: Sequence[TableRow], facts: Facts) -> str:
     """Return the table as CSV: shares from 0 to 1, and what the runs saw in every line."""
     text = io.StringIO()
     lines = [_flat(row) | facts._asdict() for row in found]
@@ -170,7 +170,7 @@ def as_csv(found: Sequence[Row], facts: Facts) -> str:
     return text.getvalue()
 
 
-def _flat(row: Row) -> dict[str, Any]:
+def _flat(row: TableRow) -> dict[str, Any]:
     flat: dict[str, Any] = row.setting._asdict()
     for who, figures in (("baseline", row.baseline), ("didicm", row.didicm)):
         flat |= {f"{who}_{k}": figures[v] if figures else "" for k, v in _FIGURES.items()}

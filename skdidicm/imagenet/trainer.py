@@ -1,15 +1,13 @@
-"""What a backend offers that can train at ImageNet's scale, and how it is found."""
+"""The contract of a trainer for folders of images, and how one is found."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
+from typing import Any, Protocol, runtime_checkable
 
 from skdidicm.imagenet.checkpoint import Tensors
 from skdidicm.imagenet.config import RunConfig
-from skdidicm.imagenet.feed import Gathering
 
 _INSTALL = {
     "torch": 'install it with: pip install "skdidicm[imagenet]", or pass --backend keras.',
@@ -18,51 +16,58 @@ _INSTALL = {
 GROUP = "skdidicm.trainers"
 
 
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training run hands back: the checkpoint to export, its figures, and its classes."""
+
+    checkpoint: Path
+    metrics: dict[str, Any]
+    classes: list[str]
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Figures on the validation images, and one message for every image that was left out."""
+
+    metrics: dict[str, Any]
+    bad_images: list[str]
+
+
 class ImageTrainer(Protocol):
-    """A trainer: functions of settings and a run folder."""
+    """A trainer: a module of functions that take the settings of a run.
+
+    A trainer that also implements `OfficialReader` imports checkpoints of the paper's code.
+    """
 
     def check(self, config: RunConfig) -> None:
-        """Raise ValueError if a setting cannot be honoured, before anything is written."""
+        """Raise ValueError if a setting is not supported, before anything is written."""
         ...
 
-    def train(self, config: RunConfig, folder: Path) -> dict[str, Any]:
-        """Train, or go on where the newest checkpoint in the folder ends.
+    def train(self, config: RunConfig, folder: Path) -> TrainingResult | None:
+        """Train, or resume from the newest checkpoint in the folder.
 
-        Returns the last `metrics`, the `classes`, the `checkpoint` to export, and whether this
-        process is the `first`, which writes and talks for all.
+        Returns None in every process but the first, which writes files and messages for all.
         """
         ...
 
     def evaluate(
         self, checkpoint: Path, changes: Mapping[str, Any], *, corrupt: str | None = None
-    ) -> dict[str, Any]:
-        """Return `metrics` on the validation images, the `bad_images`, and `first` as above."""
+    ) -> EvaluationResult | None:
+        """Evaluate a checkpoint with changed settings; None in every process but the first."""
         ...
+
+
+@runtime_checkable
+class OfficialReader(Protocol):
+    """A trainer that reads checkpoints of the paper's code."""
 
     def read_official(self, path: Path) -> tuple[str, Tensors]:
-        """Return name and weights of the network in a checkpoint of the paper's code."""
+        """Return the network's name and weights."""
         ...
 
 
-class Process(Gathering, Protocol):
-    """One process among those that share a run."""
-
-    @property
-    def first(self) -> bool:
-        """Whether this process writes and talks for all."""
-        ...
-
-    def sum(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the sum of an array over all processes."""
-        ...
-
-    def wait(self) -> None:
-        """Wait for all processes."""
-        ...
-
-
-class Learner(Protocol):
-    """All that learns: a network, its optimiser and its averages."""
+class TrainingEngine(Protocol):
+    """All trained state: network, optimiser and weight average."""
 
     update: int
     accumulate: int
@@ -74,27 +79,27 @@ class Learner(Protocol):
 
     @property
     def memory(self) -> float:
-        """The most memory of a GPU that was taken so far, in GiB; 0 where nobody knows."""
+        """The peak GPU memory so far, in GiB; 0 where it is unknown."""
         ...
 
     def train_update(self, batches: list[Any]) -> Any:
-        """Update the weights once for some batches; return their mean loss, on the device."""
+        """Make one update from some batches; return their mean loss, on the device."""
         ...
 
     def evaluate(self, batches: Iterator[Any]) -> tuple[dict[str, Any], list[str]]:
-        """Return the figures over all processes, and the names of what could not be read."""
+        """Return the figures over all processes, and this process's unreadable images."""
         ...
 
     def weight_sum(self) -> float:
-        """Return the sum of all trained weights, which tells whether one is not finite."""
+        """Return the sum of all trained weights: finite only if every weight is."""
         ...
 
     def pack(self) -> tuple[Tensors, dict[str, Any]]:
-        """Return all state as arrays by name and plain values."""
+        """Return the whole state as arrays by name and plain values."""
         ...
 
     def unpack(self, tensors: Tensors, values: dict[str, Any]) -> None:
-        """Put back what `pack` returned."""
+        """Restore a state that `pack` returned."""
         ...
 
 
@@ -104,9 +109,9 @@ def get_trainer(name: str) -> ImageTrainer:
     Raises
     ------
     ValueError
-        If no such trainer is installed.
+        If no trainer of this name is registered.
     ImportError
-        If what it needs is not.
+        If a package that it needs is not installed.
     """
     found = {point.name: point for point in metadata.entry_points(group=GROUP)}
     if name not in found:
@@ -121,4 +126,21 @@ def get_trainer(name: str) -> ImageTrainer:
             f"--backend {name} needs {error.name} for folders of pictures, which is not installed; "
             f"{_INSTALL.get(name, 'install it')}"
         ) from error
+    return trainer
+
+
+def get_official_reader(name: str) -> OfficialReader:
+    """Return the trainer of a backend if it reads checkpoints of the paper's code.
+
+    Raises
+    ------
+    ValueError
+        If it does not, or as `get_trainer` does.
+    """
+    trainer = get_trainer(name)
+    if not isinstance(trainer, OfficialReader):
+        raise ValueError(
+            f"importing a checkpoint of the paper's code needs torch, but --backend is {name}; "
+            "pass --backend torch, whose model.skd opens with every backend."
+        )
     return trainer

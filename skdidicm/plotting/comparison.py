@@ -9,17 +9,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from skdidicm.imagenet.table import Row
+    from skdidicm.imagenet.table import TableRow
 
 _INCHES_A_ROW = 0.35
 
 
-def draw_comparison(rows: Sequence["Row"], title: str) -> "Figure":
+def draw_comparison(rows: Sequence["TableRow"], title: str) -> "Figure":
     """Return a figure: a line from the baseline to DiDiCM for every setting, the paper's below.
 
     Parameters
     ----------
-    rows : sequence of skdidicm.imagenet.table.Row
+    rows : sequence of skdidicm.imagenet.table.TableRow
         Rows of the table; what has no figures is left out of the lines.
     title : str
         What the figures are of.
@@ -42,7 +42,7 @@ def draw_comparison(rows: Sequence["Row"], title: str) -> "Figure":
     return figure
 
 
-def _draw_ours(ax: "Axes", rows: Sequence["Row"]) -> None:
+def _draw_ours(ax: "Axes", rows: Sequence["TableRow"]) -> None:
     places = range(len(rows))
     baseline = [_percent(row.baseline) for row in rows]
     didicm = [_percent(row.didicm) for row in rows]
@@ -55,7 +55,7 @@ def _draw_ours(ax: "Axes", rows: Sequence["Row"]) -> None:
     ax.set_xlabel("top-1 accuracy (%)")
 
 
-def _draw_reported(ax: "Axes", rows: Sequence["Row"]) -> None:
+def _draw_reported(ax: "Axes", rows: Sequence["TableRow"]) -> None:
     below = [place + 0.25 for place in range(len(rows))]
     for name, color in (("baseline", WRONG_COLOR), ("didicm", TRUE_COLOR)):
         reported = [getattr(row.reported, name)[0] if row.reported else _GAP for row in rows]

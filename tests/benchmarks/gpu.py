@@ -9,7 +9,7 @@ import time
 import torch
 from skdidicm_torch.imagenet.data import Synthetic
 from skdidicm_torch.imagenet.engine import Engine
-from skdidicm_torch.imagenet.processes import Place
+from skdidicm_torch.imagenet.processes import TorchCommunicator
 from skdidicm_torch.imagenet.step import draw_noise, generator, score_entropy_loss
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -38,8 +38,8 @@ def step_rows(device, model, resolution, batch, *, compiled):
     """Yield seconds, share of peak, memory and share outside the network of a training step."""
     name = f"{model}, {resolution} px, batch {batch}{', compiled' if compiled else ''}"
     engine, images = new_engine(device, model, resolution, batch, compiled=compiled)
-    memory = peak_memory(engine.place.device, lambda: engine.train_update([images]))
-    seconds = time_of(engine.place.device, lambda: engine.train_update([images]))
+    memory = peak_memory(engine.comm.device, lambda: engine.train_update([images]))
+    seconds = time_of(engine.comm.device, lambda: engine.train_update([images]))
     outside = outside_seconds(engine, images)
     yield Row(f"{name}: images/s", batch / seconds, "-")
     yield Row(f"{name}: ms a step", 1e3 * seconds, "-")
@@ -55,7 +55,7 @@ def new_engine(device, model, resolution, batch, *, compiled=False, **more):
     flags = {"data": "synthetic", "model": model, "resolution": resolution, "batch_size": batch}
     flags |= {"global_batch": batch, "compile": compiled} | more
     config = resolve(flags).config
-    place = Place(0, 1, torch.device(device))
+    place = TorchCommunicator(0, 1, torch.device(device))
     images = Synthetic(config, K, place).batch
     return Engine(config, K, place, per_epoch=100), images
 
@@ -63,7 +63,7 @@ def new_engine(device, model, resolution, batch, *, compiled=False, **more):
 def outside_seconds(engine, images):
     """Return the seconds of what surrounds the network: pixels, labels, noise, and the loss."""
     config, n = engine.config, len(images.labels)
-    output = torch.zeros(n, 1, K, device=engine.place.device, requires_grad=True)
+    output = torch.zeros(n, 1, K, device=engine.comm.device, requires_grad=True)
 
     def around():
         x = engine.prepare(images.pixels)
@@ -74,7 +74,7 @@ def outside_seconds(engine, images):
         )
         score_entropy_loss(output, noise, q_0, engine.process).backward()
 
-    return time_of(engine.place.device, around)
+    return time_of(engine.comm.device, around)
 
 
 def flops(engine, images):

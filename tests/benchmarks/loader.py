@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 from skdidicm_torch.imagenet.feed import Feed
-from skdidicm_torch.imagenet.processes import Place
+from skdidicm_torch.imagenet.processes import TorchCommunicator
 from skimage import data
 
 from skdidicm.imagenet.recipes import resolve
@@ -69,7 +69,7 @@ def feed_speed(folder, case):
     """Return images/s of training batches, after the first, which start-up delays."""
     flags = {"data": folder, "batch_size": BATCH, "global_batch": BATCH, **case}
     config = resolve({**flags, "workers": CORES, "resolution": RESOLUTION}).config
-    feed = Feed(config, Place(0, 1, torch.device("cpu")))
+    feed = Feed(config, TorchCommunicator(0, 1, torch.device("cpu")))
     list(feed.train(0, 0))
     start = time.perf_counter()
     n = sum(len(images.labels) for images in feed.train(1, 0))

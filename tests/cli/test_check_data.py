@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("PIL")
 from PIL import Image
 
-from skdidicm.cli.check_data import watched
+from skdidicm.cli.check_data import with_progress
 
 
 @pytest.fixture
@@ -71,8 +71,8 @@ def test_a_folder_that_is_no_tree_is_one_sentence(cli, tmp_path):
     assert "train/CLASS/picture" in result.err
 
 
-def test_a_terminal_gets_a_bar_and_every_look(monkeypatch, capsys):
+def test_a_terminal_gets_a_bar_and_every_image(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    looks = [object()] * 5
-    assert list(watched(iter(looks), 5)) == looks
+    infos = [object()] * 5
+    assert list(with_progress(iter(infos), 5)) == infos
     assert "Reading pictures" in capsys.readouterr().err

@@ -12,6 +12,7 @@ import pytest
 from skdidicm.cli import cells, imagenet, reproduce
 from skdidicm.imagenet.config import SETTINGS
 from skdidicm.imagenet.grid import Cell
+from skdidicm.imagenet.trainer import TrainingResult
 
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/photo_patches.py"
 GRID = ("--resolutions", "16", "--ratios", "1", "--recipes", "weak")
@@ -41,7 +42,7 @@ def trained(monkeypatch):
         accuracy = 0.5 if config.objective == "cross-entropy" else 0.75
         metrics = {"n_images": 9, "accuracy": accuracy, "top5_accuracy": 1.0, "nll": 1, "ece": 0.1}
         classes = ["cat", "dog"]
-        return {"metrics": metrics, "classes": classes, "checkpoint": "x", "first": True}
+        return TrainingResult(Path("x"), metrics, classes)
 
     trainer = SimpleNamespace(check=lambda config: None, train=train)
     monkeypatch.setattr("skdidicm.imagenet.trainer.get_trainer", lambda _: trainer)
@@ -176,7 +177,7 @@ def test_cells_of_different_data_do_not_share_a_table(cli, trained, tmp_path):
 def test_a_later_process_writes_and_prints_nothing(cli, trained, tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     run = imagenet.run
-    monkeypatch.setattr(imagenet, "run", lambda *a: {**run(*a), "first": False})
+    monkeypatch.setattr(imagenet, "run", lambda *a: run(*a) and None)
     result = cli("reproduce", "table1", "--data", "x", *SMALL, "--output", tmp_path)
     assert (result.code, result.out, result.err) == (0, "", "")
     assert len(trained) == 2

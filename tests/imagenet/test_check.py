@@ -6,7 +6,7 @@ pytest.importorskip("PIL")
 from PIL import Image, features
 
 from skdidicm.imagenet import check
-from skdidicm.imagenet.check import Fault, Look, Tree
+from skdidicm.imagenet.check import Fault, ImageInfo, ImageTree
 
 
 def write(path, mode="RGB", size=(12, 9), **options):
@@ -26,7 +26,7 @@ def tree(tmp_path):
 
 def report(root, jobs=1):
     tree = check.scan_tree(root)
-    return check.report(tree, check.look_at_all(tree.files, jobs))
+    return check.report(tree, check.inspect_images(tree.files, jobs))
 
 
 def test_a_sound_tree_has_no_faults(tree):
@@ -50,8 +50,8 @@ def test_a_truncated_picture_and_a_text_are_unreadable(tree):
 
 def test_a_picture_that_claims_too_many_pixels_is_not_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr("skdidicm.imagenet.pictures.MAX_PIXELS", 100)
-    assert "pixels" in check.look(write(tmp_path / "big.png", size=(11, 10))).reason
-    assert check.look(write(tmp_path / "small.png", size=(10, 10))).reason == ""
+    assert "pixels" in check.inspect_image(write(tmp_path / "big.png", size=(11, 10))).reason
+    assert check.inspect_image(write(tmp_path / "small.png", size=(10, 10))).reason == ""
 
 
 def test_unusual_modes_and_rotations_are_counted_and_are_no_faults(tree):
@@ -113,8 +113,8 @@ def test_several_processes_see_what_one_sees_in_the_same_order(tree):
         write(tree / "train/cat" / f"{i:03d}.png", size=(10 + i, 10))
     (tree / "train/cat/050.png").write_bytes(b"")
     files = check.scan_tree(tree).files
-    alone = list(check.look_at_all(files, 1))
-    assert list(check.look_at_all(files, 2)) == alone
+    alone = list(check.inspect_images(files, 1))
+    assert list(check.inspect_images(files, 2)) == alone
     assert [one.path for one in alone] == files
 
 
@@ -132,9 +132,9 @@ def test_what_a_check_accepts_is_what_training_reads(tree):
 
 
 def test_a_report_needs_no_files():
-    tree = Tree("root", {"train": {"a": ["x"], "b": ["y"]}, "val": {"a": ["z"], "b": ["w"]}})
-    looks = [Look(name, "", "RGB", (5, 6)) for name in "xyz"] + [Look("w", "cut short")]
-    found = check.report(tree, looks)
+    tree = ImageTree("root", {"train": {"a": ["x"], "b": ["y"]}, "val": {"a": ["z"], "b": ["w"]}})
+    infos = [ImageInfo(name, "", "RGB", (5, 6)) for name in "xyz"] + [ImageInfo("w", "cut short")]
+    found = check.report(tree, infos)
     assert found.faults == [Fault("unreadable", "val", "b", "w", "cut short")]
     assert found.splits["val"]["smallest_file"] == "z"
 

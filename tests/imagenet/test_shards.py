@@ -31,7 +31,7 @@ def test_every_picture_is_found_with_its_bytes_and_its_class(tmp_path):
     )
     found = scan_shards(tmp_path, "train")
     assert found.labels == [1, 0, 2]
-    assert [place.open().read() for place in found.places] == [b"first", b"a/b", b"c"]
+    assert [entry.open().read() for entry in found.entries] == [b"first", b"a/b", b"c"]
     assert found.classes == ["0", "1", "2"]
 
 

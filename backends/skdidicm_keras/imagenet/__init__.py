@@ -3,9 +3,8 @@
 Register: entry point `keras` of the group `skdidicm.trainers`.
 """
 
-from skdidicm_keras.imagenet.official import read_official
 from skdidicm_keras.imagenet.reevaluation import evaluate
 from skdidicm_keras.imagenet.settings import check
 from skdidicm_keras.imagenet.trainer import train
 
-__all__ = ["check", "evaluate", "read_official", "train"]
+__all__ = ["check", "evaluate", "train"]

@@ -44,11 +44,11 @@ class Pictures:
 
     def __getitem__(self, key: Key) -> Picture:
         """Return pixels, label and the names of unreadable pictures; no pixels if not replaced."""
-        epoch, place, row = key
+        epoch, position, row = key
         picture, label, bad = open_row(self.source, self.rows, row, replace_bad=self.replace_bad)
         if picture is None:
             return None, 0, bad
-        return self.view(picture, generator(self.seed, epoch, place)), label, bad
+        return self.view(picture, generator(self.seed, epoch, position)), label, bad
 
 
 def collate(rows: Iterable[Picture]) -> Images:

@@ -18,7 +18,7 @@ from skdidicm_keras.imagenet.data import Images
 from skdidicm_keras.imagenet.evaluation import Evaluator, standardised
 from skdidicm_keras.imagenet.model import create_model, load, resolve_precision, state
 from skdidicm_keras.imagenet.optimizer import create_optimizer, learning_rate
-from skdidicm_keras.imagenet.processes import Place
+from skdidicm_keras.imagenet.processes import KerasCommunicator
 from skdidicm_keras.weights import named_variables
 
 
@@ -35,18 +35,20 @@ class Engine:
         Updates done.
     """
 
-    def __init__(self, config: RunConfig, n_classes: int, place: Place, per_epoch: int) -> None:
-        self.config, self.place, self.per_epoch = config, place, per_epoch
+    def __init__(
+        self, config: RunConfig, n_classes: int, comm: KerasCommunicator, per_epoch: int
+    ) -> None:
+        self.config, self.comm, self.per_epoch = config, comm, per_epoch
         self.schedule = SCHEDULES[config.schedule]()
-        self.accumulate = accumulation(config, place.devices)
-        self.module = create_model(config, n_classes, resolve_precision(config, place.device))
+        self.accumulate = accumulation(config, comm.devices)
+        self.module = create_model(config, n_classes, resolve_precision(config, comm.device))
         self.trained = list(self.module.trainable_variables)
         self.fixed = list(self.module.non_trainable_variables)
         self.optimizer = create_optimizer(config, self.trained)
         self.average = [_copy(v) for v in self.module.weights] if config.ema else []
         self.total = [_copy(v, zero=True) for v in self.trained]
         self.augment = Augmentation(config, n_classes)
-        self.evaluator = Evaluator(self.module, config, place)
+        self.evaluator = Evaluator(self.module, config, comm)
         self._pass = engine.stateful(self._passed, [*self.trained, *self.fixed, *self.total])
         changed = [*self.module.weights, *self.total, *self.average, *self.optimizer.variables]
         self._step = engine.stateful(self._stepped, changed)
@@ -86,7 +88,7 @@ class Engine:
         noise = step.draw_noise(
             len(images.labels), self.schedule, n_draws=config.n_draws, eps_t=config.eps_t, rng=rng
         )
-        rows = [self.place.send(array) for array in (images.pixels, images.labels, *noise)]
+        rows = [self.comm.send(array) for array in (images.pixels, images.labels, *noise)]
         return [*rows, *(ops.convert_to_tensor(array) for array in self.augment.draw(rng))]
 
     def _passed(

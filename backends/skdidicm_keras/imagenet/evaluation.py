@@ -21,17 +21,19 @@ from skdidicm.imagenet.tally import Tally
 from skdidicm_keras import engine
 from skdidicm_keras.conditioning import ConditionedNetwork
 from skdidicm_keras.imagenet.data import Images
-from skdidicm_keras.imagenet.processes import Place
+from skdidicm_keras.imagenet.processes import KerasCommunicator
 
 
 class Evaluator:
     """A network as traced functions of weights, which are those of training or averaged ones."""
 
-    def __init__(self, module: ConditionedNetwork, config: RunConfig, place: Place) -> None:
-        self.module, self.config, self.place = module, config, place
+    def __init__(
+        self, module: ConditionedNetwork, config: RunConfig, comm: KerasCommunicator
+    ) -> None:
+        self.module, self.config, self.comm = module, config, comm
         self.process = UniformProcess(module.n_classes)
         self.schedule = SCHEDULES[config.schedule]()
-        self.rows = config.batch_size * place.devices
+        self.rows = config.batch_size * comm.devices
         self._encode = engine.compiled(self._encoded)
         self._decode = engine.compiled(self._decoded)
 
@@ -53,7 +55,7 @@ class Evaluator:
     def posterior_path(self, values: list[Any], pixels: NDArray[np.uint8]) -> NDArray[np.floating]:
         """Return the laws (n, steps + 1, k) before the first and after every step."""
         config, n, k = self.config, len(pixels), self.module.n_classes
-        features = self._encode(values, self.place.send(self._filled(pixels)))
+        features = self._encode(values, self.comm.send(self._filled(pixels)))
         if config.objective == "cross-entropy":
             start = np.full((n, k), 1 / k, dtype=np.float32)
             logits = engine.to_host(ops.cast(features[0], "float32"))[:n]
@@ -62,7 +64,7 @@ class Evaluator:
 
         def scores(label: NDArray[Any], sigma: NDArray[Any]) -> NDArray[np.floating]:
             draws = (label.astype("int32"), np.asarray(sigma, "float32"))
-            given = [self.place.send(self._filled(v.reshape(n, -1))) for v in draws]
+            given = [self.comm.send(self._filled(v.reshape(n, -1))) for v in draws]
             output = self._decode(values, features, *given)
             outputs = engine.to_host(output)[:n].reshape(*label.shape, k)
             found: NDArray[np.floating] = log_score(outputs, label, sigma, process=self.process)

@@ -8,17 +8,17 @@ from skdidicm.imagenet.corruptions import Corruption
 from skdidicm.imagenet.order import Key, TestOrder
 from skdidicm.imagenet.sources import Source, open_source
 from skdidicm_keras.imagenet.data import Loader, Pictures, Synthetic
-from skdidicm_keras.imagenet.processes import Place
+from skdidicm_keras.imagenet.processes import KerasCommunicator
 from skdidicm_keras.imagenet.views import evaluation_view, training_view
 
 
 class Feed(feed.Feed):
     """Training and validation batches."""
 
-    place: Place
+    comm: KerasCommunicator
 
-    def __init__(self, config: RunConfig, place: Place) -> None:
-        super().__init__(config, place, config.batch_size * place.devices)
+    def __init__(self, config: RunConfig, comm: KerasCommunicator) -> None:
+        super().__init__(config, comm, config.batch_size * comm.devices)
 
     def open_source(self) -> Source:
         """Return the training pictures."""
@@ -35,19 +35,22 @@ class Feed(feed.Feed):
 
     def evaluation_batches(self) -> Loader:
         """Return the batches of the validation pictures."""
-        return evaluation_loader(self.config, self.place, self.classes)
+        return evaluation_loader(self.config, self.comm, self.classes)
 
     def synthetic(self, n_classes: int) -> Synthetic:
         """Return batches of random pixels."""
-        return Synthetic(self.config, n_classes, self.config.batch_size * self.place.devices)
+        return Synthetic(self.config, n_classes, self.config.batch_size * self.comm.devices)
 
 
 def evaluation_loader(
-    config: RunConfig, place: Place, classes: list[str], corrupt: Corruption | None = None
+    config: RunConfig,
+    comm: KerasCommunicator,
+    classes: list[str],
+    corrupt: Corruption | None = None,
 ) -> Loader:
     """Return the loader of the validation images."""
     source = open_source(config, "val", classes)
     view = evaluation_view(config, corrupt)
     pictures = Pictures(source, range(source.n), view, seed=config.seed, replace_bad=False)
-    order = TestOrder(source.n, config.batch_size * place.devices, place)
+    order = TestOrder(source.n, config.batch_size * comm.devices, comm)
     return Loader(pictures, order, config)

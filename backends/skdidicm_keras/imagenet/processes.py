@@ -16,7 +16,7 @@ from skdidicm_keras.device import resolve_device
 
 
 @dataclass(frozen=True)
-class Place:
+class KerasCommunicator:
     """The one process there is, and its devices.
 
     `distribution` is Keras's, where there are several devices: weights lie on all of them, and each
@@ -50,7 +50,7 @@ class Place:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Place]:
+def joined(device: str) -> Iterator[KerasCommunicator]:
     """Compute on a device, or on all of its kind if no number is given and Keras can.
 
     Raises
@@ -62,11 +62,11 @@ def joined(device: str) -> Iterator[Place]:
     found = _alike(chosen) if ":" not in device else []
     if len(found) < 2:
         with engine.scope(chosen):
-            yield Place(chosen)
+            yield KerasCommunicator(chosen)
         return
     distribution = keras.distribution.DataParallel(devices=found)
     with distribution.scope():
-        yield Place(chosen, len(found), distribution)
+        yield KerasCommunicator(chosen, len(found), distribution)
 
 
 def check_alone() -> None:

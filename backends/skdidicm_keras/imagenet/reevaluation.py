@@ -1,4 +1,4 @@
-"""A checkpoint, evaluated again: with another sampler, on other data, or under corruption."""
+"""Evaluation of a checkpoint with another sampler, other data, or corrupted images."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,6 +8,7 @@ from typing import Any
 from skdidicm.imagenet import checkpoint as files
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.corruptions import Corruption
+from skdidicm.imagenet.trainer import EvaluationResult
 from skdidicm_keras import engine
 from skdidicm_keras.imagenet.evaluation import Evaluator
 from skdidicm_keras.imagenet.feed import evaluation_loader
@@ -19,19 +20,19 @@ from skdidicm_keras.weights import named_variables
 
 def evaluate(
     checkpoint: Path, changes: Mapping[str, Any], *, corrupt: str | None = None
-) -> dict[str, Any]:
-    """Return the figures of a checkpoint on the validation images, with other settings."""
+) -> EvaluationResult:
+    """Evaluate a checkpoint on the validation images with changed settings."""
     saved = files.read(checkpoint)
     config = replace(RunConfig(**saved.values["config"]), **changes)
     check_alone()
     check_choices(config)
     corruption = None if corrupt is None else Corruption(corrupt)
-    with joined(config.device) as place:
+    with joined(config.device) as comm:
         classes = saved.values["classes"]
-        module = create_model(config, len(classes), resolve_precision(config, place.device))
+        module = create_model(config, len(classes), resolve_precision(config, comm.device))
         load(named_variables(module), files.evaluated_weights(saved))
-        figures, bad = Evaluator(module, config, place).figures(
+        figures, bad = Evaluator(module, config, comm).figures(
             [engine.read(variable) for variable in module.weights],
-            evaluation_loader(config, place, classes, corruption),
+            evaluation_loader(config, comm, classes, corruption),
         )
-        return {"first": True, "metrics": figures, "bad_images": bad}
+        return EvaluationResult(figures, bad)

@@ -42,8 +42,8 @@ def check(config: RunConfig) -> None:
                 f"{flag(name)} is {getattr(config, name)}; with --backend keras, expected at most "
                 f"{_LARGEST:g}."
             )
-    with joined(config.device) as place:
-        accumulation(config, place.devices)
+    with joined(config.device) as comm:
+        accumulation(config, comm.devices)
 
 
 def check_choices(config: RunConfig) -> None:

@@ -20,13 +20,13 @@ class Noise(NamedTuple):
     weight: Any
 
 
-def generator(seed: int, *place: int) -> np.random.Generator:
+def generator(seed: int, *position: int) -> np.random.Generator:
     """Return a generator that is decided by the seed and a place in the run, such as the update.
 
     Since nothing is carried from one update to the next, a resumed run draws what the
     uninterrupted one would have drawn.
     """
-    return np.random.default_rng((seed, *place))
+    return np.random.default_rng((seed, *position))
 
 
 def draw_noise(

@@ -1,37 +1,31 @@
-"""A run on Keras: its parts put together."""
+"""The Keras trainer: assembles the parts of a run."""
 
 from pathlib import Path
 from typing import Any
 
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.feed import accumulation, updates_per_epoch
+from skdidicm.imagenet.log import RunLog
 from skdidicm.imagenet.run import Run
 from skdidicm.imagenet.stopping import StopRequest
-from skdidicm.imagenet.telling import Teller
+from skdidicm.imagenet.trainer import TrainingResult
 from skdidicm_keras.imagenet.engine import Engine
 from skdidicm_keras.imagenet.feed import Feed
 from skdidicm_keras.imagenet.processes import joined
 from skdidicm_keras.imagenet.settings import check
 
 
-def train(config: RunConfig, folder: Path) -> dict[str, Any]:
-    """Train, or go on from the newest checkpoint in `folder`.
-
-    Returns
-    -------
-    dict
-        `first`, which is true: there is one process; the `checkpoint` to export, which is the last,
-        its `metrics`, and `classes`.
-    """
+def train(config: RunConfig, folder: Path) -> TrainingResult | None:
+    """Train, or resume from the newest checkpoint in `folder`."""
     check(config)
-    with joined(config.device) as place, StopRequest() as stop:
-        feed = Feed(config, place)
-        per_epoch = updates_per_epoch(config, feed, accumulation(config, place.devices))
-        engine = Engine(config, len(feed.classes), place, per_epoch)
+    with joined(config.device) as comm, StopRequest() as stop:
+        feed = Feed(config, comm)
+        per_epoch = updates_per_epoch(config, feed, accumulation(config, comm.devices))
+        engine = Engine(config, len(feed.classes), comm, per_epoch)
         n_updates = config.epochs * per_epoch
-        teller = Teller(config, folder, n_updates, first=True, open_events=_open_events)
-        with teller:
-            run = Run(config, folder, place, stop, feed, engine, teller)
+        log = RunLog(config, folder, n_updates, first=True, open_events=_open_events)
+        with log:
+            run = Run(config, folder, comm, stop, feed, engine, log)
             run.go()
         return run.result()
 

@@ -1,6 +1,6 @@
 """Images for training and evaluation: the same picture, view and place in every run of a seed.
 
-Randomness is a function of (seed, epoch, place in the epoch), so it depends neither on the number
+Randomness is a function of (seed, epoch, comm in the epoch), so it depends neither on the number
 of reading processes nor on where a run was interrupted.
 """
 
@@ -23,7 +23,7 @@ from skdidicm.imagenet.order import Key
 from skdidicm.imagenet.pictures import BadPictureError, open_picture
 from skdidicm.imagenet.sources import Source, open_row
 from skdidicm_torch.imagenet import timm_parts
-from skdidicm_torch.imagenet.processes import Place
+from skdidicm_torch.imagenet.processes import TorchCommunicator
 
 
 class Images(NamedTuple):
@@ -94,18 +94,18 @@ class Pictures(Dataset[tuple[Any, int, list[str]]]):
 
     def __getitem__(self, key: Key) -> tuple[Any, int, list[str]]:
         """Return pixels, label and the names of unreadable pictures; no pixels if not replaced."""
-        epoch, place, row = key
+        epoch, position, row = key
         picture, label, bad = open_row(self.source, self.rows, row, replace_bad=self.replace_bad)
         if picture is None:
             return None, 0, bad
-        with _seeded(self.seed, epoch, place):
+        with _seeded(self.seed, epoch, position):
             return self.transform(picture), label, bad
 
 
 @contextmanager
-def _seeded(*place: int) -> Iterator[None]:
+def _seeded(*position: int) -> Iterator[None]:
     """Seed the global generators that transforms draw from; put back those of the main process."""
-    seed = int(np.random.SeedSequence(place).generate_state(1)[0])
+    seed = int(np.random.SeedSequence(position).generate_state(1)[0])
     alone = get_worker_info() is None  # a reading process draws from them here alone
     before = (random.getstate(), np.random.get_state(), torch.get_rng_state()) if alone else None  # noqa: NPY002
     random.seed(seed)
@@ -138,7 +138,11 @@ class Loader:
     """
 
     def __init__(
-        self, pictures: Pictures, order: Iterable[list[Key]], config: RunConfig, place: Place
+        self,
+        pictures: Pictures,
+        order: Iterable[list[Key]],
+        config: RunConfig,
+        comm: TorchCommunicator,
     ) -> None:
         self.strict = config.on_bad_image == "error"
         self.batches: DataLoader[Any] = DataLoader(
@@ -146,7 +150,7 @@ class Loader:
             batch_sampler=order,
             num_workers=config.workers,
             collate_fn=collate,
-            pin_memory=place.device.type == "cuda",
+            pin_memory=comm.device.type == "cuda",
             persistent_workers=config.workers > 0,
             prefetch_factor=4 if config.workers else None,
             worker_init_fn=_leave_signals,
@@ -186,16 +190,16 @@ def _end_with_parent() -> None:
 class Synthetic:
     """Batches of random pixels that lie on the device already: for throughput alone."""
 
-    def __init__(self, config: RunConfig, n_classes: int, place: Place) -> None:
+    def __init__(self, config: RunConfig, n_classes: int, comm: TorchCommunicator) -> None:
         rng = torch.Generator().manual_seed(config.seed)
         shape = (config.batch_size, 3, config.resolution, config.resolution)
         self.batch = Images(
-            torch.randint(0, 256, shape, generator=rng, dtype=torch.uint8).to(place.device),
-            torch.randint(0, n_classes, shape[:1], generator=rng).to(place.device),
+            torch.randint(0, 256, shape, generator=rng, dtype=torch.uint8).to(comm.device),
+            torch.randint(0, n_classes, shape[:1], generator=rng).to(comm.device),
             [],
         )
         self.n = config.n_images
-        self.per_epoch = config.n_images // (config.batch_size * place.world)
+        self.per_epoch = config.n_images // (config.batch_size * comm.world)
 
     def batches(self, start: int) -> Iterator[Images]:
         """Return the batches of an epoch from one on."""

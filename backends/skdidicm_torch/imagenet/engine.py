@@ -17,7 +17,7 @@ from skdidicm_torch.imagenet.data import Images
 from skdidicm_torch.imagenet.evaluation import evaluate
 from skdidicm_torch.imagenet.model import create_model
 from skdidicm_torch.imagenet.preparation import Preparation
-from skdidicm_torch.imagenet.processes import Place
+from skdidicm_torch.imagenet.processes import TorchCommunicator
 from skdidicm_torch.imagenet.step import (
     cross_entropy_loss,
     draw_noise,
@@ -37,28 +37,30 @@ class Engine:
         Updates done.
     """
 
-    def __init__(self, config: RunConfig, n_classes: int, place: Place, per_epoch: int) -> None:
-        self.config, self.place, self.per_epoch = config, place, per_epoch
+    def __init__(
+        self, config: RunConfig, n_classes: int, comm: TorchCommunicator, per_epoch: int
+    ) -> None:
+        self.config, self.comm, self.per_epoch = config, comm, per_epoch
         self.process = UniformProcess(n_classes)
         self.schedule = SCHEDULES[config.schedule]()
-        self.prepare = Preparation(config, place.device)
+        self.prepare = Preparation(config, comm.device)
         module = create_model(config, n_classes)
         if config.gradient_checkpointing:
             _checkpoint_blocks(module, config)
-        if config.sync_batchnorm and place.world > 1:
-            if place.device.type == "cpu":
+        if config.sync_batchnorm and comm.world > 1:
+            if comm.device.type == "cpu":
                 raise ValueError("--sync-batchnorm needs GPUs; leave it out on a CPU.")
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
-        self.module = module.to(place.device).to(memory_format=self.prepare.layout)
+        self.module = module.to(comm.device).to(memory_format=self.prepare.layout)
         self.optimizer = timm_parts.create_optimizer(config, self.module)
         self._set_rate = timm_parts.create_schedule(config, self.optimizer, per_epoch)
         self._average = timm_parts.create_average(self.module, config.ema) if config.ema else None
         self._mix = timm_parts.mixer(config, n_classes)
         self.scaler = torch.amp.GradScaler(
-            place.device.type, enabled=self.prepare.precision == "float16"
+            comm.device.type, enabled=self.prepare.precision == "float16"
         )
         self._wrapped = self._wrap()
-        self.accumulate = accumulation(config, place.world)
+        self.accumulate = accumulation(config, comm.world)
         self.update = 0
 
     @property
@@ -74,9 +76,9 @@ class Engine:
     @property
     def memory(self) -> float:
         """The most memory of the GPU that was taken so far, in GiB; 0 on a CPU."""
-        if self.place.device.type != "cuda":
+        if self.comm.device.type != "cuda":
             return 0.0
-        return torch.cuda.max_memory_allocated(self.place.device) / 2**30
+        return torch.cuda.max_memory_allocated(self.comm.device) / 2**30
 
     def weight_sum(self) -> float:
         """Return the sum of all trained weights, which tells whether one is not finite."""
@@ -92,7 +94,7 @@ class Engine:
             self.process,
             self.schedule,
             self.prepare,
-            self.place,
+            self.comm,
         )
 
     def train_update(self, batches: list[Images]) -> Tensor:
@@ -102,7 +104,7 @@ class Engine:
         losses = []
         for i, images in enumerate(batches):
             last = i == len(batches) - 1
-            wait = nullcontext() if last or self.place.world == 1 else self._wrapped.no_sync()
+            wait = nullcontext() if last or self.comm.world == 1 else self._wrapped.no_sync()
             with wait:
                 loss = self._loss(images, i)
                 self.scaler.scale(loss / len(batches)).backward()
@@ -114,10 +116,10 @@ class Engine:
         return torch.stack(losses).mean()
 
     def _loss(self, images: Images, part: int) -> Tensor:
-        config, place = self.config, (self.update, part, self.place.rank)
+        config, position = self.config, (self.update, part, self.comm.rank)
         x = self.prepare(images.pixels)
         label = images.labels.to(x.device, non_blocking=True)
-        rng = generator(x.device, config.seed, *place)
+        rng = generator(x.device, config.seed, *position)
         torch.manual_seed(rng.initial_seed())  # for dropout in networks of timm
         with timm_parts.seeded(rng.initial_seed()):
             x, q_0 = self._mix(x, label)
@@ -143,11 +145,11 @@ class Engine:
     def _wrap(self) -> Any:
         """Return the network as it is called in training: compiled, and averaging gradients."""
         called: Any = torch.compile(self.module) if self.config.compile else self.module
-        if self.place.world == 1:
+        if self.comm.world == 1:
             return called
-        on_gpu = self.place.device.type == "cuda"
+        on_gpu = self.comm.device.type == "cuda"
         return DistributedDataParallel(
-            called, device_ids=[self.place.device] if on_gpu else None, gradient_as_bucket_view=True
+            called, device_ids=[self.comm.device] if on_gpu else None, gradient_as_bucket_view=True
         )
 
     def pack(self) -> tuple[Tensors, dict[str, Any]]:

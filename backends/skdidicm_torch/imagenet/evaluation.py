@@ -12,7 +12,7 @@ from skdidicm.imagenet.tally import Tally
 from skdidicm_torch.conditioning import ConditionedNetwork
 from skdidicm_torch.imagenet.data import Images
 from skdidicm_torch.imagenet.preparation import Preparation
-from skdidicm_torch.imagenet.processes import Place
+from skdidicm_torch.imagenet.processes import TorchCommunicator
 
 
 @torch.inference_mode()
@@ -23,7 +23,7 @@ def evaluate(
     process: Process,
     schedule: Schedule,
     prepare: Preparation,
-    place: Place,
+    comm: TorchCommunicator,
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the figures over all processes, and the names of what could not be read."""
     module.eval()
@@ -34,7 +34,7 @@ def evaluate(
         if len(images.labels):
             path = posterior_path(module, images.pixels, config, process, schedule, prepare)
             tally.add(path.float().cpu().numpy(), images.labels.cpu().numpy())
-    tally.totals = place.sum(tally.totals)
+    tally.totals = comm.sum(tally.totals)
     return tally.figures(), bad
 
 

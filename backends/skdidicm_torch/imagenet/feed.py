@@ -9,16 +9,16 @@ from skdidicm.imagenet.order import Key, TestOrder
 from skdidicm.imagenet.sources import Source
 from skdidicm_torch.imagenet import timm_parts
 from skdidicm_torch.imagenet.data import Loader, Pictures, Synthetic, open_source
-from skdidicm_torch.imagenet.processes import Place
+from skdidicm_torch.imagenet.processes import TorchCommunicator
 
 
 class Feed(feed.Feed):
     """Training and validation batches of one process."""
 
-    place: Place
+    comm: TorchCommunicator
 
-    def __init__(self, config: RunConfig, place: Place) -> None:
-        super().__init__(config, place, config.batch_size)
+    def __init__(self, config: RunConfig, comm: TorchCommunicator) -> None:
+        super().__init__(config, comm, config.batch_size)
 
     def open_source(self) -> Source:
         """Return the training pictures."""
@@ -35,19 +35,22 @@ class Feed(feed.Feed):
             seed=self.config.seed,
             replace_bad=self.config.on_bad_image == "skip",
         )
-        return Loader(pictures, order, self.config, self.place)
+        return Loader(pictures, order, self.config, self.comm)
 
     def evaluation_batches(self) -> Loader:
         """Return the batches of this process's share of the validation pictures."""
-        return evaluation_loader(self.config, self.place, self.classes)
+        return evaluation_loader(self.config, self.comm, self.classes)
 
     def synthetic(self, n_classes: int) -> Synthetic:
         """Return batches of random pixels."""
-        return Synthetic(self.config, n_classes, self.place)
+        return Synthetic(self.config, n_classes, self.comm)
 
 
 def evaluation_loader(
-    config: RunConfig, place: Place, classes: list[str], corrupt: Corruption | None = None
+    config: RunConfig,
+    comm: TorchCommunicator,
+    classes: list[str],
+    corrupt: Corruption | None = None,
 ) -> Loader:
     """Return the loader of this process's share of the validation images."""
     source = open_source(config, "val", classes)
@@ -58,4 +61,4 @@ def evaluation_loader(
         seed=config.seed,
         replace_bad=False,
     )
-    return Loader(pictures, TestOrder(source.n, config.batch_size, place), config, place)
+    return Loader(pictures, TestOrder(source.n, config.batch_size, comm), config, comm)

@@ -18,7 +18,7 @@ from skdidicm_torch.device import resolve_device
 
 
 @dataclass(frozen=True)
-class Place:
+class TorchCommunicator:
     """Which process this is, of how many, and its device."""
 
     rank: int
@@ -53,14 +53,14 @@ class Place:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Place]:
+def joined(device: str) -> Iterator[TorchCommunicator]:
     """Join the processes that torchrun has started, or be alone; one run after another may."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     chosen = resolve_device(_local(device) if world > 1 else device)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if world == 1:
-        yield Place(0, 1, chosen)
+        yield TorchCommunicator(0, 1, chosen)
         return
     store, rank, world = _meeting()
     distributed.init_process_group(
@@ -71,7 +71,7 @@ def joined(device: str) -> Iterator[Place]:
         world_size=world,
     )
     try:
-        yield Place(distributed.get_rank(), world, chosen)
+        yield TorchCommunicator(distributed.get_rank(), world, chosen)
     finally:
         distributed.destroy_process_group()
 

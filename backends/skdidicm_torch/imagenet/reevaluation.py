@@ -1,4 +1,4 @@
-"""A checkpoint, evaluated again: with another sampler, on other data, or under corruption."""
+"""Evaluation of a checkpoint with another sampler, other data, or corrupted images."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,6 +9,7 @@ from skdidicm.core import SCHEDULES, UniformProcess
 from skdidicm.imagenet import checkpoint as files
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.corruptions import Corruption
+from skdidicm.imagenet.trainer import EvaluationResult
 from skdidicm_torch.imagenet.engine import load_weights
 from skdidicm_torch.imagenet.evaluation import evaluate as evaluate_batches
 from skdidicm_torch.imagenet.feed import evaluation_loader
@@ -19,23 +20,23 @@ from skdidicm_torch.imagenet.processes import joined
 
 def evaluate(
     checkpoint: Path, changes: Mapping[str, Any], *, corrupt: str | None = None
-) -> dict[str, Any]:
-    """Return the figures of a checkpoint on the validation images, with other settings."""
+) -> EvaluationResult | None:
+    """Evaluate a checkpoint on the validation images with changed settings."""
     saved = files.read(checkpoint)
     config = replace(RunConfig(**saved.values["config"]), **changes)
     corruption = None if corrupt is None else Corruption(corrupt)
-    with joined(config.device) as place:
+    with joined(config.device) as comm:
         classes = saved.values["classes"]
-        module = create_model(config, len(classes)).to(place.device)
+        module = create_model(config, len(classes)).to(comm.device)
         load_weights(module, files.evaluated_weights(saved))
         figures, bad = evaluate_batches(
             module,
-            evaluation_loader(config, place, classes, corruption),
+            evaluation_loader(config, comm, classes, corruption),
             config,
             UniformProcess(len(classes)),
             SCHEDULES[config.schedule](),
-            Preparation(config, place.device),
-            place,
+            Preparation(config, comm.device),
+            comm,
         )
-        unread = [name for names in place.gather(bad) for name in names]
-        return {"first": place.first, "metrics": figures, "bad_images": unread}
+        unread = [name for names in comm.gather(bad) for name in names]
+        return EvaluationResult(figures, unread) if comm.first else None

@@ -19,13 +19,13 @@ class Noise(NamedTuple):
     weight: Tensor
 
 
-def generator(device: torch.device, seed: int, *place: int) -> torch.Generator:
+def generator(device: torch.device, seed: int, *position: int) -> torch.Generator:
     """Return a generator that is decided by the seed and a place in the run, such as the update.
 
     Since nothing is carried from one update to the next, a resumed run draws what the
     uninterrupted one would have drawn.
     """
-    words = np.random.SeedSequence((seed, *place)).generate_state(1, np.uint64)
+    words = np.random.SeedSequence((seed, *position)).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(words[0] >> 1))
 
 

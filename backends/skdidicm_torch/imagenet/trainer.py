@@ -1,13 +1,14 @@
-"""A run on torch: its parts put together."""
+"""The torch trainer: assembles the parts of a run."""
 
 from pathlib import Path
 from typing import Any
 
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.feed import accumulation, updates_per_epoch
+from skdidicm.imagenet.log import RunLog
 from skdidicm.imagenet.run import Run
 from skdidicm.imagenet.stopping import StopRequest
-from skdidicm.imagenet.telling import Teller
+from skdidicm.imagenet.trainer import TrainingResult
 from skdidicm_torch.device import resolve_device
 from skdidicm_torch.imagenet.engine import Engine
 from skdidicm_torch.imagenet.feed import Feed
@@ -16,7 +17,7 @@ from skdidicm_torch.imagenet.processes import joined
 
 
 def check(config: RunConfig) -> None:
-    """Check that the device is there and computes in the format that a configuration asks for.
+    """Check that the device exists and supports the requested precision.
 
     Raises
     ------
@@ -26,23 +27,16 @@ def check(config: RunConfig) -> None:
     resolve_precision(config, resolve_device(config.device))
 
 
-def train(config: RunConfig, folder: Path) -> dict[str, Any]:
-    """Train, or go on from the newest checkpoint in `folder`.
-
-    Returns
-    -------
-    dict
-        `first`: whether this process is the one that writes; and there the `checkpoint` to
-        export, which is the last, its `metrics`, and `classes`.
-    """
-    with joined(config.device) as place, StopRequest() as stop:
-        feed = Feed(config, place)
-        per_epoch = updates_per_epoch(config, feed, accumulation(config, place.world))
-        engine = Engine(config, len(feed.classes), place, per_epoch)
+def train(config: RunConfig, folder: Path) -> TrainingResult | None:
+    """Train, or resume from the newest checkpoint in `folder`."""
+    with joined(config.device) as comm, StopRequest() as stop:
+        feed = Feed(config, comm)
+        per_epoch = updates_per_epoch(config, feed, accumulation(config, comm.world))
+        engine = Engine(config, len(feed.classes), comm, per_epoch)
         n_updates = config.epochs * per_epoch
-        teller = Teller(config, folder, n_updates, first=place.first, open_events=_open_events)
-        with teller:
-            run = Run(config, folder, place, stop, feed, engine, teller)
+        log = RunLog(config, folder, n_updates, first=comm.first, open_events=_open_events)
+        with log:
+            run = Run(config, folder, comm, stop, feed, engine, log)
             run.go()
         return run.result()
 

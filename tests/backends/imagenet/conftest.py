@@ -44,9 +44,9 @@ def settings(photographs):
 def alone():
     """The place of a process that is alone."""
     torch = pytest.importorskip("torch")
-    from skdidicm_torch.imagenet.processes import Place
+    from skdidicm_torch.imagenet.processes import TorchCommunicator
 
-    return Place(0, 1, torch.device("cpu"))
+    return TorchCommunicator(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")

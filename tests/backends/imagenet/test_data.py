@@ -10,7 +10,7 @@ pytest.importorskip("timm")
 
 from skdidicm_torch.imagenet.data import collate, open_source  # noqa: E402
 from skdidicm_torch.imagenet.feed import Feed  # noqa: E402
-from skdidicm_torch.imagenet.processes import Place  # noqa: E402
+from skdidicm_torch.imagenet.processes import TorchCommunicator  # noqa: E402
 
 from skdidicm.imagenet.order import TestOrder, TrainOrder  # noqa: E402
 from skdidicm.imagenet.pictures import BadPictureError  # noqa: E402
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.imagenet
 
 
 def places(world):
-    return [Place(rank, world, torch.device("cpu")) for rank in range(world)]
+    return [TorchCommunicator(rank, world, torch.device("cpu")) for rank in range(world)]
 
 
 def train_orders(n, size, world, epoch=0, start=0, seed=0, repeats=1):

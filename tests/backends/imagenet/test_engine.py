@@ -229,7 +229,7 @@ def test_weights_of_another_network_end_with_a_sentence(settings):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"batch_size": 15}, "--global-batch 32 is no multiple of 15 images on 1 devices"),
+        ({"batch_size": 15}, "--global-batch 32 is not a multiple of 15 images on 1 devices"),
         ({"model": "resnet1"}, "timm has no network 'resnet1'; expected"),
         ({"precision": "int8"}, "--precision is 'int8'; expected float32, bfloat16, float16."),
         ({"precision": "float16"}, "--precision float16 needs a GPU; on a CPU use float32"),

@@ -11,13 +11,13 @@ pytest.importorskip("PIL")
 pytest.importorskip("skimage")
 
 from skdidicm_keras.imagenet.feed import Feed
-from skdidicm_keras.imagenet.processes import Place
+from skdidicm_keras.imagenet.processes import KerasCommunicator
 from skdidicm_keras.imagenet.views import evaluation_view, random_box, training_view
 
 from skdidicm.imagenet.pictures import BadPictureError, open_picture
 
 pytestmark = pytest.mark.imagenet
-ALONE = Place("cpu")
+ALONE = KerasCommunicator("cpu")
 
 
 def batches(config, epoch=0, start=0, n=2, place=ALONE):
@@ -50,7 +50,7 @@ def test_epochs_and_seeds_have_views_of_their_own(settings):
 
 
 def test_the_same_pictures_come_however_many_devices_share_a_pass(settings):
-    together = batches(settings(batch_size=8), place=Place("cpu", devices=2))
+    together = batches(settings(batch_size=8), place=KerasCommunicator("cpu", devices=2))
     assert_equal(together, batches(settings()))
 
 

@@ -13,7 +13,7 @@ from skdidicm_keras.imagenet.data import Images
 from skdidicm_keras.imagenet.engine import Engine
 from skdidicm_keras.imagenet.evaluation import Evaluator
 from skdidicm_keras.imagenet.model import load
-from skdidicm_keras.imagenet.processes import Place, joined
+from skdidicm_keras.imagenet.processes import KerasCommunicator, joined
 from skdidicm_keras.imagenet.settings import check
 from skdidicm_keras.networks import CONDITIONINGS
 
@@ -147,7 +147,7 @@ def test_weights_of_another_network_end_with_a_sentence(trained):
 def test_the_last_law_is_that_of_the_cores_sampler(trained):
     """The number of rows, which is filled up to that of a batch, plays no part."""
     module, rows = trained.engine.module, images(3, n=3)
-    evaluator = Evaluator(module, config(steps=4), Place("cpu"))
+    evaluator = Evaluator(module, config(steps=4), KerasCommunicator("cpu"))
     values = [engines.read(v) for v in module.weights]
     with joined("cpu"):
         path = evaluator.posterior_path(values, rows.pixels)
@@ -196,7 +196,7 @@ REFUSED = [
     ({"cutmix": 1.5}, "--cutmix is 1.5; with --backend keras, expected at most 1"),
     ({"gradient_checkpointing": True}, "--gradient-checkpointing is not for --backend keras"),
     ({"channels_last": False}, "--no-channels-last is not for --backend keras"),
-    ({"batch_size": 3}, "--global-batch 8 is no multiple of 3 images on 1 devices"),
+    ({"batch_size": 3}, "--global-batch 8 is not a multiple of 3 images on 1 devices"),
     ({"device": "npu"}, "device is 'npu', which Keras cannot use here"),
 ]
 
@@ -227,10 +227,3 @@ def test_processes_of_torchrun_are_refused(monkeypatch):
 def test_a_state_of_other_names_is_no_state(trained):
     with pytest.raises(CheckpointError, match="damaged, or of another network"):
         load(trained.engine._parts()["model"], {"fc.weight": np.zeros((K, 64))})
-
-
-def test_files_of_the_papers_code_are_left_to_torch(tmp_path):
-    from skdidicm_keras.imagenet import read_official
-
-    with pytest.raises(ValueError, match="pass --backend torch"):
-        read_official(tmp_path / "a.pth.tar")

@@ -1,21 +1,30 @@
-"""What people watch: a progress bar or plain lines, JSON lines, and TensorBoard."""
+"""The log of a run: a progress bar or plain lines on stderr, JSON lines, and TensorBoard."""
 
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from skdidicm.imagenet.config import RunConfig
 
 LOG = "log.jsonl"
 
 
-class Teller:
-    """Tells of a run; the processes after the first say nothing.
+class EventWriter(Protocol):
+    """A writer of TensorBoard events."""
 
-    `open_events` makes a writer of events, with `add_scalar(name, value, update)`, for TensorBoard.
-    """
+    def add_scalar(self, name: str, value: float, update: int) -> object:
+        """Write one scalar."""
+        ...
+
+    def close(self) -> object:
+        """Write what is buffered."""
+        ...
+
+
+class RunLog:
+    """Reports the progress of a run; only the first process writes."""
 
     def __init__(
         self,
@@ -24,18 +33,18 @@ class Teller:
         n_updates: int,
         *,
         first: bool,
-        open_events: Callable[[str], Any],
+        open_events: Callable[[str], EventWriter],
     ) -> None:
         self._folder, self._first, self._n_updates = folder, first, n_updates
         self._bar: Any = None
-        self._events: Any = None
+        self._events: EventWriter | None = None
         if first and sys.stderr.isatty():
             self._bar = _progress()
             self._task = self._bar.add_task("", total=n_updates)
         if first and config.tensorboard:
             self._events = _events(folder, open_events)
 
-    def __enter__(self) -> "Teller":
+    def __enter__(self) -> "RunLog":
         if self._bar is not None:
             self._bar.start()
         return self
@@ -46,7 +55,7 @@ class Teller:
         if self._events is not None:
             self._events.close()
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Write a line to stderr."""
         if self._first and self._bar is not None:
             self._bar.console.print(text, highlight=False, markup=False)
@@ -54,7 +63,7 @@ class Teller:
             print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     def updates(self, row: dict[str, Any]) -> None:
-        """Tell of some updates: epoch, update, loss, learning rate, speed."""
+        """Report an interval of updates: epoch, update, loss, learning rate, speed."""
         if not self._first:
             return
         with (self._folder / LOG).open("a", encoding="utf-8") as file:
@@ -67,15 +76,15 @@ class Teller:
         if self._bar is not None:
             self._bar.update(self._task, completed=row["update"], description=text)
         else:
-            self.say(f"update {row['update']}/{self._n_updates}  {text}")
+            self.message(f"update {row['update']}/{self._n_updates}  {text}")
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """Tell of an epoch."""
+        """Report a finished epoch."""
         self._scalars("epoch", row)
         shown = f"epoch {row['epoch']}: loss {row['loss']:.4g}"
         if "val_accuracy" in row:
             shown += f", accuracy {row['val_accuracy']:.2%}, NLL {row['val_nll']:.3f}"
-        self.say(f"{shown}, {row['seconds']:.0f} s")
+        self.message(f"{shown}, {row['seconds']:.0f} s")
 
     def _scalars(self, group: str, row: dict[str, Any]) -> None:
         if self._events is not None:
@@ -84,8 +93,8 @@ class Teller:
                     self._events.add_scalar(f"{group}/{name}", value, row["update"])
 
 
-def forget_after(folder: Path, update: int) -> None:
-    """Remove the lines of the log that a resumed run will write again."""
+def truncate_log(folder: Path, update: int) -> None:
+    """Remove the lines after an update, which a resumed run writes again."""
     path = folder / LOG
     if path.is_file():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -98,7 +107,7 @@ def forget_after(folder: Path, update: int) -> None:
 def _update(line: str) -> float:
     try:
         return float(json.loads(line)["update"])
-    except (ValueError, KeyError, TypeError):  # half a line, of a run that was killed
+    except (ValueError, KeyError, TypeError):  # an incomplete line of a killed run
         return float("inf")
 
 
@@ -121,7 +130,7 @@ def _progress() -> Any:
     )
 
 
-def _events(folder: Path, open_events: Callable[[str], Any]) -> Any:
+def _events(folder: Path, open_events: Callable[[str], EventWriter]) -> EventWriter:
     try:
         return open_events(str(folder / "tensorboard"))
     except ImportError as error:
