@@ -1,5 +1,6 @@
-"""Runs on folders of pictures at ImageNet's scale: settings, recipes, pictures and figures.
+"""Training runs on folders of images at ImageNet's scale.
 
-All that is the same for every framework; the training itself is a trainer of a backend, found
-through the entry-point group `skdidicm.trainers`.
+This package holds what all frameworks share: settings, recipes, reading of images, checkpoints, the
+training loop and figures. The trainers of the backends are found through the entry-point group
+`skdidicm.trainers`.
 """

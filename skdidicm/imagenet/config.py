@@ -1,6 +1,6 @@
-"""The settings of a run: one dataclass, from which the command line makes its options.
+"""The settings of a run: one dataclass, from which the command line derives its options.
 
-A field's metadata hold what the command line shows. None means "derived", by `recipes.resolve`.
+The metadata of a field hold the option's help. None means that `recipes.resolve` derives the value.
 """
 
 from collections.abc import Mapping
@@ -10,102 +10,100 @@ from typing import Any
 PRECISIONS = ("float32", "bfloat16", "float16")
 OBJECTIVES = ("score-entropy", "cross-entropy")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pixels in [0, 1]."""
+"""Mean and standard deviation of ImageNet's pixels, scaled to [0, 1]."""
 
 
 def _setting(default: Any, panel: str, text: str, shown: str | None = None) -> Any:
-    """Return a field; `shown` is what help says of a default that is derived."""
+    """Return a field; `shown` is the default that help shows where the value is derived."""
     return field(default=default, metadata={"panel": panel, "help": text, "shown": shown})
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """All that decides a run; only plain values, so that it is its own JSON."""
+    """All settings of a run, as values that JSON can hold."""
 
     data: str = _setting("", "Data", "Folder with train/CLASS/* and val/CLASS/*, or 'synthetic'.")
     reader: str = _setting(
-        "", "Data", "Another source: tar for .tar files, wds for shards, or hfds/NAME of timm."
+        "", "Data", "Another format: tar for .tar files, wds for shards, or hfds/NAME of timm."
     )
     resolution: int = _setting(224, "Data", "Pixels a side of the square input.")
-    data_ratio: float = _setting(1.0, "Data", "Share of every class's training images, in (0, 1].")
+    data_ratio: float = _setting(1.0, "Data", "Fraction of every class's training images.")
     n_classes: int | None = _setting(
-        None, "Data", "Number of classes, where the data do not tell.", "as the data have"
+        None, "Data", "Number of classes, if the data do not define it.", "from the data"
     )
-    n_images: int = _setting(1281167, "Data", "Images of an epoch of synthetic data or shards.")
-    workers: int = _setting(8, "Data", "Processes that read pictures, for each device.")
+    n_images: int = _setting(1281167, "Data", "Images per epoch of synthetic data.")
+    workers: int = _setting(8, "Data", "Processes that read images, per device.")
     on_bad_image: str = _setting(
-        "error", "Data", "What an unreadable picture does: error, or skip (up to 1% of them)."
+        "error", "Data", "At an unreadable image: error, or skip (at most 1% of them)."
     )
 
-    model: str = _setting("didirn50", "Network", "didirn18 to didirn152, or a name of timm.")
+    model: str = _setting("didirn50", "Network", "didirn18 to didirn152, or a network of timm.")
     objective: str = _setting(
         "score-entropy",
         "Network",
-        "score-entropy, or cross-entropy: the same network without label and noise, the baseline.",
+        "score-entropy, or cross-entropy: the baseline, the same network without label and noise.",
     )
     conditioning: str | None = _setting(
         None, "Network", "Where label and noise enter: blocks (the paper), last or head.", "blocks"
     )
     schedule: str = _setting("loglinear", "Network", "Noise over time.")
-    eps_t: float = _setting(1e-5, "Network", "Smallest time that is trained on.")
+    eps_t: float = _setting(1e-5, "Network", "Smallest time in training.")
     n_draws: int = _setting(1, "Network", "Noisy labels per image and update.")
 
     recipe: str = _setting("weak", "Recipe", "The paper's weak or strong recipe.")
     epochs: int = _setting(600, "Recipe", "Passes over the training images.")
     stop_epoch: int | None = _setting(
-        None, "Recipe", "End here, to be resumed; the schedule stays that of --epochs.", "no"
+        None, "Recipe", "Stop after this epoch; the schedule stays that of --epochs.", "no"
     )
     batch_size: int = _setting(128, "Recipe", "Images per device and forward pass.")
-    global_batch: int = _setting(1024, "Recipe", "Images per update, over devices and passes.")
+    global_batch: int = _setting(1024, "Recipe", "Images per update, over all devices and passes.")
     optimizer: str = _setting("lamb", "Recipe", "An optimiser of timm; Keras: lamb, adamw, sgd.")
     learning_rate: float | None = _setting(None, "Recipe", "Peak learning rate.", "the recipe's")
-    warmup_epochs: float = _setting(5, "Recipe", "Epochs over which the learning rate rises.")
+    warmup_epochs: float = _setting(5, "Recipe", "Epochs of linear warm-up.")
     warmup_learning_rate: float = _setting(
-        1e-5, "Recipe", "Learning rate that the warm-up starts from."
+        1e-5, "Recipe", "Learning rate at the start of the warm-up."
     )
-    weight_decay: float = _setting(0.01, "Recipe", "Weight decay, of all but biases and norms.")
-    max_grad_norm: float = _setting(1.0, "Recipe", "Norm that gradients are clipped to; 0: not.")
-    min_crop: float = _setting(0.08, "Recipe", "Smallest share of a picture in a random crop.")
-    color_jitter: float = _setting(0.4, "Recipe", "Jitter of brightness, contrast, saturation.")
-    auto_augment: str = _setting("", "Recipe", "RandAugment, as timm spells it: rand-m7-n2.")
-    mixup: float = _setting(
-        0.0, "Recipe", "Blend images in pairs, shares from Beta(mixup, mixup); 0: not."
-    )
+    weight_decay: float = _setting(0.01, "Recipe", "Weight decay, except of biases and norms.")
+    max_grad_norm: float = _setting(1.0, "Recipe", "Maximum norm of the gradients; 0: no clipping.")
+    min_crop: float = _setting(0.08, "Recipe", "Smallest fraction of an image in a random crop.")
+    color_jitter: float = _setting(0.4, "Recipe", "Jitter of brightness, contrast and saturation.")
+    auto_augment: str = _setting("", "Recipe", "RandAugment in timm's notation: rand-m7-n2.")
+    mixup: float = _setting(0.0, "Recipe", "Parameter of mixup's Beta distribution; 0: no mixup.")
     cutmix: float = _setting(
-        0.0, "Recipe", "Paste patches in pairs, areas from Beta(cutmix, cutmix); 0: not."
+        0.0, "Recipe", "Parameter of CutMix's Beta distribution; 0: no CutMix."
     )
-    label_smoothing: float = _setting(0.0, "Recipe", "Share of a label spread over all classes.")
-    repeats: int = _setting(1, "Recipe", "Views of an image in an epoch, one after another.")
-    ema: float = _setting(0.0, "Recipe", "Decay of an average of the weights; 0: none.")
+    label_smoothing: float = _setting(0.0, "Recipe", "Fraction of a label spread over all classes.")
+    repeats: int = _setting(1, "Recipe", "Views of an image per epoch (repeated augmentation).")
+    ema: float = _setting(0.0, "Recipe", "Decay of the exponential weight average; 0: none.")
 
     backend: str = _setting("torch", "Engine", "Backend that trains: torch or keras.")
-    device: str = _setting("auto", "Engine", "Where to compute: cpu, cuda, cuda:1, ...")
+    device: str = _setting("auto", "Engine", "Device: auto, cpu, cuda, cuda:1, ...")
     precision: str | None = _setting(
         None, "Engine", "float32, bfloat16 or float16.", "bfloat16 on a GPU, else float32"
     )
     compile: bool = _setting(False, "Engine", "Compile the network.")
-    channels_last: bool = _setting(True, "Engine", "Memory layout of images.")
+    channels_last: bool = _setting(True, "Engine", "Channels-last memory layout.")
     gradient_checkpointing: bool = _setting(
-        False, "Engine", "Compute blocks twice rather than keep their outputs."
+        False, "Engine", "Recompute blocks in the backward pass to save memory."
     )
-    sync_batchnorm: bool = _setting(False, "Engine", "BatchNorm over all devices.")
-    seed: int = _setting(0, "Engine", "Decides weights, order, augmentation and noise.")
+    sync_batchnorm: bool = _setting(False, "Engine", "BatchNorm statistics over all devices.")
+    seed: int = _setting(0, "Engine", "Seed of weights, order, augmentation and noise.")
 
     sampler: str = _setting("cp", "Evaluation", "Class probabilities (cp) or label chains (cl).")
     solver: str = _setting("euler", "Evaluation", "Euler step or exact Bayes bridge.")
     steps: int = _setting(8, "Evaluation", "Reverse steps.")
     n_chains: int = _setting(16, "Evaluation", "Chains per image of cl.")
-    crop: float = _setting(0.875, "Evaluation", "Share of the side that the centre crop keeps.")
+    crop: float = _setting(0.875, "Evaluation", "Fraction of the side that the centre crop keeps.")
     evaluate_every: int = _setting(1, "Evaluation", "Epochs between two evaluations.")
 
-    resume: str = _setting("auto", "Run", "auto, never, or a checkpoint to start from.")
-    keep: int = _setting(3, "Run", "Checkpoints to keep, beside the best.")
-    checkpoint_minutes: float = _setting(15.0, "Run", "Minutes between two checkpoints at most.")
+    resume: str = _setting("auto", "Run", "auto, never, or a checkpoint file to resume from.")
+    keep: int = _setting(3, "Run", "Checkpoints to keep, in addition to the best.")
+    checkpoint_minutes: float = _setting(15.0, "Run", "Maximum minutes between two checkpoints.")
     log_every: int = _setting(50, "Run", "Updates between two lines of the log.")
     tensorboard: bool = _setting(False, "Run", "Write events for TensorBoard.")
 
     def __post_init__(self) -> None:
-        """Check every value; raise ValueError with a sentence."""
+        """Validate every value."""
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(
@@ -126,11 +124,11 @@ class RunConfig:
 
     @property
     def network(self) -> str:
-        """The name by which `DiDiClassifier` knows the model: timm's have a prefix."""
+        """The model's name in `DiDiClassifier`: networks of timm have a prefix."""
         return self.model if self.model.startswith("didirn") else f"timm/{self.model}"
 
     def plain(self) -> dict[str, Any]:
-        """Return the settings as a dictionary that JSON and TOML can hold."""
+        """Return the settings as a dictionary of JSON values."""
         return asdict(self)
 
 
@@ -181,22 +179,22 @@ FREE = frozenset(
     | {"checkpoint_minutes", "log_every", "tensorboard", "evaluate_every", "compile"}
     | {"channels_last", "gradient_checkpointing"}
 )
-"""Settings that may change when a run is resumed: they do not change what is learnt."""
+"""Settings that may change when a run is resumed, since they do not affect the result."""
 
 AT_EVALUATION = (
     *("data", "reader", "workers", "on_bad_image", "batch_size", "device", "precision"),
     *("sampler", "solver", "steps", "n_chains", "crop"),
 )
-"""Settings that may change when a run is evaluated again."""
+"""Settings that may change in an evaluation."""
 
 
 def changes(config: RunConfig, saved: Mapping[str, Any]) -> str:
-    """Return how settings differ from saved ones where that decides what is learnt, or ""."""
+    """Return the differences from saved settings that affect the result, or ""."""
     now = config.plain()
     changed = [k for k in now if k not in FREE and k in saved and saved[k] != now[k]]
     return ", ".join(f"{k} {saved[k]!r} -> {now[k]!r}" for k in changed)
 
 
 def flag(name: str) -> str:
-    """Return the option of a setting."""
+    """Return the command-line option of a setting."""
     return "--" + name.replace("_", "-")

@@ -1,4 +1,4 @@
-"""Corrupted pictures in the style of ImageNet-C, by the package imagecorruptions."""
+"""Corruptions of ImageNet-C, by the package imagecorruptions."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ _MIN_SIZE = 32
 
 
 class Corruption:
-    """A change of pixels uint8 (h, w, 3), written NAME:SEVERITY, such as "fog:3".
+    """A corruption of pixels uint8 (h, w, 3), written NAME:SEVERITY, such as "fog:3".
 
-    Some draw from NumPy's global generator: seed it for the same result.
+    Some corruptions draw from NumPy's global generator; seed it for reproducible results.
 
     Raises
     ------
     ValueError
-        If there is no such corruption or severity.
+        If the corruption or the severity is unknown.
     ImportError
         If the package is not installed.
     """
@@ -44,7 +44,7 @@ class Corruption:
 
         if min(pixels.shape[:2]) < _MIN_SIZE:
             raise ValueError(
-                f"--corrupt takes pictures of at least {_MIN_SIZE} pixels a side, but the run has "
+                f"--corrupt needs images of at least {_MIN_SIZE} pixels a side, but the run has "
                 f"{pixels.shape[0]} x {pixels.shape[1]}."
             )
         changed: Any = corrupt(pixels, corruption_name=self.name, severity=self.severity)

@@ -1,4 +1,4 @@
-"""A folder of pictures: SPLIT/CLASS/file, its classes, its files and its faults."""
+"""Folders of images in the layout SPLIT/CLASS/file: their classes and files."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ SUBSET_SEED = 42
 
 
 class Folder(NamedTuple):
-    """Files of one split, sorted, with the number of their class."""
+    """The sorted files of one split, with the numbers of their classes."""
 
     classes: list[str]
     files: list[str]
@@ -28,7 +28,7 @@ def find_split(root: Path, split: str) -> Path:
     Raises
     ------
     FileNotFoundError
-        If the data has none.
+        If there is none.
     """
     for name in SPLITS[split]:
         if (root / name).is_dir():
@@ -40,12 +40,12 @@ def find_split(root: Path, split: str) -> Path:
 
 
 def find_tars(root: Path, split: str) -> Path:
-    """Return the tar file of a split, or its folder of tar files, one for every class.
+    """Return the tar file of a split, or the folder with one tar file per class.
 
     Raises
     ------
     FileNotFoundError
-        If the data has none.
+        If there is none.
     """
     for name in SPLITS[split]:
         if (root / f"{name}.tar").is_file():
@@ -60,14 +60,14 @@ def find_tars(root: Path, split: str) -> Path:
 
 
 def scan(folder: Path, classes: Sequence[str] | None = None) -> Folder:
-    """Return the pictures below the class folders of a split.
+    """Return the images below the class folders of a split.
 
     Parameters
     ----------
     folder : Path
-        Holds one folder for every class; pictures may lie deeper.
+        Holds one folder per class; images may be nested deeper.
     classes : sequence of str, optional
-        The classes, if another split decides them.
+        The expected classes, if another split defines them.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def scan(folder: Path, classes: Sequence[str] | None = None) -> Folder:
 
 
 def pictures_below(folder: Path) -> list[str]:
-    """Return the files below a folder that have the suffix of a picture, in no order."""
+    """Return the files below a folder that have an image suffix, in arbitrary order."""
     return [
         os.path.join(parent, name)  # noqa: PTH118 - a Path for each of a million files is slow
         for parent, _, names in os.walk(folder, followlinks=True)
@@ -114,12 +114,12 @@ def pictures_below(folder: Path) -> list[str]:
 
 
 def _is_hidden(name: str) -> bool:
-    """Return whether a name is one that file managers and notebooks leave behind."""
+    """Return whether a name belongs to a file manager or a notebook."""
     return name.startswith(".")
 
 
 def subset(labels: Sequence[int], ratio: float) -> list[int]:
-    """Return the rows of a share of every class: the first of a permutation seeded with 42.
+    """Return a fraction of the rows of every class: the first of a permutation with seed 42.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The paper's grid of runs: resolution, share of the data, recipe, and objective."""
+"""The paper's grid of runs: resolution, fraction of the data, recipe, and objective."""
 
 import itertools
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ RESOLUTIONS = (224, 112, 56)
 RATIOS = (1.0, 0.5, 0.25)
 RECIPES = ("weak", "strong")
 OBJECTIVES = ("cross-entropy", "score-entropy")
-"""The baseline on the same stem and blocks, and DiDiCM."""
+"""The baseline with the same stem and blocks, and DiDiCM."""
 
 
 class Setting(NamedTuple):
@@ -29,7 +29,7 @@ class Cell(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name of its run folder.
+        """The name of its run folder.
 
         Examples
         --------
@@ -40,7 +40,7 @@ class Cell(NamedTuple):
 
     @property
     def setting(self) -> Setting:
-        """The row that it belongs to."""
+        """The row of the table that contains it."""
         return Setting(self.resolution, self.data_ratio, self.recipe)
 
 
@@ -60,14 +60,14 @@ def plan(
 
 
 def select(cells: Sequence[Cell], wanted: str) -> list[Cell]:
-    """Return the cells that patterns ask for, which commas separate.
+    """Return the cells that match comma-separated patterns.
 
-    A pattern is RESOLUTION:RATIO:RECIPE:OBJECTIVE; parts that are left out, or `*`, mean all.
+    A pattern is RESOLUTION:RATIO:RECIPE:OBJECTIVE; an omitted part or `*` matches all values.
 
     Raises
     ------
     ValueError
-        If a pattern fits no cell.
+        If a pattern matches no cell.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def select(cells: Sequence[Cell], wanted: str) -> list[Cell]:
         found = [cell for cell in cells if _fits(cell, pattern.strip().split(":"))]
         if not found:
             raise ValueError(
-                f"--cells {pattern.strip()!r} fits no cell of the grid; expected "
+                f"--cells {pattern.strip()!r} matches no cell of the grid; expected "
                 "RESOLUTION:RATIO:RECIPE:OBJECTIVE such as 56:0.25:weak, with * for all, of "
                 f"{_values(cells)}."
             )

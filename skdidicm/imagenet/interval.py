@@ -1,4 +1,4 @@
-"""Time between two reports of a run, and how much of it was waiting for data."""
+"""Time between two reports of a run, and the part of it spent waiting for data."""
 
 import itertools
 import time
@@ -9,14 +9,14 @@ Batch = TypeVar("Batch")
 
 
 class Interval:
-    """Time since an update, and how much of it was waiting for data."""
+    """Time since an update, and the part of it spent waiting for data."""
 
     def __init__(self, update: int) -> None:
         self.update, self._start, self.waited = update, time.perf_counter(), 0.0
 
     @property
     def seconds(self) -> float:
-        """Seconds so far."""
+        """Seconds since the start."""
         return time.perf_counter() - self._start
 
     def wait(self, batches: Iterator[Batch], n: int) -> list[Batch]:

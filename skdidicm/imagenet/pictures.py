@@ -1,4 +1,4 @@
-"""Pictures from files, whatever their mode, as 8-bit RGB."""
+"""Decoding of image files of any mode to 8-bit RGB."""
 
 import math
 import warnings
@@ -7,30 +7,30 @@ from typing import IO, Any
 import numpy as np
 
 MAX_PIXELS = 2**27
-"""A picture that claims more is not decoded: it may be a decompression bomb."""
+"""A larger image is not decoded, since it may be a decompression bomb."""
 
 
 class BadPictureError(ValueError):
-    """A file is no picture, or only a part of one."""
+    """A file is not an image, or it is damaged."""
 
 
 def open_picture(file: str | IO[bytes], name: str) -> Any:
-    """Return a picture of a file as a PIL image in RGB, upright.
+    """Read a file as an upright PIL image in RGB.
 
-    EXIF rotation is applied, palettes, CMYK and alpha are converted, and 16-bit grey is scaled to
-    8 bits.
+    EXIF rotation is applied; palettes, CMYK and alpha are converted; 16-bit grey is scaled to 8
+    bits.
 
     Parameters
     ----------
     file : str or binary file
-        What to read.
+        The file.
     name : str
-        What to call it in an error.
+        Its name in an error message.
 
     Raises
     ------
     BadPictureError
-        If it cannot be read as a whole.
+        If it cannot be decoded completely.
     """
     from PIL import Image, ImageOps
 
@@ -72,9 +72,9 @@ def _to_rgb(picture: Any) -> Any:
 
 
 def centre(picture: Any, size: int, crop: float) -> Any:
-    """Return the centre of a PIL image, size x size, as evaluation sees it.
+    """Return the centre crop of a PIL image, size x size, as in evaluation.
 
-    `crop` is the share of the shorter side that is kept.
+    `crop` is the fraction of the shorter side that is kept.
     """
     from PIL import Image
 

@@ -1,7 +1,7 @@
-"""The paper's two recipes, and how a run's settings are put together from all their sources.
+"""The paper's two recipes, and the resolution of settings from options, file and recipe.
 
-Where the paper and the official code differ, this follows the code: `eps_t` is 1e-5, as its command
-line has it, and the learning rate follows a cosine over updates, not over whole epochs.
+Where the paper and the official code differ, this follows the code: `eps_t` is 1e-5, the default of
+its command line, and the learning rate follows a cosine over updates, not over whole epochs.
 """
 
 import math
@@ -24,11 +24,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "repeats": 3,
     },
 }
-"""What a recipe sets apart from the defaults, which are those of "weak"."""
+"""Differences of each recipe from the defaults, which are those of "weak"."""
 
 
 class Resolved(NamedTuple):
-    """Settings, and for each where its value came from."""
+    """Settings, and the origin of each value."""
 
     config: RunConfig
     origins: dict[str, str]
@@ -46,7 +46,7 @@ def learning_rate(recipe: str, data_ratio: float) -> float:
 
 
 def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Resolved:
-    """Return all settings: flags before the file, that before the recipe, that before defaults.
+    """Resolve all settings; options take precedence over the file, the recipe and the defaults.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Resolved:
 
 
 def _derived(config: RunConfig) -> dict[str, Any]:
-    """Return the settings that follow from others."""
+    """Return the settings that are derived from others."""
     derived: dict[str, Any] = {}
     if config.learning_rate is None:
         derived["learning_rate"] = learning_rate(config.recipe, config.data_ratio)
@@ -95,7 +95,7 @@ def _derived(config: RunConfig) -> dict[str, Any]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Return the settings of a TOML file; dashes in names count as underscores."""
+    """Return the settings of a TOML file; names may have dashes instead of underscores."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
@@ -104,7 +104,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     for name, value in values.items():
         if name not in SETTINGS:
             raise ValueError(
-                f"{path} sets {name!r}, which is no setting; expected some of: "
+                f"{path} sets {name!r}, which is not a setting; expected some of: "
                 f"{', '.join(SETTINGS)}."
             )
         values[name] = _typed(name, value, path)
@@ -112,7 +112,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _typed(name: str, value: Any, path: Path) -> Any:
-    """Return a value in the type of its setting."""
+    """Return a value converted to the type of its setting."""
     wanted = str(SETTINGS[name].type)
     kinds = {"int": int, "float": float, "str": str, "bool": bool}
     kind = next(kind for text, kind in kinds.items() if text in wanted)

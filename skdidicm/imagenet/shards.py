@@ -1,7 +1,6 @@
-"""WebDataset shards: tar files of pictures (KEY.jpg) and class numbers (KEY.cls), read by number.
+"""WebDataset shards: tar files of images (KEY.jpg) and class numbers (KEY.cls) with random access.
 
-Only the headers are read to find where every picture lies, so that order, resuming and counting are
-the same as for a folder.
+An index is built from the tar headers, so order, resuming and counting work as for a folder.
 """
 
 import io
@@ -16,21 +15,21 @@ _CLASSES = "classes.txt"
 
 
 class ShardEntry(NamedTuple):
-    """Where a picture lies: shard, first byte, number of bytes."""
+    """The location of an image: shard, first byte, number of bytes."""
 
     shard: str
     start: int
     size: int
 
     def open(self) -> IO[bytes]:
-        """Return the bytes as a file."""
+        """Return the image's bytes as a file object."""
         with Path(self.shard).open("rb") as file:
             file.seek(self.start)
             return io.BytesIO(file.read(self.size))
 
 
 class Shards(NamedTuple):
-    """Pictures of one split, in the order of the shards, with the number of their class."""
+    """The images of one split in the order of the shards, with the numbers of their classes."""
 
     classes: list[str]
     entries: list[ShardEntry]
@@ -38,22 +37,22 @@ class Shards(NamedTuple):
 
 
 def scan_shards(root: Path, split: str) -> Shards:
-    """Return where the pictures of a split lie.
+    """Return the index of a split.
 
     Parameters
     ----------
     root : Path
-        Holds the shards as SPLIT*.tar or SPLIT/*.tar, and perhaps classes.txt with the name of
-        every class, one a line, in the order of their numbers.
+        Holds the shards as SPLIT*.tar or SPLIT/*.tar, and optionally classes.txt with one class
+        name per line, in the order of the class numbers.
     split : {"train", "val"}
-        Which shards.
+        The split.
 
     Raises
     ------
     FileNotFoundError
         If there are none.
     ValueError
-        If one is damaged, a picture has no class, or a class no name.
+        If a shard is damaged, an image has no class, or a class has no name.
     """
     entries, labels = [], []
     for shard in _shards(root, split):
@@ -63,7 +62,7 @@ def scan_shards(root: Path, split: str) -> Shards:
                 labels.append(label)
         except tarfile.TarError as error:
             raise ValueError(
-                f"{shard} is no tar file, or a damaged one ({error}); replace it."
+                f"{shard} is not a tar file, or it is damaged ({error}); replace it."
             ) from error
     return Shards(_names(root, labels), entries, labels)
 
@@ -80,7 +79,7 @@ def _shards(root: Path, split: str) -> list[Path]:
 
 
 def _pictures(shard: Path) -> Iterator[tuple[ShardEntry, int]]:
-    """Yield the pictures of a shard; WebDataset keeps the files of a key next to each other."""
+    """Yield the images of a shard; in WebDataset the files of a key are adjacent."""
     key, entry, label = "", None, None
     with tarfile.open(shard, "r:") as tar:
         for member in tar:
@@ -122,6 +121,6 @@ def _names(root: Path, labels: list[int]) -> list[str]:
     if len(names) < n_classes:
         raise ValueError(
             f"{file} names {len(names)} classes, but the shards have numbers up to "
-            f"{n_classes - 1}; expected one name a line for every class."
+            f"{n_classes - 1}; expected one name per line for every class."
         )
     return names

@@ -1,4 +1,4 @@
-"""Where pictures come from: folders and shards, which need no framework."""
+"""Sources of images that need no framework: folders and shards."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,11 +10,11 @@ from skdidicm.imagenet.pictures import BadPictureError, open_picture
 from skdidicm.imagenet.shards import Shards, scan_shards
 
 READERS = ("", "wds")
-"""Values of `--reader` that `open_source` knows."""
+"""Values of `--reader` that `open_source` supports."""
 
 
 class Source(NamedTuple):
-    """Where pictures come from: `open` returns the picture and label of a row."""
+    """A source of images: `open` returns the image and the label of a row."""
 
     classes: list[str]
     labels: Sequence[int] | None
@@ -23,7 +23,7 @@ class Source(NamedTuple):
 
 
 def open_source(config: RunConfig, split: str, classes: Sequence[str] | None = None) -> Source:
-    """Return the pictures of a split: a folder's, or those of shards."""
+    """Open a split of a folder, or of shards."""
     if config.reader == "wds":
         return _open_shards(config, split, classes)
     found = folders.scan(folders.find_split(Path(config.data), split), classes)
@@ -42,7 +42,7 @@ def _open_shards(config: RunConfig, split: str, classes: Sequence[str] | None) -
 
 
 class _Files:
-    """Opens the pictures of a folder; an object, since reading processes may have to pickle it."""
+    """Opens the images of a folder; a class, since worker processes must be able to pickle it."""
 
     def __init__(self, found: folders.Folder) -> None:
         self.found = found
@@ -53,7 +53,7 @@ class _Files:
 
 
 class _Shards:
-    """Opens the pictures of shards."""
+    """Opens the images of shards."""
 
     def __init__(self, found: Shards) -> None:
         self.found = found
@@ -67,10 +67,10 @@ class _Shards:
 def open_row(
     source: Source, rows: Sequence[int], row: int, *, replace_bad: bool
 ) -> tuple[Any, int, list[str]]:
-    """Return picture, label and the names of unreadable pictures.
+    """Return an image, its label, and one message for every unreadable image.
 
-    With `replace_bad` the next row that can be read takes the place of one that cannot. The
-    picture is None if there is none, or none among more rows than may be skipped.
+    With `replace_bad` an unreadable row is replaced by the next readable one. The image is None if
+    none can be read within the number of rows that may be skipped.
     """
     bad: list[str] = []
     for i in range(len(rows) // 100 + 1 if replace_bad else 1):

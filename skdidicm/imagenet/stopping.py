@@ -1,4 +1,4 @@
-"""Signals: a run that is asked to end saves first."""
+"""Signals: on SIGTERM or SIGINT a run saves before it exits."""
 
 import signal
 import time
@@ -6,18 +6,18 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 _SAME_PRESS = 1.0
-"""Seconds: Ctrl-C reaches a process twice under torchrun, by the terminal and by torchrun."""
+"""Seconds. Under torchrun, Ctrl-C arrives twice: from the terminal and from torchrun."""
 
 
 class Interrupted(SystemExit):
-    """The run was asked to end and has saved; the exit code tells by which signal."""
+    """The run has saved and exits after a signal, with the exit code 128 + signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
 
 
 class StopRequest:
-    """Remembers SIGTERM and SIGINT while it is entered; the second SIGINT ends at once."""
+    """Records SIGTERM and SIGINT within its context; a second SIGINT interrupts at once."""
 
     def __init__(self) -> None:
         self.signal = 0
@@ -26,7 +26,7 @@ class StopRequest:
 
     def __enter__(self) -> Self:
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._remember)
+            self._before[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(
@@ -38,7 +38,7 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _remember(self, number: int, _: FrameType | None) -> None:
+    def _record(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
         if self.signal == signal.SIGINT == number and now - self._since > _SAME_PRESS:
             raise KeyboardInterrupt

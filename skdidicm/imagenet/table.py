@@ -1,4 +1,4 @@
-"""The paper's first table: figures of our runs beside those that were reported."""
+"""The paper's Table 1: figures of our runs next to the reported ones."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ _WORDNET = re.compile(r"n\d{8}")
 
 
 class Reported(NamedTuple):
-    """Top-1 and top-5 of the paper, in percent, as a secondary note gives them."""
+    """The paper's top-1 and top-5 accuracies in percent, taken from a secondary note."""
 
     baseline: tuple[float, float]
     didicm: tuple[float, float]
@@ -28,7 +28,7 @@ PAPER = {
 
 
 class Facts(NamedTuple):
-    """What the runs of a table saw; None is what is not known."""
+    """Data and settings of the runs in a table; None if unknown."""
 
     data: str
     n_classes: int
@@ -41,17 +41,17 @@ class Facts(NamedTuple):
 
 
 def is_imagenet(classes: Sequence[str], n_train: int | None, n_val: int) -> bool:
-    """Return whether a data set has the classes and the number of images of ImageNet-1k."""
+    """Return whether a data set has the classes and the image counts of ImageNet-1k."""
     counts = {"n_classes": len(classes), "n_train": n_train, "n_val": n_val}
     return counts == _IMAGENET and all(_WORDNET.fullmatch(name) for name in classes)
 
 
 Figures = Mapping[str, float]
-"""What an evaluation found; shares lie in [0, 1]."""
+"""Figures of an evaluation; accuracies lie in [0, 1]."""
 
 
 class TableRow(NamedTuple):
-    """Figures of a setting: of the baseline and of DiDiCM, and the paper's, where there are any."""
+    """Figures of a setting: the baseline's, DiDiCM's and the paper's; None if there are none."""
 
     setting: Setting
     baseline: Figures | None
@@ -60,7 +60,7 @@ class TableRow(NamedTuple):
 
 
 def rows(cells: Iterable[Cell], results: Mapping[Cell, Figures]) -> list[TableRow]:
-    """Return a row for every setting of the cells; cells without a result leave a gap."""
+    """Return one row per setting of the cells."""
     settings = dict.fromkeys(cell.setting for cell in cells)
     return [TableRow(s, *_pair_of_results(s, results), PAPER.get(s)) for s in settings]
 
@@ -86,7 +86,7 @@ HEADER = (
 
 
 def cells_of(row: TableRow) -> list[str]:
-    """Return the texts of a row, under HEADER; NLL and ECE are the baseline's, then DiDiCM's."""
+    """Return a row's texts in the order of HEADER; NLL and ECE are those of baseline / DiDiCM."""
     own = [_tops(row.baseline), _tops(row.didicm)]
     baseline, didicm = (_pair(tops) for tops in own)
     reported = row.reported
@@ -131,7 +131,7 @@ def _both(row: TableRow, name: str, write: Any) -> str:
 
 
 def caption(facts: Facts) -> str:
-    """Return what the figures are of, and what they are not."""
+    """Return the caption: data, network and settings, and whether the data are ImageNet-1k."""
     n_train = "an unknown number of" if facts.n_train is None else f"{facts.n_train:,}"
     said = (
         f"Data: {facts.data}, {facts.n_classes} classes, {n_train} training and {facts.n_val:,} "
@@ -161,7 +161,7 @@ _FIGURES = {"top1": "accuracy", "top5": "top5_accuracy", "nll": "nll", "ece": "e
 
 
 def as_csv(found: Sequence[TableRow], facts: Facts) -> str:
-    """Return the table as CSV: shares from 0 to 1, and what the runs saw in every line."""
+    """Return the table as CSV: accuracies in [0, 1], and the facts repeated in every line."""
     text = io.StringIO()
     lines = [_flat(row) | facts._asdict() for row in found]
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Figures of an evaluation, summed batch by batch so that any number of images fits."""
+"""Figures of an evaluation, accumulated batch by batch."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,25 +12,25 @@ _TOP = 5
 
 @dataclass
 class Tally:
-    """Sums over images that were evaluated on a path of `steps` + 1 laws each.
+    """Sums over images with paths of `steps` + 1 distributions each.
 
-    Sums of two tallies, as `totals` has them, add up to those of all their images.
+    The `totals` of several processes can be added.
     """
 
     steps: int
     totals: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Start at zero."""
+        """Set all sums to zero."""
         self.totals = np.zeros(4 + 3 * N_BINS + 2 * (self.steps + 1) + 1)
 
     def add(self, path: NDArray[np.floating], labels: NDArray[np.integer]) -> None:
-        """Count images with laws (n, steps + 1, k) and true labels (n,)."""
+        """Add images with distributions (n, steps + 1, k) and true labels (n,)."""
         path = path.astype(np.float64)
         p, rows = path[:, -1], np.arange(len(path))
         p = p / p.sum(axis=1, keepdims=True)
         true = p[rows, labels]
-        # Ties count against the image; the true class leads only where no other is as likely.
+        # A tie with the true class counts as an error.
         rank = (p > true[:, None]).sum(axis=1) + ((p == true[:, None]).sum(axis=1) - 1)
         one_hot = np.zeros_like(p)
         one_hot[rows, labels] = 1

@@ -166,7 +166,7 @@ def test_no_setting_can_be_infinite_since_json_has_no_such_number(name):
     ("text", "words"),
     [
         ("epochs = [", "is not valid TOML"),
-        ("epoch = 3", "sets 'epoch', which is no setting; expected some of: data, reader"),
+        ("epoch = 3", "sets 'epoch', which is not a setting; expected some of: data, reader"),
         ("epochs = 3.5", "sets epochs to 3.5; expected a value of type"),
         ("epochs = true", "sets epochs to True; expected a value of type"),
         ("ema = true", "sets ema to True; expected a value of type"),

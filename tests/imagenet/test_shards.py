@@ -56,5 +56,5 @@ def test_a_class_without_a_name_a_damaged_shard_and_none_are_told(tmp_path):
     with pytest.raises(ValueError, match=r"names 1 classes, but the shards have numbers up to 1"):
         scan_shards(tmp_path, "train")
     (tmp_path / "train.tar").write_bytes(b"x" * 1000)
-    with pytest.raises(ValueError, match=r"train\.tar is no tar file, or a damaged one"):
+    with pytest.raises(ValueError, match=r"train\.tar is not a tar file, or it is damaged"):
         scan_shards(tmp_path, "train")

@@ -1,7 +1,7 @@
-"""Random changes of a batch, by Keras's own layers, on the device and within the traced step.
+"""Random augmentation of a batch by Keras's layers, on the device and within the traced step.
 
-Every layer keeps a seed; all of them are set anew for every batch, so that what a batch becomes is
-a function of the seeds that are handed in.
+Every layer has a seed variable. All of them are set for every batch, so the augmentation is a
+function of the seeds that are passed.
 """
 
 import re
@@ -22,10 +22,10 @@ _FLOAT = {"dtype": "float32", "data_format": "channels_last"}
 
 
 class RandAugment(layers.RandAugment):  # type: ignore[misc]
-    """Keras's RandAugment, with operations of its own for every image.
+    """Keras's RandAugment with separate operations for every image.
 
-    Rotations, shears and translations are as large as in the recipe: Keras's would turn by up to
-    `factor` x 360 degrees. Equalisation is left out, as Keras computes it one image at a time,
+    Rotations, shears and translations have the magnitudes of the recipe, since Keras's would rotate
+    by up to `factor` x 360 degrees. Equalisation is left out: Keras computes it image by image,
     which takes minutes to trace.
     """
 
@@ -41,7 +41,7 @@ class RandAugment(layers.RandAugment):  # type: ignore[misc]
         self.random_translation = layers.RandomTranslation(shift, shift, **_FLOAT)
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
-        """Return what is drawn for a batch (n, h, w, c)."""
+        """Return the random parameters for a batch (n, h, w, c)."""
         found = super().get_random_transformation(data, training=training, seed=seed)
         shape = (self.num_ops, data.shape[0], 1, 1, 1)
         found["layer_idxes"] = keras.random.randint(
@@ -51,12 +51,12 @@ class RandAugment(layers.RandAugment):  # type: ignore[misc]
 
 
 class Augmentation:
-    """From pixels and labels to images and soft labels.
+    """Maps pixels and labels to augmented images and soft labels.
 
     Attributes
     ----------
     variables : list
-        The seeds of all layers, which are set by `seeds`.
+        The seed variables of all layers.
     """
 
     def __init__(self, config: RunConfig, n_classes: int) -> None:
@@ -71,7 +71,7 @@ class Augmentation:
         self.variables = [v for layer in (*self.views, *mixes) for v in layer.variables]
 
     def draw(self, rng: np.random.Generator) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """Return what decides one batch: seeds (layers, 2), and whether it is cut or mixed."""
+        """Draw the random numbers of a batch: seeds (layers, 2), and whether to use CutMix."""
         seeds = rng.integers(0, 2**31, (len(self.variables), 2), dtype=np.int32)
         return seeds, np.array(rng.random() < 0.5)
 
@@ -100,7 +100,7 @@ def _mixed(mix: Any, x: Any, q_0: Any) -> dict[str, Any]:
 
 
 def _views(config: RunConfig) -> list[Any]:
-    """Return the layers that change every image by itself."""
+    """Return the layers that transform single images."""
     found = [layers.RandomFlip("horizontal", **_FLOAT)]
     jitter = config.color_jitter
     if config.auto_augment:
@@ -117,12 +117,12 @@ def _views(config: RunConfig) -> list[Any]:
 
 
 def policy(text: str) -> tuple[int, float]:
-    """Return number and magnitude of the operations of a policy as timm spells it.
+    """Return number and magnitude of the operations of a policy in timm's notation.
 
     Raises
     ------
     ValueError
-        If it is no RandAugment, or one of another magnitude than 0 to 10.
+        If it is not a RandAugment policy with a magnitude from 0 to 10.
 
     Examples
     --------
@@ -133,12 +133,12 @@ def policy(text: str) -> tuple[int, float]:
     magnitude = float((match and match["m"]) or 10)
     if match is None or not 0 < magnitude <= 10:
         raise ValueError(
-            f"--auto-augment is {text!r}; with --backend keras, expected RandAugment as timm "
-            "spells it, such as rand-m7-n2, with a magnitude of at most 10."
+            f"--auto-augment is {text!r}; with --backend keras, expected RandAugment in "
+            "timm's notation, such as rand-m7-n2, with a magnitude of at most 10."
         )
     return int(match["n"] or 2), magnitude / 10
 
 
 def _share(gain: float) -> float:
-    """Return Keras's factor of a saturation: 0.5 for no change, 1 for infinitely much."""
+    """Return Keras's saturation factor of a gain: 0.5 for no change, 1 for an infinite one."""
     return gain / (1 + gain)

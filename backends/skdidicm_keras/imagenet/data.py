@@ -1,7 +1,7 @@
-"""Images for training and evaluation: the same picture, view and place in every run of a seed.
+"""Images for training and evaluation, reproducible from the seed.
 
-Threads read them, since Pillow decodes and resizes outside Python's lock, and processes that are
-forked beside JAX can hang.
+Threads read the images: Pillow releases the GIL while it decodes and resizes, and processes that
+are forked beside JAX can hang.
 """
 
 from collections import deque
@@ -19,11 +19,11 @@ from skdidicm.imagenet.sources import Source, open_row
 from skdidicm_keras.imagenet.step import generator
 from skdidicm_keras.imagenet.views import View
 
-_AHEAD = 4  # batches that are read before they are asked for
+_AHEAD = 4  # batches that are read in advance
 
 
 class Images(NamedTuple):
-    """A batch: pixels uint8 (n, h, w, 3), labels (n,), and names of what could not be read."""
+    """A batch: pixels uint8 (n, h, w, 3), labels (n,), and one message per unreadable image."""
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int32]
@@ -34,7 +34,7 @@ Picture = tuple[NDArray[np.uint8] | None, int, list[str]]
 
 
 class Pictures:
-    """Rows of a source, seen under the seed of their place."""
+    """Rows of a source, cropped with the seed of their position."""
 
     def __init__(
         self, source: Source, rows: Sequence[int], view: View, *, seed: int, replace_bad: bool
@@ -43,7 +43,7 @@ class Pictures:
         self.replace_bad = replace_bad
 
     def __getitem__(self, key: Key) -> Picture:
-        """Return pixels, label and the names of unreadable pictures; no pixels if not replaced."""
+        """Return pixels, label and the messages on unreadable images; pixels may be None."""
         epoch, position, row = key
         picture, label, bad = open_row(self.source, self.rows, row, replace_bad=self.replace_bad)
         if picture is None:
@@ -52,7 +52,7 @@ class Pictures:
 
 
 def collate(rows: Iterable[Picture]) -> Images:
-    """Return a batch of what could be read."""
+    """Return a batch of the images that could be read."""
     found = list(rows)
     good = [(pixels, label) for pixels, label, _ in found if pixels is not None]
     pixels = np.stack([p for p, _ in good]) if good else np.empty((0, 0, 0, 3), np.uint8)
@@ -61,7 +61,7 @@ def collate(rows: Iterable[Picture]) -> Images:
 
 
 class Loader:
-    """Batches of pictures in an order, which ends at the first that must not be bad."""
+    """Batches of images in a given order; raises at an unreadable one unless those are skipped."""
 
     def __init__(self, pictures: Pictures, order: Iterable[list[Key]], config: RunConfig) -> None:
         self.pictures, self.order, self.workers = pictures, order, config.workers
@@ -73,7 +73,7 @@ class Loader:
         Raises
         ------
         BadPictureError
-            If a picture cannot be read, unless those are skipped.
+            If an image cannot be read, unless unreadable ones are skipped.
         """
         for images in self._batches():
             if self.strict and images.bad:
@@ -98,7 +98,7 @@ class Loader:
 
 
 class Synthetic:
-    """Batches of random pixels: for throughput alone."""
+    """Batches of random pixels, for measuring throughput."""
 
     def __init__(self, config: RunConfig, n_classes: int, batch_size: int) -> None:
         rng: Any = np.random.default_rng(config.seed)
@@ -108,5 +108,5 @@ class Synthetic:
         self.n, self.per_epoch = config.n_images, config.n_images // batch_size
 
     def batches(self, start: int) -> Iterator[Images]:
-        """Return the batches of an epoch from one on."""
+        """Return the batches of an epoch from batch `start` on."""
         return (self.batch for _ in range(start, self.per_epoch))

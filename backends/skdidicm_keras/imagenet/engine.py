@@ -1,4 +1,4 @@
-"""The engine: network, optimiser and averages, and one update of them."""
+"""The engine: network, optimiser and weight average, and one update of them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -23,9 +23,9 @@ from skdidicm_keras.weights import named_variables
 
 
 class Engine:
-    """All that learns.
+    """All trained state.
 
-    An update is one or more passes, each traced once, and a step of the optimiser, traced once.
+    An update is one or more passes and one optimiser step; both functions are traced once.
 
     Attributes
     ----------
@@ -61,20 +61,20 @@ class Engine:
 
     @property
     def memory(self) -> float:
-        """The most memory that was taken so far: Keras cannot tell."""
+        """The peak memory, which Keras does not report."""
         return 0.0
 
     def weight_sum(self) -> float:
-        """Return the sum of all trained weights, which tells whether one is not finite."""
+        """Return the sum of all trained weights: finite only if every weight is."""
         return float(sum(engine.to_host(ops.sum(v.value)) for v in self.trained))
 
     def evaluate(self, batches: Iterable[Images]) -> tuple[dict[str, Any], list[str]]:
-        """Return the figures on some batches, and the names of what could not be read."""
+        """Return the figures, and one message per unreadable image."""
         values = [engine.read(v) for v in self.average or self.module.weights]
         return self.evaluator.figures(values, batches)
 
     def train_update(self, batches: list[Images]) -> Any:
-        """Update the weights once for some batches; return their mean loss, on the device."""
+        """Make one update from some batches; return their mean loss, on the device."""
         self.optimizer.learning_rate = learning_rate(self.config, self.update, self.per_epoch)
         losses = [self._pass(*self._given(images, i)) for i, images in enumerate(batches)]
         self._step()
@@ -82,7 +82,7 @@ class Engine:
         return sum(losses[1:], losses[0]) / len(losses)
 
     def _given(self, images: Images, part: int) -> list[Any]:
-        """Return what a pass is traced for: the rows, and all random numbers it needs."""
+        """Return the inputs of a pass: the rows, and all random numbers that it needs."""
         config = self.config
         rng = step.generator(config.seed, self.update, part, 1)
         noise = step.draw_noise(
@@ -123,7 +123,7 @@ class Engine:
         return step.score_entropy_loss(output, label, noise.weight, q_t)
 
     def _stepped(self) -> None:
-        """Let the optimiser take a step along `total`, and clear it."""
+        """Apply the optimiser to the gradients in `total`, and clear them."""
         gradients = [total.value / self.accumulate for total in self.total]
         self.optimizer.apply(gradients, self.trained)
         for total in self.total:
@@ -136,7 +136,7 @@ class Engine:
             average.assign(value)
 
     def pack(self) -> tuple[Tensors, dict[str, Any]]:
-        """Return all state as arrays by name and plain values."""
+        """Return the whole state as arrays by name and plain values."""
         tensors = {
             f"optimizer.{i}": engine.to_host(v.value)
             for i, v in enumerate(self.optimizer.variables)
@@ -147,7 +147,7 @@ class Engine:
         return tensors, values
 
     def unpack(self, tensors: Tensors, values: dict[str, Any]) -> None:
-        """Put back what `pack` returned."""
+        """Restore a state that `pack` returned."""
         for part, named in self._parts().items():
             load(named, weights(tensors, f"{part}."))
         found = weights(tensors, "optimizer.")
@@ -162,7 +162,7 @@ class Engine:
         self.update = int(values["update"])
 
     def _parts(self) -> dict[str, dict[str, Any]]:
-        """Return the variables of the network, and of its average, by torch's names."""
+        """Return the variables of the network and of its average by torch's names."""
         named = named_variables(self.module)
         if not self.average:
             return {"model": named}
@@ -172,6 +172,6 @@ class Engine:
 
 
 def _copy(variable: Any, *, zero: bool = False) -> Any:
-    """Return a variable of the same value, or of zeros, which no optimiser trains."""
+    """Return an untrained variable with the same value, or with zeros."""
     value = np.zeros(variable.shape) if zero else engine.to_host(variable.value)
     return keras.Variable(value, dtype=variable.dtype, trainable=False)

@@ -1,4 +1,4 @@
-"""Evaluation: every validation image once, through the core's samplers, which compute in NumPy."""
+"""Evaluation of every validation image with the core's samplers, which compute in NumPy."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -25,7 +25,7 @@ from skdidicm_keras.imagenet.processes import KerasCommunicator
 
 
 class Evaluator:
-    """A network as traced functions of weights, which are those of training or averaged ones."""
+    """The network as traced functions of its weights: the trained ones or their average."""
 
     def __init__(
         self, module: ConditionedNetwork, config: RunConfig, comm: KerasCommunicator
@@ -40,7 +40,7 @@ class Evaluator:
     def figures(
         self, values: list[Any], batches: Iterable[Images]
     ) -> tuple[dict[str, Any], list[str]]:
-        """Return the figures of weights, and the names of what could not be read.
+        """Return the figures of some weights, and one message per unreadable image.
 
         `values` are tensors, one for every entry of `module.weights`.
         """
@@ -53,7 +53,7 @@ class Evaluator:
         return tally.figures(), bad
 
     def posterior_path(self, values: list[Any], pixels: NDArray[np.uint8]) -> NDArray[np.floating]:
-        """Return the laws (n, steps + 1, k) before the first and after every step."""
+        """Return the distributions (n, steps + 1, k) before the first and after every step."""
         config, n, k = self.config, len(pixels), self.module.n_classes
         features = self._encode(values, self.comm.send(self._filled(pixels)))
         if config.objective == "cross-entropy":
@@ -87,7 +87,7 @@ class Evaluator:
         return path  # as DiDiClassifier reads it out
 
     def _filled(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Return as many rows as every batch has, the first one repeated: one trace serves all."""
+        """Pad rows to the size of a full batch, so that all batches share one trace."""
         missing = self.rows - len(rows)
         return np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)]) if missing else rows
 
@@ -104,6 +104,6 @@ class Evaluator:
 
 
 def standardised(x: Any) -> Any:
-    """Return images of pixels (n, h, w, 3), from 0 to 255, less ImageNet's mean and scaled."""
+    """Return pixels (n, h, w, 3), from 0 to 255, standardised by ImageNet's mean and scale."""
     mean, scale = (ops.convert_to_tensor(np.array(v, dtype=np.float32)) for v in (MEAN, STD))
     return (x / 255 - mean) / scale

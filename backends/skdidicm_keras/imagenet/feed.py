@@ -1,4 +1,4 @@
-"""The batches of a run, read by Pillow; a batch is shared by all devices."""
+"""The batches of a run, read by Pillow; all devices share a batch."""
 
 from collections.abc import Iterable, Sequence
 
@@ -27,14 +27,14 @@ class Feed(feed.Feed):
     def training_batches(
         self, source: Source, rows: Sequence[int], order: Iterable[list[Key]]
     ) -> Loader:
-        """Return batches of training pictures, in an order that is asked anew each time."""
+        """Return batches of training images; each iteration follows the current `order`."""
         skips = self.config.on_bad_image == "skip"
         view = training_view(self.config)
         pictures = Pictures(source, rows, view, seed=self.config.seed, replace_bad=skips)
         return Loader(pictures, order, self.config)
 
     def evaluation_batches(self) -> Loader:
-        """Return the batches of the validation pictures."""
+        """Return the batches of the validation images."""
         return evaluation_loader(self.config, self.comm, self.classes)
 
     def synthetic(self, n_classes: int) -> Synthetic:

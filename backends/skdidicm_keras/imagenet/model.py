@@ -22,12 +22,12 @@ from skdidicm_keras.weights import (
 
 
 def resolve_precision(config: RunConfig, device: str) -> str:
-    """Return the format to compute in: bfloat16 on GPUs and TPUs, unless another is asked for."""
+    """Return the precision to compute in: by default bfloat16 on GPUs and TPUs."""
     return config.precision or ("float32" if device.startswith(("cpu", "mps")) else "bfloat16")
 
 
 def create_model(config: RunConfig, n_classes: int, precision: str) -> ConditionedNetwork:
-    """Return the network that a configuration asks for, its weights drawn from its seed."""
+    """Return the network of a configuration, with weights drawn from its seed."""
     module = create_network(
         config.network,
         n_classes,
@@ -42,7 +42,7 @@ def create_model(config: RunConfig, n_classes: int, precision: str) -> Condition
 
 
 def state(named: Mapping[str, Any]) -> Tensors:
-    """Return variables by torch's names, in its layouts."""
+    """Return variables by torch's names, in torch's layouts."""
     return {k: np.array(to_torch(k, engine.to_host(v.value))) for k, v in named.items()}
 
 

@@ -13,11 +13,11 @@ OPTIMIZERS = ("lamb", "adamw", "sgd")
 
 
 class Lamb(keras.optimizers.Lamb):  # type: ignore[misc]
-    """Keras's LAMB as the recipes want it.
+    """LAMB as in timm, which differs from Keras's in two ways.
 
-    The decay is a part of the step, whose length is fitted to that of the weights; what does not
-    decay, biases and norms, moves as with Adam. Keras fits the length for all, so that biases,
-    which start near zero, hardly move.
+    Weight decay is part of the step before its length is scaled to that of the weights. Biases and
+    norms, which do not decay, take Adam's step; Keras scales theirs too, so biases, which start
+    near zero, hardly move.
     """
 
     def __init__(self, decay: float, **settings: Any) -> None:
@@ -39,7 +39,7 @@ class Lamb(keras.optimizers.Lamb):  # type: ignore[misc]
 
 
 def create_optimizer(config: RunConfig, variables: Sequence[Any]) -> Any:
-    """Return an optimiser of some variables; biases and norms do not decay."""
+    """Return the optimiser of some variables, without weight decay on biases and norms."""
     settings: dict[str, Any] = {
         "learning_rate": float(config.learning_rate or 0),
         "global_clipnorm": config.max_grad_norm or None,

@@ -1,4 +1,4 @@
-"""Where a run computes: one device, or several that share every batch."""
+"""The devices of a run: one, or several that share every batch."""
 
 import os
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ from skdidicm_keras.device import resolve_device
 
 @dataclass(frozen=True)
 class KerasCommunicator:
-    """The one process there is, and its devices.
+    """The only process, and its devices.
 
-    `distribution` is Keras's, where there are several devices: weights lie on all of them, and each
-    takes its share of the rows.
+    With several devices, `distribution` is Keras's: the weights are replicated, and every device
+    computes a part of the rows.
     """
 
     device: str
@@ -31,27 +31,27 @@ class KerasCommunicator:
     first: bool = True
 
     def send(self, rows: NDArray[Any]) -> Any:
-        """Return host rows as a tensor on the device, or divided among the devices."""
+        """Return host rows as a tensor on the device, or split over the devices."""
         if self.distribution is None:
             return ops.convert_to_tensor(rows)
         layout = self.distribution.get_data_layout(rows.shape)
         return keras.distribution.distribute_tensor(rows, layout)
 
     def gather(self, value: Any) -> list[Any]:
-        """Return what every process passed."""
+        """Return the values of all processes."""
         return [value]
 
     def sum(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the sum of an array over all processes."""
+        """Return the elementwise sum over all processes."""
         return np.asarray(values)
 
     def wait(self) -> None:
-        """Wait for all processes."""
+        """Block until all processes have called this."""
 
 
 @contextmanager
 def joined(device: str) -> Iterator[KerasCommunicator]:
-    """Compute on a device, or on all of its kind if no number is given and Keras can.
+    """Compute on one device, or on all of its kind if no number is given and Keras supports it.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def check_alone() -> None:
 
 
 def _alike(device: str) -> list[str]:
-    """Return the names of all devices of a kind, if Keras can share work among them."""
+    """Return the names of all devices of a kind, if Keras can distribute over them."""
     if engine.NAME != "jax":
         return []
     return list(keras.distribution.list_devices(device.partition(":")[0]))

@@ -1,4 +1,4 @@
-"""Settings that this trainer cannot honour, refused before a run begins."""
+"""Checks for settings that this trainer does not support, before a run begins."""
 
 from importlib import util
 
@@ -13,16 +13,16 @@ from skdidicm_keras.networks import CONDITIONINGS, NETWORKS
 
 _PRECISIONS = ("float32", "bfloat16")
 _LARGEST = 1.0
-"""Of jitter, mixup and cutmix, as Keras's layers take them."""
+"""The largest jitter and CutMix parameter that Keras's layers accept."""
 
 
 def check(config: RunConfig) -> None:
-    """Check that this trainer can do what a configuration asks for.
+    """Check that this trainer supports a configuration.
 
     Raises
     ------
     ValueError
-        If it cannot.
+        If it does not.
     ImportError
         If Pillow is not installed.
     """
@@ -47,7 +47,7 @@ def check(config: RunConfig) -> None:
 
 
 def check_choices(config: RunConfig) -> None:
-    """Check settings that are one of a few, which matter to evaluation, too; raise as `check`."""
+    """Check the settings with a fixed set of values, for evaluation too; raise as `check` does."""
     reader = "" if config.data == SYNTHETIC else config.reader
     precision = config.precision or _PRECISIONS[0]
     for name, value, allowed, others in (

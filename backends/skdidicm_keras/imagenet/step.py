@@ -1,4 +1,4 @@
-"""The mathematics of a training step: noise drawn on the host, laws and loss on the device."""
+"""Noise and loss of a training step: noise is drawn on the host, the loss is on the device."""
 
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from skdidicm_keras.losses import score_entropy
 class Noise(NamedTuple):
     """Uniform numbers, total noise, and the weight of the loss, (n, m) each.
 
-    On the host as NumPy draws them: the same on every engine and device.
+    NumPy draws them on the host, so they are the same on every engine and device.
     """
 
     uniform: Any
@@ -21,10 +21,10 @@ class Noise(NamedTuple):
 
 
 def generator(seed: int, *position: int) -> np.random.Generator:
-    """Return a generator that is decided by the seed and a place in the run, such as the update.
+    """Return a generator seeded by the run's seed and a position in the run, such as the update.
 
-    Since nothing is carried from one update to the next, a resumed run draws what the
-    uninterrupted one would have drawn.
+    No generator state passes from one update to the next, so a resumed run draws the same numbers
+    as an uninterrupted one.
     """
     return np.random.default_rng((seed, *position))
 
@@ -64,6 +64,6 @@ def score_entropy_loss(output: Any, label: Any, weight: Any, q_t: Any) -> Any:
 
 
 def cross_entropy_loss(output: Any, q_0: Any) -> Any:
-    """Return the plain cross-entropy of logits (n, k): the baseline."""
+    """Return the cross-entropy of logits (n, k), the objective of the baseline."""
     log_p = ops.log_softmax(ops.cast(output, "float32"), axis=-1)
     return -ops.mean(ops.sum(q_0 * log_p, axis=-1))

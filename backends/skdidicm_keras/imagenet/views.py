@@ -1,6 +1,6 @@
-"""From a picture to an upright view of a fixed size, on the host: the cut that Keras leaves to us.
+"""Crops of images to a fixed size, on the host.
 
-Pictures have many sizes, which a traced step cannot take; Pillow cuts and resizes at once.
+Images differ in size, which a traced step cannot handle; Pillow crops and resizes in one call.
 """
 
 import math
@@ -15,7 +15,7 @@ from skdidicm.imagenet.corruptions import Corruption
 from skdidicm.imagenet.pictures import centre
 
 View = Callable[[Any, np.random.Generator], NDArray[np.uint8]]
-"""From a PIL picture and a generator to pixels (h, w, 3)."""
+"""A function from a PIL image and a generator to pixels (h, w, 3)."""
 
 Box = tuple[int, int, int, int]
 
@@ -24,7 +24,7 @@ _TRIES = 10
 
 
 def training_view(config: RunConfig) -> View:
-    """Return random crops, resized with a random filter."""
+    """Return the view in training: a random crop, resized with a random filter."""
 
     def view(picture: Any, rng: np.random.Generator) -> NDArray[np.uint8]:
         from PIL import Image
@@ -39,7 +39,7 @@ def training_view(config: RunConfig) -> View:
 
 
 def evaluation_view(config: RunConfig, corrupt: Corruption | None = None) -> View:
-    """Return the centre of a picture."""
+    """Return the view in evaluation: the centre crop, corrupted if asked for."""
 
     def view(picture: Any, rng: np.random.Generator) -> NDArray[np.uint8]:  # noqa: ARG001
         pixels = np.asarray(centre(picture, config.resolution, config.crop))
@@ -49,10 +49,10 @@ def evaluation_view(config: RunConfig, corrupt: Corruption | None = None) -> Vie
 
 
 def random_box(width: int, height: int, smallest: float, rng: np.random.Generator) -> Box:
-    """Return left, upper, right and lower of a random part of a picture.
+    """Return left, upper, right and lower of a random crop.
 
-    Its share of the picture is uniform from `smallest` to 1, and the logarithm of its aspect ratio
-    is uniform from that of 3/4 to that of 4/3. Where ten tries fit nowhere, it is a large centre.
+    Its fraction of the area is uniform in [smallest, 1], and the logarithm of its aspect ratio is
+    uniform between those of 3/4 and 4/3. If ten attempts do not fit, it is a large centre crop.
     """
     for _ in range(_TRIES):
         area = width * height * rng.uniform(smallest, 1)

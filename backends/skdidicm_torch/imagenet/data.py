@@ -1,7 +1,7 @@
-"""Images for training and evaluation: the same picture, view and place in every run of a seed.
+"""Images for training and evaluation, reproducible from the seed.
 
-Randomness is a function of (seed, epoch, comm in the epoch), so it depends neither on the number
-of reading processes nor on where a run was interrupted.
+Random numbers are a function of (seed, epoch, position in the epoch). They depend neither on the
+number of worker processes nor on where a run was interrupted.
 """
 
 import os
@@ -27,7 +27,7 @@ from skdidicm_torch.imagenet.processes import TorchCommunicator
 
 
 class Images(NamedTuple):
-    """A batch: pixels uint8 (n, 3, h, w), labels (n,), and names of what could not be read."""
+    """A batch: pixels uint8 (n, 3, h, w), labels (n,), and one message per unreadable image."""
 
     pixels: Tensor
     labels: Tensor
@@ -35,14 +35,14 @@ class Images(NamedTuple):
 
 
 def open_source(config: RunConfig, split: str, classes: Sequence[str] | None = None) -> Source:
-    """Return the pictures of a split: a folder's, of shards, or those of a reader of timm."""
+    """Open a split of a folder, of shards, or of a reader of timm."""
     if config.reader in sources.READERS:
         return sources.open_source(config, split, classes)
     return _from_reader(config, split, classes)
 
 
 class _Rows:
-    """Opens the pictures of a reader of timm, whose numbers of classes are translated."""
+    """Opens the images of a reader of timm and translates its class numbers."""
 
     def __init__(self, reader: Any, translated: dict[int, int]) -> None:
         self.reader, self.translated = reader, translated
@@ -75,7 +75,7 @@ def _from_reader(config: RunConfig, split: str, classes: Sequence[str] | None) -
 
 
 class Pictures(Dataset[tuple[Any, int, list[str]]]):
-    """Rows of a source, changed by a transform under the seed of their place."""
+    """Rows of a source, transformed with the seed of their position."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Pictures(Dataset[tuple[Any, int, list[str]]]):
         return len(self.rows)
 
     def __getitem__(self, key: Key) -> tuple[Any, int, list[str]]:
-        """Return pixels, label and the names of unreadable pictures; no pixels if not replaced."""
+        """Return pixels, label and the messages on unreadable images; pixels may be None."""
         epoch, position, row = key
         picture, label, bad = open_row(self.source, self.rows, row, replace_bad=self.replace_bad)
         if picture is None:
@@ -104,7 +104,7 @@ class Pictures(Dataset[tuple[Any, int, list[str]]]):
 
 @contextmanager
 def _seeded(*position: int) -> Iterator[None]:
-    """Seed the global generators that transforms draw from; put back those of the main process."""
+    """Seed the global generators that transforms draw from; restore them in the main process."""
     seed = int(np.random.SeedSequence(position).generate_state(1)[0])
     alone = get_worker_info() is None  # a reading process draws from them here alone
     before = (random.getstate(), np.random.get_state(), torch.get_rng_state()) if alone else None  # noqa: NPY002
@@ -121,7 +121,7 @@ def _seeded(*position: int) -> Iterator[None]:
 
 
 def collate(rows: Sequence[tuple[Any, int, list[str]]]) -> Images:
-    """Return a batch of what could be read."""
+    """Return a batch of the images that could be read."""
     bad = [name for _, _, names in rows for name in names]
     good = [(pixels, label) for pixels, label, _ in rows if pixels is not None]
     if not good:
@@ -131,10 +131,10 @@ def collate(rows: Sequence[tuple[Any, int, list[str]]]) -> Images:
 
 
 class Loader:
-    """Batches of a data set in an order, which ends at the first picture that must not be bad.
+    """Batches of a data set in a given order.
 
-    An error of a reading process would come back as a stack of text, so a sentence is handed over
-    with the batch and raised here.
+    A worker process does not raise on an unreadable image, since the DataLoader would turn the
+    error into a traceback. It returns the message with the batch, and `__iter__` raises it.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class Loader:
         Raises
         ------
         BadPictureError
-            If a picture cannot be read, unless those are skipped.
+            If an image cannot be read, unless unreadable ones are skipped.
         """
         for images in self.batches:
             if self.strict and images.bad:
@@ -171,9 +171,9 @@ class Loader:
 
 
 def _leave_signals(_: int) -> None:
-    """Let a reading process outlive signals that reach all processes: the first one saves.
+    """Make a worker process ignore signals that reach all processes, so that the run can save.
 
-    Only its parent may end it.
+    Only its parent process may terminate it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # macOS cannot tell who sends a signal
@@ -188,7 +188,7 @@ def _end_with_parent() -> None:
 
 
 class Synthetic:
-    """Batches of random pixels that lie on the device already: for throughput alone."""
+    """Batches of random pixels in device memory, for measuring throughput."""
 
     def __init__(self, config: RunConfig, n_classes: int, comm: TorchCommunicator) -> None:
         rng = torch.Generator().manual_seed(config.seed)
@@ -202,5 +202,5 @@ class Synthetic:
         self.per_epoch = config.n_images // (config.batch_size * comm.world)
 
     def batches(self, start: int) -> Iterator[Images]:
-        """Return the batches of an epoch from one on."""
+        """Return the batches of an epoch from batch `start` on."""
         return (self.batch for _ in range(start, self.per_epoch))

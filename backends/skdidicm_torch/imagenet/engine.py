@@ -1,4 +1,4 @@
-"""The engine: network, optimiser and averages, and one update of them."""
+"""The engine: network, optimiser and weight average, and one update of them."""
 
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -27,7 +27,7 @@ from skdidicm_torch.imagenet.step import (
 
 
 class Engine:
-    """All that learns.
+    """All trained state.
 
     Attributes
     ----------
@@ -75,18 +75,18 @@ class Engine:
 
     @property
     def memory(self) -> float:
-        """The most memory of the GPU that was taken so far, in GiB; 0 on a CPU."""
+        """The peak GPU memory so far, in GiB; 0 on a CPU."""
         if self.comm.device.type != "cuda":
             return 0.0
         return torch.cuda.max_memory_allocated(self.comm.device) / 2**30
 
     def weight_sum(self) -> float:
-        """Return the sum of all trained weights, which tells whether one is not finite."""
+        """Return the sum of all trained weights: finite only if every weight is."""
         sums = [weight.detach().sum() for weight in self.module.parameters()]
         return float(torch.stack(sums).sum())
 
     def evaluate(self, batches: Iterable[Images]) -> tuple[dict[str, Any], list[str]]:
-        """Return the figures over all processes, and the names of what could not be read."""
+        """Return the figures over all processes, and this process's unreadable images."""
         return evaluate(
             self.evaluated,
             batches,
@@ -98,7 +98,7 @@ class Engine:
         )
 
     def train_update(self, batches: list[Images]) -> Tensor:
-        """Update the weights once for some batches; return their mean loss, on the device."""
+        """Make one update from some batches; return their mean loss, on the device."""
         self.module.train()
         self._set_rate(self.update)
         losses = []
@@ -143,7 +143,7 @@ class Engine:
         self.optimizer.zero_grad(set_to_none=True)
 
     def _wrap(self) -> Any:
-        """Return the network as it is called in training: compiled, and averaging gradients."""
+        """Return the network for training: compiled and distributed if asked for."""
         called: Any = torch.compile(self.module) if self.config.compile else self.module
         if self.comm.world == 1:
             return called
@@ -153,7 +153,7 @@ class Engine:
         )
 
     def pack(self) -> tuple[Tensors, dict[str, Any]]:
-        """Return all state as arrays by name and plain values."""
+        """Return the whole state as arrays by name and plain values."""
         tensors, optimizer = optimizer_state.pack(self.optimizer)
         parts = {"model": self.module} | ({"average": self.evaluated} if self._average else {})
         for part, module in parts.items():
@@ -166,7 +166,7 @@ class Engine:
         }
 
     def unpack(self, tensors: Tensors, values: dict[str, Any]) -> None:
-        """Put back what `pack` returned."""
+        """Restore a state that `pack` returned."""
         load_weights(self.module, weights(tensors, "model."))
         if self._average is not None:
             load_weights(self._average.module, weights(tensors, "average."))

@@ -1,4 +1,4 @@
-"""Evaluation: every validation image once, over all processes, through the core's samplers."""
+"""Evaluation of every validation image, over all processes, with the core's samplers."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -25,7 +25,7 @@ def evaluate(
     prepare: Preparation,
     comm: TorchCommunicator,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return the figures over all processes, and the names of what could not be read."""
+    """Return the figures over all processes, and this process's unreadable images."""
     module.eval()
     steps = 1 if config.objective == "cross-entropy" else config.steps
     tally, bad = Tally(steps), []
@@ -46,7 +46,7 @@ def posterior_path(
     schedule: Schedule,
     prepare: Preparation,
 ) -> Tensor:
-    """Return the laws (n, steps + 1, k) before the first and after every step."""
+    """Return the distributions (n, steps + 1, k) before the first and after every step."""
     n, k = len(pixels), module.n_classes
     with prepare.autocast():
         features = module.encode(prepare(pixels))

@@ -1,4 +1,4 @@
-"""The batches of a run, read by torch's loaders and changed by timm."""
+"""The batches of a run, read by torch's DataLoader and transformed by timm."""
 
 from collections.abc import Iterable, Sequence
 
@@ -27,7 +27,7 @@ class Feed(feed.Feed):
     def training_batches(
         self, source: Source, rows: Sequence[int], order: Iterable[list[Key]]
     ) -> Loader:
-        """Return batches of training pictures, in an order that is asked anew each time."""
+        """Return batches of training images; each iteration follows the current `order`."""
         pictures = Pictures(
             source,
             rows,
@@ -38,7 +38,7 @@ class Feed(feed.Feed):
         return Loader(pictures, order, self.config, self.comm)
 
     def evaluation_batches(self) -> Loader:
-        """Return the batches of this process's share of the validation pictures."""
+        """Return this process's batches of the validation images."""
         return evaluation_loader(self.config, self.comm, self.classes)
 
     def synthetic(self, n_classes: int) -> Synthetic:
@@ -52,7 +52,7 @@ def evaluation_loader(
     classes: list[str],
     corrupt: Corruption | None = None,
 ) -> Loader:
-    """Return the loader of this process's share of the validation images."""
+    """Return the loader of this process's validation images."""
     source = open_source(config, "val", classes)
     pictures = Pictures(
         source,

@@ -10,7 +10,7 @@ from skdidicm_torch.networks import create_network
 
 
 def create_model(config: RunConfig, n_classes: int) -> ConditionedNetwork:
-    """Return the network that a configuration asks for, its weights drawn from its seed."""
+    """Return the network of a configuration, with weights drawn from its seed."""
     conditioning = cast("str", config.conditioning)
     size = (config.resolution, config.resolution)
     with torch.random.fork_rng(devices=[]):

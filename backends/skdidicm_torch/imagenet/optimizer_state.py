@@ -9,7 +9,7 @@ from skdidicm.imagenet.checkpoint import Tensors
 
 
 def arrays(state: dict[str, Any]) -> Tensors:
-    """Return a state of tensors as host arrays."""
+    """Return tensors as host arrays."""
     return {k: v.detach().cpu().contiguous().numpy() for k, v in state.items()}
 
 
@@ -35,7 +35,7 @@ def pack(optimizer: torch.optim.Optimizer) -> tuple[Tensors, dict[str, Any]]:
 
 
 def unpack(optimizer: torch.optim.Optimizer, tensors: Tensors, plain: dict[str, Any]) -> None:
-    """Put back what `pack` returned."""
+    """Restore a state that `pack` returned."""
     groups = [dict(group) for group in plain["groups"]]
     state: dict[int, dict[str, Any]] = {}
     for key, value in [*tensors.items(), *plain["state"].items()]:

@@ -1,4 +1,4 @@
-"""From pixels to a network's input: device, mean and scale, memory layout, number format."""
+"""From pixels to the network's input: device, standardisation, memory layout and precision."""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -10,12 +10,12 @@ from skdidicm.imagenet.config import MEAN, PRECISIONS, STD, RunConfig
 
 
 def resolve_precision(config: RunConfig, device: torch.device) -> str:
-    """Return the format to compute in: bfloat16 on a GPU that has it, unless another is asked for.
+    """Return the precision to compute in: by default bfloat16 on GPUs that support it.
 
     Raises
     ------
     ValueError
-        If the device cannot compute in it.
+        If the device does not support it.
     """
     fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     precision = config.precision or ("bfloat16" if fast else "float32")
@@ -27,7 +27,7 @@ def resolve_precision(config: RunConfig, device: torch.device) -> str:
 
 
 class Preparation:
-    """Standardises uint8 pixels (n, 3, h, w) on a device, and knows in which format to compute."""
+    """Standardises uint8 pixels (n, 3, h, w) on a device, and holds the precision."""
 
     def __init__(self, config: RunConfig, device: torch.device) -> None:
         self.precision = resolve_precision(config, device)
@@ -42,7 +42,7 @@ class Preparation:
         return (x.float() - self._mean) * self._scale
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return a context in which the network computes in the chosen format."""
+        """Return the autocast context of the precision."""
         dtype = torch.float16 if self.precision == "float16" else torch.bfloat16
         return torch.autocast(
             self.device.type, dtype=dtype, enabled=self.precision in ("bfloat16", "float16")

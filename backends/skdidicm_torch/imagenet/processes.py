@@ -1,4 +1,4 @@
-"""One process among several: `torchrun` starts them, this joins them."""
+"""Processes that torchrun has started, joined into a group."""
 
 import functools
 import itertools
@@ -19,7 +19,7 @@ from skdidicm_torch.device import resolve_device
 
 @dataclass(frozen=True)
 class TorchCommunicator:
-    """Which process this is, of how many, and its device."""
+    """One process of a torch.distributed group, and its device."""
 
     rank: int
     world: int
@@ -27,11 +27,11 @@ class TorchCommunicator:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes and talks for all."""
+        """Whether this process writes files and messages for all."""
         return self.rank == 0
 
     def sum(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the sum of an array over all processes."""
+        """Return the elementwise sum over all processes."""
         if self.world == 1:
             return values
         total = torch.tensor(values, device=self.device)
@@ -39,7 +39,7 @@ class TorchCommunicator:
         return total.cpu().numpy()
 
     def gather(self, value: Any) -> list[Any]:
-        """Return what every process passed, in the order of their ranks."""
+        """Return the values of all processes, in the order of their ranks."""
         if self.world == 1:
             return [value]
         found: list[Any] = [None] * self.world
@@ -47,14 +47,14 @@ class TorchCommunicator:
         return found
 
     def wait(self) -> None:
-        """Wait for all processes."""
+        """Block until all processes have called this."""
         if self.world > 1:
             distributed.barrier()
 
 
 @contextmanager
 def joined(device: str) -> Iterator[TorchCommunicator]:
-    """Join the processes that torchrun has started, or be alone; one run after another may."""
+    """Join the process group, or run alone; several runs may join one after another."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     chosen = resolve_device(_local(device) if world > 1 else device)
     if chosen.type == "cuda":
@@ -65,7 +65,7 @@ def joined(device: str) -> Iterator[TorchCommunicator]:
     store, rank, world = _meeting()
     distributed.init_process_group(
         "nccl" if chosen.type == "cuda" else "gloo",
-        # Under the names of an earlier group, processes would find its closed connections.
+        # With the keys of an earlier group, processes would find its closed connections.
         store=PrefixStore(f"skdidicm {next(_joins)}", store),
         rank=rank,
         world_size=world,
@@ -81,12 +81,12 @@ _joins = itertools.count()
 
 @functools.cache
 def _meeting() -> tuple[Any, int, int]:
-    """Return the store where processes meet, this one's rank, and how many there are."""
+    """Return the rendezvous store, this process's rank, and the number of processes."""
     found: tuple[Any, int, int] = next(iter(rendezvous("env://")))
     return found
 
 
 def _local(device: str) -> str:
-    """Return this process's own GPU, if GPUs are wanted."""
+    """Return this process's GPU if the device is a GPU."""
     wanted = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if wanted else device

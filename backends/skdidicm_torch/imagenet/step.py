@@ -1,4 +1,4 @@
-"""The mathematics of a training step, on the device: noise and loss by the core's functions."""
+"""Noise and loss of a training step, on the device, by the core's functions."""
 
 from typing import NamedTuple
 
@@ -20,10 +20,10 @@ class Noise(NamedTuple):
 
 
 def generator(device: torch.device, seed: int, *position: int) -> torch.Generator:
-    """Return a generator that is decided by the seed and a place in the run, such as the update.
+    """Return a generator seeded by the run's seed and a position in the run, such as the update.
 
-    Since nothing is carried from one update to the next, a resumed run draws what the
-    uninterrupted one would have drawn.
+    No generator state passes from one update to the next, so a resumed run draws the same numbers
+    as an uninterrupted one.
     """
     words = np.random.SeedSequence((seed, *position)).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(words[0] >> 1))
@@ -61,5 +61,5 @@ def score_entropy_loss(output: Tensor, noise: Noise, q_0: Tensor, process: Proce
 
 
 def cross_entropy_loss(output: Tensor, q_0: Tensor) -> Tensor:
-    """Return the plain cross-entropy of logits (n, k): the baseline."""
+    """Return the cross-entropy of logits (n, k), the objective of the baseline."""
     return functional.cross_entropy(output.float(), q_0)

@@ -1,4 +1,4 @@
-"""All that comes from timm: augmentation, mixup, optimiser, schedule, averaged weights, networks.
+"""Everything from timm: augmentation, mixup, optimiser, schedule, weight average and networks.
 
 No other module imports timm.
 """
@@ -28,7 +28,7 @@ Transform = Callable[[Any], Any]
 
 
 def train_transform(config: RunConfig) -> Transform:
-    """Return the random change from a PIL picture to pixels, uint8 (3, h, w)."""
+    """Return the random transform from a PIL image to pixels, uint8 (3, h, w)."""
     try:
         transform: Transform = create_transform(
             config.resolution,
@@ -49,7 +49,7 @@ def train_transform(config: RunConfig) -> Transform:
 
 
 def evaluation_transform(config: RunConfig, corrupt: Corruption | None = None) -> Transform:
-    """Return the change from a PIL picture to the pixels of its centre, uint8 (3, h, w)."""
+    """Return the transform from a PIL image to the pixels of its centre, uint8 (3, h, w)."""
     transform: Transform = create_transform(
         config.resolution,
         is_training=False,
@@ -68,7 +68,7 @@ def evaluation_transform(config: RunConfig, corrupt: Corruption | None = None) -
 
 
 def open_reader(config: RunConfig, split: str) -> Any:
-    """Return timm's reader of a source other than a folder of pictures."""
+    """Return timm's reader of a source other than a folder of images."""
     if config.reader == "tar":
         return ReaderImageInTar(str(find_tars(Path(config.data), split)), cache_tarinfo=False)
     name = "validation" if split == "val" else split  # as Hugging Face calls it
@@ -82,7 +82,7 @@ def open_reader(config: RunConfig, split: str) -> Any:
 
 
 def class_numbers(reader: Any) -> dict[str, int]:
-    """Return the number of every class that a reader of timm names."""
+    """Return the class numbers of a reader of timm, by class name."""
     for attribute in ("class_to_idx", "class_name_to_idx"):
         found = getattr(reader, attribute, None)
         if found:
@@ -91,9 +91,9 @@ def class_numbers(reader: Any) -> dict[str, int]:
 
 
 def mixer(config: RunConfig, n_classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return the function that mixes the images of a batch, and labels into soft ones.
+    """Return the function that mixes the images of a batch and makes soft labels.
 
-    It draws from NumPy's global generator: call it within `seeded`.
+    It draws from NumPy's global generator, so call it within `seeded`.
     """
     if not (config.mixup or config.cutmix):
 
@@ -115,7 +115,7 @@ def mixer(config: RunConfig, n_classes: int) -> Callable[[Tensor, Tensor], tuple
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw from NumPy's global generator with a seed, and give it back as it was."""
+    """Seed NumPy's global generator, and restore its state on exit."""
     state = np.random.get_state()  # noqa: NPY002 - timm's mixup knows no other
     np.random.seed(seed % 2**32)  # noqa: NPY002
     try:
@@ -125,7 +125,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def create_optimizer(config: RunConfig, module: nn.Module) -> torch.optim.Optimizer:
-    """Return the optimiser; biases and norms do not decay. LAMB clips gradients itself."""
+    """Return the optimiser, without weight decay on biases and norms; LAMB clips gradients."""
     options: dict[str, Any] = {}
     if clips_itself(config):
         options["max_grad_norm"] = config.max_grad_norm or None
@@ -153,7 +153,7 @@ def clips_itself(config: RunConfig) -> bool:
 def create_schedule(
     config: RunConfig, optimizer: torch.optim.Optimizer, per_epoch: int
 ) -> Callable[[int], None]:
-    """Return the function that sets the learning rate of an update: warm-up, then a cosine to 0."""
+    """Return the function that sets an update's learning rate: warm-up, then a cosine to 0."""
     schedule = CosineLRScheduler(
         optimizer,
         t_initial=config.epochs * per_epoch,
@@ -171,7 +171,7 @@ def create_average(module: nn.Module, decay: float) -> ModelEmaV3:
 
 
 def create_timm(name: str, n_classes: int, in_channels: int) -> nn.Module:
-    """Return a network of timm with fresh weights; 0 classes leave it at its pooled features."""
+    """Return an untrained network of timm; with 0 classes it returns pooled features."""
     if not timm.is_model(name):
         close = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
         raise ValueError(
