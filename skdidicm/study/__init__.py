@@ -3,7 +3,8 @@
 from skdidicm.study.comparison import compare, overall
 from skdidicm.study.grid import Cell, Grid, cells
 from skdidicm.study.methods import METHODS
-from skdidicm.study.run import finished, run
+from skdidicm.study.rows import finished
+from skdidicm.study.run import run
 from skdidicm.study.tables import FIGURES, summarise, to_csv, to_markdown
 
 __all__ = [

@@ -1,25 +1,32 @@
-"""A method's own best budget, chosen on training rows that are held out for it."""
+"""The best budget of a method, chosen on held-out training rows."""
 
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from skdidicm.datasets import Split
 from skdidicm.metrics import score_probabilities
-from skdidicm.study.holding import held_out
 from skdidicm.study.methods import AUTO, Answer, Settings, answer
+from skdidicm.study.split import held_out
 
 CHOICES = ("best", "best-accuracy")
-"""Budgets that are chosen: by the lowest NLL, or by the highest accuracy."""
+"""Budgets that are chosen for every cell: by the lowest NLL, or by the highest accuracy."""
 CANDIDATES = (0.25, 0.5, 1.0)
 _HELD_OUT = 0.2
 
 
+class BudgetSearch(NamedTuple):
+    """The budget that a search chose, and the seconds that its trials took."""
+
+    chosen_budget: float
+    search_seconds: float
+
+
 def parse_budget(text: str) -> float | str:
-    """Return a budget from its text: a number, or the name of a choice.
+    """Return the budget that a text names: a number, "auto", or a choice.
 
     Examples
     --------
@@ -46,20 +53,20 @@ def answer_within(
     budget: float | str,
     settings: Settings,
     candidates: Sequence[float] = CANDIDATES,
-) -> tuple[Answer, dict[str, Any]]:
-    """Answer at a budget, which "best" has chosen first, and say which it was.
+) -> tuple[Answer, BudgetSearch | None]:
+    """Answer at a budget; "best" and "best-accuracy" search for it first.
 
-    Every candidate is trained on four fifths of the training rows and scored on the rest; the
-    best (of equals the smallest) is then trained on all. The test rows have no part in it.
+    A search trains every candidate on four fifths of the training rows and scores it on the rest.
+    The best candidate (the smallest of equally good ones) is then trained on all training rows.
+    The test rows are not used.
 
     Returns
     -------
-    Answer, dict
-        The answer, whose times are those of the last training, and `chosen_budget` and
-        `search_seconds`, what the trials took; nothing where no choice was made.
+    Answer, BudgetSearch or None
+        The answer, with the times of the last training, and the search if there was one.
     """
     if budget not in CHOICES:
-        return answer(method, split, seed, budget, settings), {}
+        return answer(method, split, seed, budget, settings), None
     trial, loss = held_out(split, seed, _HELD_OUT), {}
     start = time.perf_counter()
     for candidate in sorted(candidates):
@@ -68,5 +75,4 @@ def answer_within(
         loss[candidate] = scores["nll"] if budget == "best" else -scores["accuracy"]
     seconds = time.perf_counter() - start
     chosen = min(loss, key=loss.__getitem__)
-    note = {"chosen_budget": chosen, "search_seconds": round(seconds, 3)}
-    return answer(method, split, seed, chosen, settings), note
+    return answer(method, split, seed, chosen, settings), BudgetSearch(chosen, round(seconds, 3))

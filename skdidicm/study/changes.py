@@ -1,21 +1,21 @@
-"""What makes rows harder: fewer pixels, corruption, noise."""
+"""Changes that make rows harder to classify: fewer pixels, corruption, noise."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_LEAST = 32  # pixels a side that corruptions take
+_LEAST = 32  # pixels per side that corruptions need
 _UNSEEDED = ("glass_blur", "impulse_noise")  # they draw from generators that cannot be seeded
 
 
 def floats(x: NDArray[Any]) -> NDArray[np.floating]:
-    """Return pixels from 0 to 1; a table as it is."""
+    """Return pixels scaled to [0, 1]; tables are unchanged."""
     return x / np.float32(255) if x.dtype == np.uint8 else x
 
 
 def shrunk(x: NDArray[Any], size: int | None) -> NDArray[Any]:
-    """Return square pictures (n, h, h) or (n, h, h, c) at a divisor of their height."""
+    """Return square pictures (n, h, h) or (n, h, h, c) with blocks of pixels averaged."""
     if size is None or (x.ndim > 2 and x.shape[1] == size):
         return x
     if x.ndim < 3 or x.shape[1] != x.shape[2] or size < 1 or x.shape[1] % size:
@@ -31,7 +31,7 @@ def shrunk(x: NDArray[Any], size: int | None) -> NDArray[Any]:
 
 
 def noisy(x: NDArray[Any], amplitude: float, rng: np.random.Generator) -> NDArray[Any]:
-    """Return rows with Gaussian noise of that standard deviation."""
+    """Return rows plus Gaussian noise of a standard deviation."""
     if amplitude == 0:
         return x
     noise = rng.standard_normal(x.shape, np.float32)
@@ -40,10 +40,10 @@ def noisy(x: NDArray[Any], amplitude: float, rng: np.random.Generator) -> NDArra
 
 
 def corrupted(x: NDArray[Any], text: str, seeds: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return corrupted pictures, of at least 32 pixels a side: smaller ones are enlarged first.
+    """Return corrupted pictures; those below 32 pixels per side are enlarged first.
 
-    Pixels are repeated a whole number of times, and what still lacks is a border of edge pixels.
-    Grey pictures are corrupted as colour pictures and made grey again.
+    To enlarge a picture, its pixels are repeated a whole number of times and its edge pixels fill
+    the rest. Grey pictures are corrupted as colour pictures and then averaged over the channels.
 
     Parameters
     ----------
@@ -52,14 +52,14 @@ def corrupted(x: NDArray[Any], text: str, seeds: NDArray[Any]) -> NDArray[np.uin
     text : str
         The corruption, as NAME:SEVERITY.
     seeds : ndarray (n,)
-        One for every picture.
+        A seed for every picture.
     """
     from skdidicm.imagenet.corruptions import Corruption
 
     change = Corruption(text)
     if change.name in _UNSEEDED:
         raise ValueError(
-            f"corruption is {text!r}, which cannot be repeated from a seed; take another one."
+            f"corruption is {text!r}, which cannot be repeated from a seed; choose another one."
         )
     if x.dtype != np.uint8 or x.ndim < 3:
         raise ValueError(f"corruption is {text!r}, but the data is a table; expected pictures.")

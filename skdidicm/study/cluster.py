@@ -1,4 +1,4 @@
-"""A Dask cluster to run the cells on, through joblib's backend for it."""
+"""Run cells on a Dask cluster, through joblib's Dask backend."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,14 +7,14 @@ from typing import Any
 
 @contextmanager
 def cluster(scheduler: str | None) -> Iterator[None]:
-    """Let joblib's calls inside use the Dask cluster of that address; None changes nothing.
+    """Let joblib use the Dask cluster at an address inside the context; None changes nothing.
 
     Raises
     ------
     ImportError
-        If Dask's scheduler is not installed.
+        If Dask or its scheduler is not installed.
     ValueError
-        If nothing answers at the address.
+        If no scheduler answers at the address.
     """
     if scheduler is None:
         yield

@@ -1,67 +1,78 @@
-"""Methods against one of them, the baseline: paired by seed within every cell."""
+"""Compare methods with a baseline, paired by seed within every task."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from skdidicm.study.tables import METHOD, PLACE, Row, budget_text, grouped, half_width, mean, named
+from skdidicm.study.tables import (
+    METHOD,
+    TASK,
+    TableRow,
+    budget_text,
+    grouped,
+    half_width,
+    mean,
+    named,
+)
 
-_TINY = 1e-12  # in place of an NLL or a time of 0, which has no ratio
+_TINY = 1e-12  # replaces an NLL or a time of 0, so that ratios exist
 _PAIRED = (("accuracy", "difference"), ("nll", "ratio"), ("fit_seconds", "ratio"))
 _FIGURES = ("accuracy", "nll", "fit_seconds", "ece")
 
 
-def compare(rows: Sequence[Row], baseline: str) -> list[Row]:
-    """Return one row per cell and method: differences from the baseline over the seeds.
+def compare(rows: Sequence[Mapping[str, Any]], baseline: str) -> list[TableRow]:
+    """Return one row per task and method: differences from the baseline over the seeds.
 
     Parameters
     ----------
     rows : sequence of dict
         Rows of cells, as `run` returns them.
     baseline : str
-        Name of a method, to be compared with at equal budget, and at equal steps if it was run
-        with them; "NAME@BUDGET" is compared with at that budget only.
+        Name of a method. Methods are compared with it at equal budget, and at equal steps if it
+        was run with steps. "NAME@BUDGET" compares all of them with it at that budget.
 
     Returns
     -------
     list of dict
-        `accuracy_difference`, `nll_ratio` and `fit_seconds_ratio`, each with `_low` and `_high` of
-        the paired 95 % interval, and the method's own `ece`. Ratios are geometric means.
+        `accuracy_difference`, `nll_ratio` and `fit_seconds_ratio`, each with the bounds `_low` and
+        `_high` of the paired 95 % interval, and the `ece` of the method. Ratios are geometric
+        means.
 
     Raises
     ------
     ValueError
-        If there are no rows of the baseline.
+        If the baseline has no rows.
     """
     paired = list(_pairs(rows, baseline))
     return [
         key | {"seeds": len(members)} | _estimates(members, members)
-        for key, members in grouped(paired, (*PLACE, *METHOD))
+        for key, members in grouped(paired, (*TASK, *METHOD))
     ]
 
 
-def overall(rows: Sequence[Row], baseline: str) -> list[Row]:
-    """Return one row per method: the mean over cells, which count alike, and the worst cell.
+def overall(rows: Sequence[Mapping[str, Any]], baseline: str) -> list[TableRow]:
+    """Return one row per method: the unweighted mean over the tasks, and the worst task.
 
-    Intervals are those of the seeds' means over cells, from the seeds that have all cells.
+    Intervals are those of the mean over tasks between seeds; seeds that lack a task are left out.
 
     Returns
     -------
     list of dict
         As `compare`, and `accuracy_worst`, `nll_worst`, `ece_worst`; `ahead` and `behind` count
-        the cells whose interval of accuracy lies above and below 0.
+        the tasks whose interval of the accuracy difference lies above and below 0.
     """
     cells = {tuple(key.values()): own for key, own in grouped(compare(rows, baseline), METHOD)}
     result = []
     for key, members in grouped(list(_pairs(rows, baseline)), METHOD):
         own = cells[tuple(key.values())]
-        places = [_means(of) for _, of in grouped(members, PLACE)]
-        seeds = [_means(of) for _, of in grouped(members, ("seed",)) if len(of) == len(places)]
+        tasks = [_means(of) for _, of in grouped(members, TASK)]
+        seeds = [_means(of) for _, of in grouped(members, ("seed",)) if len(of) == len(tasks)]
         counts = {"cells": len(own), "seeds": len(seeds)}
-        result.append(key | counts | _estimates(places, seeds) | _extremes(own))
+        result.append(key | counts | _estimates(tasks, seeds) | _extremes(own))
     return result
 
 
-def to_text(rows: Sequence[Row], baseline: str) -> str:
+def to_text(rows: Sequence[Mapping[str, Any]], baseline: str) -> str:
     """Return the comparison as a Markdown table: a line per method."""
     head = ["method", "cells", "seeds", "accuracy, points", "worst cell", "ahead / behind",
             "NLL, ratio", "worst cell", "ECE, %", "worst cell", "training time, ratio"]  # fmt: skip
@@ -81,11 +92,11 @@ def to_text(rows: Sequence[Row], baseline: str) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _pairs(rows: Sequence[Row], baseline: str) -> Iterator[Row]:
-    """Yield the rows with accuracy less the baseline's, and logarithms of the other ratios."""
+def _pairs(rows: Sequence[Mapping[str, Any]], baseline: str) -> Iterator[TableRow]:
+    """Yield every row with its accuracy minus the baseline's and the logarithms of its ratios."""
     name, _, fixed = baseline.partition("@")
     peers = {
-        (*_place(row), None if fixed else row["budget"], row.get("steps")): row
+        (*_task(row), None if fixed else row["budget"], row.get("steps")): row
         for row in rows
         if row["method"] == name and fixed in ("", budget_text(row["budget"]))
     }
@@ -93,25 +104,29 @@ def _pairs(rows: Sequence[Row], baseline: str) -> Iterator[Row]:
         known = ", ".join(dict.fromkeys(named(row) for row in rows))
         raise ValueError(f"baseline is {baseline!r}; expected a method of the study: {known}.")
     for row in rows:
-        own = (*_place(row), None if fixed else row["budget"])
+        own = (*_task(row), None if fixed else row["budget"])
         peer = peers.get((*own, row.get("steps"))) or peers.get((*own, None))
         if peer is not None:
             change = {"accuracy": row["accuracy"] - peer["accuracy"]}
-            yield row | change | {k: _log_ratio(row[k], peer[k]) for k in ("nll", "fit_seconds")}
+            yield {
+                **row,
+                **change,
+                **{k: _log_ratio(row[k], peer[k]) for k in ("nll", "fit_seconds")},
+            }
 
 
-def _estimates(places: Sequence[Row], seeds: Sequence[Row]) -> Row:
-    """Return means over places, and intervals from what the seeds scatter."""
-    result: Row = {}
+def _estimates(tasks: Sequence[Mapping[str, Any]], seeds: Sequence[Mapping[str, Any]]) -> TableRow:
+    """Return means over tasks, and intervals from the differences between seeds."""
+    result: TableRow = {}
     for figure, kind in _PAIRED:
-        middle = mean([row[figure] for row in places])
+        middle = mean([row[figure] for row in tasks])
         half = half_width([row[figure] for row in seeds])
         for end, value in (("", middle), ("_low", middle - half), ("_high", middle + half)):
             result[f"{figure}_{kind}{end}"] = math.exp(value) if kind == "ratio" else value
-    return result | {"ece": mean([row["ece"] for row in places])}
+    return result | {"ece": mean([row["ece"] for row in tasks])}
 
 
-def _extremes(cells: Sequence[Row]) -> Row:
+def _extremes(cells: Sequence[Mapping[str, Any]]) -> TableRow:
     return {
         "accuracy_worst": min(row["accuracy_difference"] for row in cells),
         "nll_worst": max(row["nll_ratio"] for row in cells),
@@ -121,12 +136,12 @@ def _extremes(cells: Sequence[Row]) -> Row:
     }
 
 
-def _means(rows: Sequence[Row]) -> Row:
+def _means(rows: Sequence[Mapping[str, Any]]) -> TableRow:
     return {figure: mean([row[figure] for row in rows]) for figure in _FIGURES}
 
 
-def _place(row: Row) -> tuple[object, ...]:
-    return (*(row.get(name) for name in PLACE), row["seed"])
+def _task(row: Mapping[str, Any]) -> tuple[object, ...]:
+    return (*(row.get(name) for name in TASK), row["seed"])
 
 
 def _log_ratio(a: float, b: float) -> float:

@@ -1,4 +1,4 @@
-"""The rows of a cell: read or made, a part of them taken, then made harder."""
+"""The rows of a cell: load or generate them, take a part, and make them harder."""
 
 import csv
 import functools
@@ -17,7 +17,7 @@ from skdidicm.study.embeddings import load_embeddings
 from skdidicm.study.grid import Cell
 from skdidicm.study.photos import load_photos
 
-_TEST = 0.3  # of a table without test rows of its own
+_TEST = 0.3  # share of the rows of a data set without a split of its own
 _FOLDER = "folder:"
 _CSV = "table:"
 
@@ -25,24 +25,24 @@ Table = tuple[NDArray[Any], NDArray[Any], tuple[str, ...]]  # rows, labels 0, 1,
 
 
 def load(cell: Cell, folder: str | None = None) -> Split:
-    """Return training and test rows of a cell.
+    """Return the training and test rows of a cell.
 
-    A part of the training rows is taken. Then training and test rows alike are corrupted, brought
-    to the resolution by averaging blocks of pixels, and noise is added: `noise` is in standard
-    deviations of all training values at full resolution. The test rows and what is done to them
+    A part of the training rows is taken. Then training and test rows are corrupted, brought to the
+    resolution by averaging blocks of pixels, and noise is added; the unit of `noise` is the
+    standard deviation of all training values at full resolution. The test rows and their changes
     are the same for every `n`, `ratio` and method.
 
     Parameters
     ----------
     cell : Cell
-        Which rows.
+        The cell.
     folder : str, optional
-        Where the files of Fashion-MNIST are.
+        Folder with the files of Fashion-MNIST.
     """
     return _load(replace(cell, method="", budget=1.0, steps=None), folder)
 
 
-@functools.lru_cache(maxsize=1)  # the methods of a cell follow one another
+@functools.lru_cache(maxsize=1)  # consecutive cells differ only in their method
 def _load(cell: Cell, folder: str | None) -> Split:
     split = _source(cell, folder)
     streams = np.random.default_rng(cell.seed).spawn(5)
@@ -61,21 +61,23 @@ def _load(cell: Cell, folder: str | None) -> Split:
 
 
 def _rows(cell: Cell, y: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-    """Return `n` rows at random, and of every class among them the first share `ratio`."""
+    """Return indices of `n` random rows, reduced to the first share `ratio` of every class."""
     if cell.n is not None and not 1 <= cell.n <= len(y):
-        raise ValueError(f"n is {cell.n}; expected from 1 to {len(y)}, the rows there are.")
+        raise ValueError(
+            f"n is {cell.n}; expected from 1 to {len(y)}, the number of training rows."
+        )
     if not 0 < cell.ratio <= 1:
         raise ValueError(f"ratio is {cell.ratio}; expected a share above 0 and up to 1.")
     rows = rng.permutation(len(y))[: cell.n]
     if cell.ratio < 1:
-        places = (np.flatnonzero(y[rows] == label) for label in np.unique(y[rows]))
-        kept = [place[: max(1, int(cell.ratio * len(place)))] for place in places]
+        by_class = [np.flatnonzero(y[rows] == label) for label in np.unique(y[rows])]
+        kept = [own[: max(1, int(cell.ratio * len(own)))] for own in by_class]
         rows = rows[np.sort(np.concatenate(kept))]
     lacking = np.setdiff1d(y, y[rows])
     if len(lacking):
         raise ValueError(
             f"n is {cell.n}, but the rows drawn with seed {cell.seed} have none of {len(lacking)} "
-            "of the classes; take more rows."
+            "of the classes; use more rows."
         )
     return rows
 
@@ -105,7 +107,7 @@ def _source(cell: Cell, folder: str | None) -> Split:
 
 
 def _table(table: Table, seed: int) -> Split:
-    """Return a table's rows in units of the training rows' standard deviations."""
+    """Return a split of a table, standardised by mean and deviation of the training rows."""
     from sklearn.model_selection import train_test_split
 
     X, y, names = table
@@ -125,7 +127,7 @@ def _bundled(name: str) -> Table:
 
 
 def _covtype_like() -> Table:
-    """Return a made-up table of the form of the forest cover types: 54 columns, uneven classes."""
+    """Return a synthetic table like that of forest cover types: 54 columns, unbalanced classes."""
     from sklearn.datasets import make_classification
 
     X, y = make_classification(
@@ -154,13 +156,13 @@ def _read_table(path: Path) -> Table:
     if rare or len(names) < 2:
         raise ValueError(
             f"{path} has {len(names)} classes, {rare or 'none'} with a single row; expected at "
-            "least two, of two rows or more: one to train on and one to test on."
+            "least two classes of two rows or more: one to train on and one to test on."
         )
     return X, y, tuple(map(str, names))
 
 
 def _folder(cell: Cell) -> Split:
-    """Return pictures (n, size, size, 3) of a folder: of train/ and val/, or split by the seed."""
+    """Return pictures (n, size, size, 3) from train/ and val/ of a folder, or a random split."""
     from sklearn.model_selection import train_test_split
 
     from skdidicm.imagenet.folder import SPLITS, find_split, scan
@@ -168,11 +170,13 @@ def _folder(cell: Cell) -> Split:
     root = Path(cell.data.removeprefix(_FOLDER))
     if cell.resolution is None:
         raise ValueError(
-            f"data {cell.data!r} has no resolution; expected the height that its pictures are to "
-            "have, such as --resolution 32."
+            f"data {cell.data!r} has no resolution; expected a height for its pictures, such as "
+            "--resolution 32."
         )
     if not root.is_dir():
-        raise ValueError(f"{root} is no folder; expected one with a folder for every class.")
+        raise ValueError(
+            f"{root} is no folder; expected a folder with a subfolder for every class."
+        )
     if any((root / name).is_dir() for name in SPLITS["train"]):
         train = scan(find_split(root, "train"))
         test = scan(find_split(root, "val"), train.classes)
@@ -203,4 +207,4 @@ _TABLES: dict[str, Callable[[], Table]] = {
     "covtype-like": _covtype_like,
 }
 DATA = ("digits", "fashion-mnist", "photos", "embeddings", *_TABLES)
-"""Names of data; "covtype-like" is synthetic, all else is real."""
+"""Names of data sets; "covtype-like" is synthetic, the others are real."""

@@ -1,39 +1,37 @@
 """Figures of a study: means and 95 % bands, a line per method."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from skdidicm.study.tables import grouped, mean, named
+from skdidicm.study.tables import TableRow, grouped, mean, named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Row = dict[str, Any]
-
 AXES = ("noise", "resolution", "n", "ratio", "severity", "calls")
-"""What accuracy and NLL are drawn against, where a study has two values of it or more."""
+"""Quantities that accuracy and NLL are drawn against if a study has several values of them."""
 
-# Okabe and Ito's palette, told apart with every common colour blindness; markers tell it twice.
+# The palette of Okabe and Ito, for colour-blind readers; the markers differ as well.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "os^Dv<>Ph"
 
 
-def with_severity(summary: Sequence[Row]) -> list[Row]:
-    """Return the rows with the severity of their corruption: 0 for none."""
-    return [row | {"severity": _severity(row.get("corruption"))} for row in summary]
+def with_severity(summary: Sequence[Mapping[str, Any]]) -> list[TableRow]:
+    """Return the rows with a column for the severity of their corruption, 0 for none."""
+    return [{**row, "severity": _severity(row.get("corruption"))} for row in summary]
 
 
-def axes_of(summary: Sequence[Row]) -> list[str]:
-    """Return the names of `AXES` of which a summary has two values or more."""
+def axes_of(summary: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names in `AXES` for which a summary has at least two values."""
     return [x for x in AXES if len({row[x] for row in summary if row.get(x) is not None}) > 1]
 
 
-def against(summary: Sequence[Row], x: str, y: str) -> "Figure":
-    """Return a figure of one figure of merit against another quantity, a line per method.
+def against(summary: Sequence[Mapping[str, Any]], x: str, y: str) -> "Figure":
+    """Return a plot of a score against another quantity, with a line and a band per method.
 
-    All else than `x` and the method is averaged, and so are the bands. Against calls a method has
-    one line for all its numbers of steps.
+    Values and bands are averaged over everything but `x` and the method. Against calls, a method
+    has one line for all its numbers of steps.
 
     Parameters
     ----------
@@ -47,7 +45,7 @@ def against(summary: Sequence[Row], x: str, y: str) -> "Figure":
     figure = Figure(figsize=(5, 3.4), layout="constrained")
     ax = figure.add_subplot()
     if x == "calls":
-        summary = [row | {"steps": None} for row in summary]
+        summary = [{**row, "steps": None} for row in summary]
     methods = dict.fromkeys(named(row) for row in summary)
     for method, colour, marker in zip(
         methods, itertools.cycle(_COLOURS), itertools.cycle(_MARKERS), strict=False
@@ -68,7 +66,7 @@ def against(summary: Sequence[Row], x: str, y: str) -> "Figure":
     return figure
 
 
-def _band(rows: Sequence[Row], y: str) -> tuple[float, float]:
+def _band(rows: Sequence[Mapping[str, Any]], y: str) -> tuple[float, float]:
     return mean([row[y] for row in rows]), mean([row[f"{y}_interval"] for row in rows])
 
 

@@ -1,20 +1,19 @@
-"""What a study consists of: cells of data, seed, method and budget."""
+"""A study is a grid of cells: data, seed, method and budget."""
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from skdidicm.study.methods import AUTO, STEPPED
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One fit and its test.
+    """One fit and its evaluation.
 
-    `budget` multiplies the number of epochs that the defaults take at most; "best" and
-    "best-accuracy" choose it on held-out training rows, and "auto" leaves it to the classifier.
-    `steps` are those of the prediction; None takes the default.
+    `budget` multiplies the largest number of epochs that the defaults allow; "best" and
+    "best-accuracy" choose it on held-out training rows, and "auto" leaves the epochs to the
+    classifier. `steps` are those of the prediction; None means the default.
     """
 
     data: str
@@ -28,15 +27,10 @@ class Cell:
     ratio: float = 1.0
     steps: int | None = None
 
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What tells this cell from all others."""
-        return tuple(asdict(self).values())
-
 
 @dataclass(frozen=True)
 class Grid:
-    """The values that the cells of a study take; methods without a sampler ignore the steps."""
+    """The values that the cells of a study combine; methods without a sampler ignore `steps`."""
 
     data: tuple[str, ...] = ("digits",)
     n: tuple[int | None, ...] = (None,)
@@ -51,7 +45,7 @@ class Grid:
 
 
 def cells(grid: Grid) -> Iterator[Cell]:
-    """Yield all cells of a grid, seeds outermost: a study that is cut short has whole seeds.
+    """Yield all cells of a grid, seed by seed: a study that was stopped has complete seeds.
 
     Examples
     --------

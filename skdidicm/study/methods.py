@@ -18,7 +18,7 @@ from skdidicm.classifier import DiDiClassifier
 from skdidicm.datasets import Split
 from skdidicm.fit.defaults import resolve, resolve_trial
 from skdidicm.predict.temperature import best_temperature, tempered
-from skdidicm.study.holding import held_out
+from skdidicm.study.split import held_out
 
 AUTO = "auto"
 """The budget that leaves the epochs to the classifier."""

@@ -1,9 +1,9 @@
-"""A task of 144 classes made from real photographs; nothing is downloaded.
+"""A task of 144 classes made from installed photographs; nothing is downloaded.
 
-A class is a ninth of a photograph, one tile of three by three. A row is a small square from the
-tile, shifted, scaled and mirrored at random. Training rows come from the left three fifths of a
-tile and test rows from the rest, so that no pixel is in both. Tiles of sky or gravel look alike:
-what the rows leave open is part of the task.
+Every photograph is divided into three by three tiles, and every tile is a class. A row is a small
+square from the tile, shifted, scaled and mirrored at random. Training rows come from the left three
+fifths of a tile and test rows from the rest, so that they share no pixel. Some tiles, of sky or
+gravel, look alike, so the true class probabilities are not all 0 or 1.
 """
 
 from pathlib import Path
@@ -19,11 +19,11 @@ PHOTOGRAPHS = (
     "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png",
     "motorcycle_left.png", "retina.jpg", "rocket.jpg", "china.jpg", "flower.jpg",
 )  # fmt: skip
-"""Those that come with scikit-image and, the last two, with scikit-learn."""
+"""Files of scikit-image and, the last two, of scikit-learn."""
 
 _GRID = 3  # tiles along each side of a photograph
-_TRAIN = 0.6  # the share of a tile's width that training rows come from
-_SIDES = (0.25, 0.4)  # of the squares, as shares of a tile's shorter side
+_TRAIN = 0.6  # share of the width of a tile for training rows
+_SIDES = (0.25, 0.4)  # sides of the squares, relative to the shorter side of a tile
 
 
 def load_photos(
@@ -34,18 +34,18 @@ def load_photos(
     Parameters
     ----------
     seed : int, default=0
-        Decides the squares.
+        Seed of the squares.
     size : int, default=16
-        Height and width that the squares are brought to.
+        Height and width of the resized squares.
     mode : {"L", "RGB"}, default="L"
-        Grey or colour.
+        Grey or colour pictures.
     n_train, n_test : int
-        Rows of a class.
+        Rows per class.
 
     Returns
     -------
     Split
-        Pictures (n, size, size) or (n, size, size, 3) of uint8, class by class.
+        Pictures (n, size, size) or (n, size, size, 3) of uint8, ordered by class.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def _photograph(name: str) -> Any:
 
 
 def _parts(picture: Any, tile: int) -> list[Any]:
-    """Return the part of a tile that training rows come from, and that of test rows."""
+    """Return the part of a tile for training rows and the part for test rows."""
     width, height = picture.width // _GRID, picture.height // _GRID
     row, column = divmod(tile, _GRID)
     left, top = column * width, row * height
@@ -103,7 +103,7 @@ def _parts(picture: Any, tile: int) -> list[Any]:
 def _squares(
     part: Any, sides: tuple[int, int], n: int, size: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Return n random squares of a part of a tile, with sides between two lengths."""
+    """Return n random squares from a part of a tile, with sides between two lengths."""
     from PIL import Image
 
     side = rng.integers(*sides, n, endpoint=True)

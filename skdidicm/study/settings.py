@@ -1,4 +1,4 @@
-"""What all cells of a study's folder share, and no cell says."""
+"""The settings that all cells in the folder of a study share."""
 
 import json
 from pathlib import Path
@@ -8,22 +8,23 @@ NAME = "settings.json"
 
 
 def agree(folder: Path, settings: dict[str, Any], *, begun: bool) -> None:
-    """Write the settings into the folder, or find there that the study was begun with the same.
+    """Write the settings into the folder, or check that the study there was begun with the same.
 
     Parameters
     ----------
     folder : Path
-        Of the study.
+        Folder of the study.
     settings : dict
-        Whatever decides the rows beside the cells. What JSON has no form for is written as text.
+        Everything but the cells that decides the rows. Values that JSON cannot hold are written as
+        text.
     begun : bool
-        Whether there are rows yet. Settings without any are replaced, and rows without settings,
-        of older studies, taken on trust.
+        Whether the study has rows. If it has none, its settings are replaced. If it has rows but
+        no settings, as older studies do, the settings are written without a check.
 
     Raises
     ------
     ValueError
-        If there are rows of other settings.
+        If the rows were made with other settings.
     """
     path, text = folder / NAME, json.dumps(settings, indent=2, default=str) + "\n"
     if not begun or not path.is_file():
@@ -34,7 +35,7 @@ def agree(folder: Path, settings: dict[str, Any], *, begun: bool) -> None:
     if names:
         raise ValueError(
             f"the study in {folder} was begun with {_text(there, names)}, not "
-            f"{_text(wanted, names)}; go on with the same or take another folder."
+            f"{_text(wanted, names)}; use the same settings, or choose another folder."
         )
 
 

@@ -43,6 +43,12 @@ def test_tables_are_made_again_from_what_is_finished(cli, tmp_path):
     assert path.read_text() == before
 
 
+def test_tables_of_nothing_are_one_sentence(cli, tmp_path):
+    result = cli("study", "--tables-only", "--output", tmp_path)
+    assert result.code == 1
+    assert "cells.jsonl has no finished cells; expected" in " ".join(result.err.split())
+
+
 def test_an_unknown_method_is_one_sentence(cli, tmp_path):
     result = cli("study", "--data", "wine", "--method", "guess", "--output", tmp_path)
     assert result.code == 1
@@ -68,10 +74,10 @@ def test_a_study_goes_on_with_the_settings_it_was_begun_with_only(cli, tmp_path)
     before = (tmp_path / "cells.jsonl").read_text()
     assert cli("study", *options, "--epochs", 1, "--device", "cpu").code == 0
     for changed, message in (
-        (("--epochs", 2, "--device", "cpu"), "max_epochs 1, not max_epochs 2; go on"),
-        (("--device", "cpu"), 'max_epochs 1, not max_epochs "auto"; go on'),
-        (("--epochs", 1), 'device "cpu", not device "auto"; go on'),
-        (("--epochs", 1, "--device", "cpu", "--candidate", 0.5), "candidates [0.5]; go on"),
+        (("--epochs", 2, "--device", "cpu"), "max_epochs 1, not max_epochs 2; use"),
+        (("--device", "cpu"), 'max_epochs 1, not max_epochs "auto"; use'),
+        (("--epochs", 1), 'device "cpu", not device "auto"; use'),
+        (("--epochs", 1, "--device", "cpu", "--candidate", 0.5), "candidates [0.5]; use"),
     ):
         result = cli("study", *options, *changed)
         assert result.code == 1

@@ -7,8 +7,8 @@ from skdidicm.study import METHODS, Cell, cells, finished, run
 from skdidicm.study.budget import CANDIDATES, answer_within, parse_budget
 from skdidicm.study.data import load
 from skdidicm.study.grid import Grid
-from skdidicm.study.holding import held_out
 from skdidicm.study.methods import Answer
+from skdidicm.study.split import held_out
 
 WINE = Cell("wine", 100, 0.0, None, 0, "known")
 
@@ -38,8 +38,8 @@ def tries(monkeypatch):
 @pytest.mark.parametrize(("budget", "chosen"), [("best", 0.5), ("best-accuracy", 1.0)])
 def test_the_budget_that_is_best_on_held_out_rows_trains_on_all(tries, budget, chosen):
     split = load(WINE)
-    _, note = answer_within("known", split, 0, budget, {"max_epochs": 40})
-    assert note["chosen_budget"] == chosen
+    _, search = answer_within("known", split, 0, budget, {"max_epochs": 40})
+    assert search.chosen_budget == chosen
     *trials, (last, epochs) = tries
     assert [epochs for _, epochs in trials] == [10, 20, 40]
     assert epochs == 40 * chosen
@@ -52,8 +52,8 @@ def test_of_equal_budgets_the_smallest_is_taken(monkeypatch):
         return Answer(np.full((len(split.y_test), 3), 1 / 3), 1.0, 1.0, 1, 1)
 
     monkeypatch.setitem(METHODS, "constant", constant)
-    _, note = answer_within("constant", load(WINE), 0, "best", {}, (1.0, 0.5))
-    assert note["chosen_budget"] == 0.5
+    _, search = answer_within("constant", load(WINE), 0, "best", {}, (1.0, 0.5))
+    assert search.chosen_budget == 0.5
 
 
 def test_held_out_rows_are_training_rows_and_every_class_keeps_one():
@@ -70,7 +70,7 @@ def test_held_out_rows_are_training_rows_and_every_class_keeps_one():
 def test_rows_without_any_to_spare_are_refused():
     split = load(WINE)
     lone = split._replace(X_train=split.X_train[:3], y_train=np.arange(3))
-    with pytest.raises(ValueError, match="3 training rows of 3 classes; expected more rows"):
+    with pytest.raises(ValueError, match="no row can be held out of 3 training rows of 3 classes"):
         held_out(lone, 0, 0.2)
 
 

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from skdidicm.saving.run_folder import RunFolderError
 from skdidicm.study import Grid, cells, finished, run
 from skdidicm.study.cluster import cluster
 
@@ -62,7 +63,9 @@ def test_a_cluster_without_dask_is_one_sentence(monkeypatch):
         pass
 
 
-def test_a_study_that_is_killed_goes_on_to_the_same_rows(serial, tmp_path):
+def test_a_running_study_keeps_others_out_and_a_killed_one_goes_on_to_the_same_rows(
+    serial, tmp_path
+):
     path = tmp_path / "cells.jsonl"
     command = [sys.executable, "-m", "skdidicm", "study", "--data", "wine", "--seeds", "50"]
     command += ["--epochs", "2", "--device", "cpu", "--output", str(tmp_path)]
@@ -71,6 +74,8 @@ def test_a_study_that_is_killed_goes_on_to_the_same_rows(serial, tmp_path):
         while not (path.is_file() and path.read_text().count("\n")):
             assert process.poll() is None
             time.sleep(0.01)
+        with pytest.raises(RunFolderError, match=f"is being written by process {process.pid} on"):
+            run(cells(GRID), path, settings=QUICK)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
     before = finished(path)

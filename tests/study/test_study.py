@@ -1,4 +1,4 @@
-"""A two-cell study, and its parts against values worked out by hand."""
+"""A study of two cells, and its parts against values computed by hand."""
 
 import json
 from dataclasses import replace
@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.stats
+from sklearn.metrics import log_loss
 
 from skdidicm import DiDiClassifier
 from skdidicm.study import (
@@ -21,7 +22,7 @@ from skdidicm.study import (
     to_markdown,
 )
 from skdidicm.study.data import load
-from skdidicm.study.run import metrics
+from skdidicm.study.run import score
 
 pytest.importorskip("torch")
 
@@ -51,10 +52,42 @@ def test_a_study_that_was_cut_short_runs_only_what_is_missing(study, tmp_path):
     whole, cut = path.read_text(), tmp_path / "cut.jsonl"
     marked = json.dumps({**rows[0], "nll": 123.0})
     cut.write_text(marked + "\n" + whole.splitlines()[1][:20])  # killed within the second line
+    before = cut.read_bytes()
+    assert [row["nll"] for row in finished(cut)] == [123.0]
+    assert cut.read_bytes() == before  # reading changes nothing: a study may be writing
     again = run(cells(GRID), cut, settings=QUICK)
     assert again[0]["nll"] == 123.0
     assert again[1]["nll"] == pytest.approx(rows[1]["nll"], rel=1e-6)
     assert finished(cut) == again
+
+
+def test_a_cell_counts_once_however_often_it_is_wanted_or_written(study, tmp_path):
+    path, rows = study
+    twice = tmp_path / "cells.jsonl"
+    other = {**rows[0], "nll": rows[0]["nll"] + 1}
+    twice.write_text(path.read_text() + json.dumps(other) + "\n")
+    assert finished(twice) == rows
+    assert run([*cells(GRID), *cells(GRID)], twice, settings=QUICK) == rows
+    one = Cell("wine", 60, 0.0, None, 0, "cross-entropy")
+    assert len(run([one, one], tmp_path / "one" / "cells.jsonl", settings=QUICK)) == 1
+    assert len((tmp_path / "one" / "cells.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("line", ['{"data": "wine"}', "[1, 2]", "3"])
+def test_a_line_that_is_no_row_is_refused_by_file_and_number(study, tmp_path, line):
+    path = tmp_path / "cells.jsonl"
+    path.write_text(study[0].read_text() + line + "\n")
+    with pytest.raises(ValueError, match=r"cells\.jsonl, line 3, is not the row of a cell"):
+        finished(path)
+
+
+def test_a_row_that_lacks_only_its_end_of_line_is_kept(study, tmp_path):
+    path, rows = study
+    cut = tmp_path / "cells.jsonl"
+    cut.write_text(path.read_text().splitlines()[0])
+    run(cells(GRID), cut, settings=QUICK)
+    first, second = cut.read_text().splitlines()
+    assert (json.loads(first), json.loads(second)["method"]) == (rows[0], "cross-entropy")
 
 
 def test_two_jobs_find_what_one_finds(study, tmp_path):
@@ -68,12 +101,14 @@ def test_two_jobs_find_what_one_finds(study, tmp_path):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_answers_for_every_test_row(method, tmp_path):
-    cell = Cell("wine", 60, 0.5, None, 1, method)
+def test_every_method_answers_for_every_test_row_in_the_steps_that_it_takes(method, tmp_path):
+    steps = 2 if method in methods.STEPPED else None
+    cell = Cell("wine", 60, 0.5, None, 1, method, steps=steps)
     settings = QUICK | {"max_epochs": 1}
     (row,) = run([cell], tmp_path / "cells.jsonl", settings=settings)
     assert 0 < row["nll"] < 5
     assert row["calls"] >= 1
+    assert steps is None or row["calls"] % steps == 0
 
 
 def test_numbers_of_steps_share_one_training_and_answer_as_on_their_own(tmp_path, monkeypatch):
@@ -96,21 +131,15 @@ def test_numbers_of_steps_share_one_training_and_answer_as_on_their_own(tmp_path
         split = load(Cell("wine", None, 0.0, None, 0, "didicm"))
         alone = DiDiClassifier(**trainings[0]).fit(split.X_train, split.y_train)
         proba = alone.set_params(steps=steps).predict_proba(split.X_test)
-        assert row["nll"] == pytest.approx(metrics(split.y_test, proba)["nll"])
+        assert row["nll"] == pytest.approx(log_loss(split.y_test, proba))
     assert rows[0]["nll"] != rows[1]["nll"]
 
 
-def test_a_method_without_steps_refuses_them(tmp_path):
-    cell = Cell("wine", None, 0.0, None, 0, "cross-entropy", steps=4)
-    with pytest.raises(ValueError, match="'cross-entropy' takes no steps"):
+@pytest.mark.parametrize("method", sorted(set(METHODS) - set(methods.STEPPED)))
+def test_a_method_without_steps_refuses_them(tmp_path, method):
+    cell = Cell("wine", None, 0.0, None, 0, method, steps=4)
+    with pytest.raises(ValueError, match=f"'{method}' takes no steps"):
         run([cell], tmp_path / "cells.jsonl", settings=QUICK)
-
-
-def test_the_methods_with_steps_are_those_of_this_library():
-    assert set(methods.STEPPED) == {
-        name for name, method in METHODS.items()
-        if getattr(method, "func", method) is methods._didicm
-    }  # fmt: skip
 
 
 def test_test_rows_are_the_same_for_every_method_and_number_of_rows():
@@ -147,10 +176,10 @@ def test_a_cell_that_cannot_be_is_refused(change, message, tmp_path):
 
 def test_brier_and_auroc_by_hand():
     proba = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
-    found = metrics(np.array([0, 1, 1]), proba)
+    found = score(np.array([0, 1, 1]), proba)
     assert found["brier"] == pytest.approx((2 * 0.01 + 2 * 0.36 + 2 * 0.04) / 3)
     assert found["auroc"] == 1.0  # the one error is the least certain row
-    assert metrics(np.array([0, 0, 1]), proba)["auroc"] is None
+    assert score(np.array([0, 0, 1]), proba)["auroc"] is None
 
 
 def test_intervals_are_those_of_student():
