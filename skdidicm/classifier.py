@@ -1,26 +1,33 @@
-"""DiDiClassifier: the scikit-learn estimator, its parameters, and how it is saved.
+"""DiDiClassifier: the scikit-learn estimator."""
 
-What it does with them is in its bases: `Learner` fits and `Predictor` predicts.
-"""
-
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags, check_consistent_length
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdidicm.backend import BuildNetwork
-from skdidicm.core import Schedule
+from skdidicm.backend import BuildNetwork, ScoreNetwork
+from skdidicm.core import Process, SamplerPlan, Schedule
+from skdidicm.fit import validation as check
 from skdidicm.fit.augmentation import Augmentation
-from skdidicm.fit.training import HistoryRow
-from skdidicm.learner import Learner
-from skdidicm.report.notebook import FactsMixin
+from skdidicm.fit.callbacks import CallbackSupportMixin, FitTask, with_callbacks
+from skdidicm.fit.defaults import resolve, resolve_solver
+from skdidicm.fit.fit import continued, fit, untrained
+from skdidicm.fit.plan import hold_out, rebuilt, weighted_rows
+from skdidicm.fit.state import Fitted, Seeds
+from skdidicm.fit.training import HistoryRow, NonFiniteLossError, Rows
+from skdidicm.predict.prediction import initial_law, posterior
+from skdidicm.saving import persistence
 
 Callback = Callable[["DiDiClassifier", HistoryRow], bool | None]
 
 
-class DiDiClassifier(FactsMixin, Learner):
+class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Classifier that carries a uniform guess to P(class | x) by discrete diffusion over labels.
 
     A network that sees a row, a noisy label and the noise level learns the ratios of class
@@ -156,6 +163,10 @@ class DiDiClassifier(FactsMixin, Learner):
     (3, 3)
     """
 
+    _fitted: Fitted
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
+
     def __init__(
         self,
         steps: int = 8,
@@ -229,6 +240,274 @@ class DiDiClassifier(FactsMixin, Learner):
         self.random_state = random_state
         self.verbose = verbose
 
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+    ) -> Self:
+        """Train on rows and their class labels.
+
+        Parameters
+        ----------
+        X : array-like (n, d), (n, height, width) or (n, height, width, channels)
+            Rows; images have their channels last.
+        y : array-like (n,)
+            Class labels: numbers, strings or booleans.
+        sample_weight : array-like (n,), optional
+            Weights >= 0 of the rows.
+        X_val, y_val : array-like, optional
+            Rows and labels to validate on after every epoch.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        NonFiniteLossError
+            When the loss becomes NaN; the best weights before that stay and can predict. After
+            any other error, Ctrl-C included, the estimator is what it was before.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skdidicm import DiDiClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = DiDiClassifier(max_epochs=2, random_state=0)
+        >>> classifier.fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2]).n_iter_
+        2
+        >>> sorted(classifier.history_[-1])
+        ['epoch', 'learning_rate', 'loss', 'seconds', 'val_accuracy', 'val_nll']
+        """
+        labels = check.check_labels(y)
+        classes = np.unique(labels)
+        q_0 = np.eye(len(classes))[check.encode_labels(labels, classes)]
+        return self._fit(X, q_0, classes, sample_weight, X_val, y_val)
+
+    def fit_soft(
+        self,
+        X: ArrayLike,
+        q_0: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Train on rows whose labels are themselves probabilities, as from several annotators.
+
+        Parameters
+        ----------
+        X : array-like
+            Rows as for `fit`.
+        q_0 : array-like (n, k)
+            Class probabilities, rows summing to one.
+        classes : array-like (k,), optional
+            Sorted names of the columns; default 0 to k - 1.
+        sample_weight : array-like (n,), optional
+            Weights >= 0 of the rows.
+
+        Returns
+        -------
+        self
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skdidicm import DiDiClassifier
+        >>> X, votes = np.array([[0.0], [1.0], [2.0]]), np.array([[3, 0], [1, 2], [0, 3]])
+        >>> classifier = DiDiClassifier(max_epochs=2, random_state=0)
+        >>> classifier.fit_soft(X, votes / 3, classes=["cat", "dog"]).classes_
+        array(['cat', 'dog'], dtype='<U3')
+        """
+        target = check.check_soft_labels(q_0)
+        names = np.arange(target.shape[1]) if classes is None else np.asarray(classes)
+        if len(names) != target.shape[1] or not np.array_equal(names, np.unique(names)):
+            raise ValueError(
+                f"classes has {len(names)} names for {target.shape[1]} columns of q_0; expected "
+                "one name for each column, sorted and without repeats."
+            )
+        return self._fit(X, target, names, sample_weight, None, None)
+
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Train for one epoch at a constant learning rate, on more rows or the same again.
+
+        Parameters
+        ----------
+        X, y : array-like
+            Rows and labels as for `fit`.
+        classes : array-like (k,), optional
+            All classes that will ever come; needed in the first call.
+        sample_weight : array-like (n,), optional
+            Weights >= 0 of the rows.
+
+        Returns
+        -------
+        self
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skdidicm import DiDiClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = DiDiClassifier(random_state=0)
+        >>> for start in range(0, 150, 50):
+        ...     part = slice(start, start + 50)
+        ...     classifier = classifier.partial_fit(X[part], y[part], classes=[0, 1, 2])
+        >>> classifier.n_iter_
+        3
+        """
+        first = not hasattr(self, "_fitted")
+        if first and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        names = self.classes_ if classes is None else np.unique(np.asarray(classes))
+        if not first and not np.array_equal(names, self.classes_):
+            raise ValueError(
+                f"classes={names.tolist()} is not the same as on the last call to partial_fit: "
+                f"{self.classes_.tolist()}."
+            )
+        labels = check.check_labels(y)
+        q_0 = np.eye(len(names))[check.encode_labels(labels, names)]
+        return self._fit(X, q_0, names, sample_weight, None, None, one_epoch=True)
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Return the most probable class of every row.
+
+        Parameters
+        ----------
+        X : array-like
+            Rows of the shape that `fit` was given.
+
+        Returns
+        -------
+        ndarray (n,)
+            Class labels, of the kind that `fit` was given.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skdidicm import DiDiClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> names = np.array(["setosa", "versicolor", "virginica"])[y]
+        >>> DiDiClassifier(max_epochs=30, random_state=0).fit(X, names).predict(X[:2])
+        array(['setosa', 'setosa'], dtype='<U10')
+        """
+        best = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[best])
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return P(class | x).
+
+        Parameters
+        ----------
+        X : array-like
+            Rows of the shape that `fit` was given.
+
+        Returns
+        -------
+        ndarray (n, k)
+            Positive numbers; rows sum to one, columns are in the order of `classes_`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skdidicm import DiDiClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> p = DiDiClassifier(max_epochs=30, random_state=0).fit(X, y).predict_proba(X[:2])
+        >>> p.sum(axis=1).round(6)
+        array([1., 1.])
+        """
+        return self._sample(X)
+
+    def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return log P(class | x).
+
+        Parameters
+        ----------
+        X : array-like
+            Rows of the shape that `fit` was given.
+
+        Returns
+        -------
+        ndarray (n, k)
+            The logarithm of `predict_proba`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skdidicm import DiDiClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = DiDiClassifier(max_epochs=2, random_state=0).fit(X, y)
+        >>> np.allclose(np.exp(classifier.predict_log_proba(X)), classifier.predict_proba(X))
+        True
+        """
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.predict_proba(X)))
+
+    def predict_path(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the posterior before the first and after every step.
+
+        Parameters
+        ----------
+        X : array-like
+            Rows of the shape that `fit` was given.
+
+        Returns
+        -------
+        ndarray (n, steps + 1, k)
+            It begins in noise; its last step is `predict_proba`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skdidicm import DiDiClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = DiDiClassifier(steps=4, max_epochs=2, random_state=0).fit(X, y)
+        >>> path = classifier.predict_path(X[:2])
+        >>> path.shape
+        (2, 5, 3)
+        >>> path[0, 0].round(3)
+        array([0.333, 0.333, 0.333])
+        """
+        return self._sample(X, path=True)
+
+    def sample_labels(self, X: ArrayLike, n_chains: int | None = None) -> NDArray[np.float64]:
+        """Return the shares of chains of labels that end in each class, whatever `sampler` is.
+
+        Parameters
+        ----------
+        X : array-like
+            Rows of the shape that `fit` was given.
+        n_chains : int, optional
+            Chains per row, >= 1; default the parameter `n_chains`.
+
+        Returns
+        -------
+        ndarray (n, k)
+            Multiples of 1 / n_chains; with an ensemble their mean over its networks.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skdidicm import DiDiClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = DiDiClassifier(max_epochs=2, random_state=0).fit(X, y)
+        >>> shares = classifier.sample_labels(X[:2], n_chains=4)
+        >>> (4 * shares).sum(axis=1)
+        array([4., 4.])
+        """
+        chosen = self.n_chains if n_chains is None else n_chains
+        check.check_number("n_chains", chosen)
+        return self._sample(X, raw=True, sampler="cl", n_chains=chosen)
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted estimator to one file of JSON and safetensors, atomically.
 
@@ -250,9 +529,7 @@ class DiDiClassifier(FactsMixin, Learner):
         >>> bool((again.predict_proba(X) == classifier.predict_proba(X)).all())
         True
         """
-        from skdidicm.saving.persistence import save
-
-        save(self, path)
+        persistence.save(self._model, path)
 
     @classmethod
     def load(
@@ -289,7 +566,276 @@ class DiDiClassifier(FactsMixin, Learner):
         ...
         FileNotFoundError: no-such-file.skd is not a file; expected a model that `save` wrote.
         """
-        from skdidicm.saving.persistence import load
+        return persistence.load(
+            path, cls.__name__, cls._of_model, backend=backend, device=device, network=network
+        )
 
-        loaded: Self = load(cls, path, backend=backend, device=device, network=network)
-        return loaded
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """Class labels (k,), sorted."""
+        return self._fitted.classes
+
+    @property
+    def history_(self) -> list[HistoryRow]:
+        """One row per epoch of the last fit."""
+        return self._fitted.history
+
+    @property
+    def n_iter_(self) -> int:
+        """Epochs trained."""
+        return self._fitted.n_iter
+
+    @property
+    def max_epochs_(self) -> int:
+        """Epochs that the last fit could take at most."""
+        return self._fitted.max_epochs
+
+    @property
+    def trial_(self) -> list[HistoryRow]:
+        """One row per round of the trial."""
+        return self._fitted.trial
+
+    @property
+    def temperature_(self) -> float:
+        """The temperature that held-out rows chose, else 1."""
+        return self._fitted.temperature
+
+    @property
+    def network_(self) -> ScoreNetwork:
+        """The network that was trained on all rows."""
+        return self._fitted.network
+
+    @property
+    def members_(self) -> list[ScoreNetwork]:
+        """Networks of the trial that were kept."""
+        return self._fitted.members
+
+    @property
+    def input_shape_(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return self._fitted.input_shape
+
+    @property
+    def class_prior_(self) -> NDArray[np.float64]:
+        """Weighted shares (k,) of the classes among the training rows."""
+        return self._fitted.class_prior
+
+    @property
+    def process_(self) -> Process:
+        """The process that diffuses labels."""
+        return self._fitted.process
+
+    @property
+    def schedule_(self) -> Schedule:
+        """Noise over time."""
+        return self._fitted.schedule
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_fitted")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def _repr_html_inner(self) -> str:
+        return str(super()._repr_html_inner()) + self._facts_html()
+
+    def _repr_mimebundle_(self, **settings: Any) -> dict[str, str]:
+        bundle: dict[str, str] = super()._repr_mimebundle_(**settings)
+        if "text/html" in bundle:
+            bundle["text/html"] += self._facts_html()
+        return bundle
+
+    def _facts_html(self) -> str:
+        from skdidicm.report import notebook
+
+        return notebook.table(self._facts().items()) if self.__sklearn_is_fitted__() else ""
+
+    def _facts(self) -> dict[str, str]:
+        """Return what notebooks and reports show of the fit."""
+        from skdidicm.report import notebook
+
+        return notebook.facts(self._fitted, self._used_temperature, len(self._networks))
+
+    @property
+    def _parameters(self) -> dict[str, Any]:
+        """The parameters, checked."""
+        parameters: dict[str, Any] = self.get_params(deep=False)
+        check.check_settings(parameters)
+        return parameters
+
+    @property
+    def _networks(self) -> list[ScoreNetwork]:
+        """The networks whose mean answers."""
+        return [self.network_, *(self.members_ if self.ensemble else ())]
+
+    @property
+    def _used_temperature(self) -> float:
+        return self.temperature_ if isinstance(self.temperature, str) else self.temperature
+
+    @property
+    def _model(self) -> persistence.Model:
+        """All that a file holds of the fitted estimator."""
+        check_is_fitted(self)
+        return persistence.Model(
+            estimator=type(self).__name__,
+            parameters=self.get_params(deep=False),
+            feature_names=[str(name) for name in getattr(self, "feature_names_in_", ())],
+            fitted=self._fitted,
+        )
+
+    @classmethod
+    def _of_model(cls, model: persistence.Model) -> Self:
+        """Return the fitted estimator that a file or a checkpoint holds."""
+        classifier = cls(**model.parameters)
+        classifier._parameters  # noqa: B018 - refuses parameters that are out of range
+        classifier._fitted = model.fitted
+        classifier.n_features_in_ = model.fitted.input_shape[0]
+        if model.feature_names:
+            classifier.feature_names_in_ = np.array(model.feature_names, dtype=object)
+        return classifier
+
+    def _check_rows(self, X: Any, *, expected: tuple[int, ...] | None) -> NDArray[Any]:
+        """Return X as table rows (n, d) of floats or images (n, h, w[, c]) of their own type.
+
+        Rows have the `expected` shape; None begins a fit, which takes any. Raises ValueError for
+        other shapes, NaN and infinity.
+        """
+        X = check.as_rows(X)
+        table, reset = len(X.shape) < 3, expected is None
+        if expected is not None:
+            check.check_row_shape(tuple(X.shape[1:]), expected, type(self).__name__)
+        x: NDArray[Any] = validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32] if table else "numeric",
+            allow_nd=not table,
+            ensure_2d=True,
+        )
+        if reset and not table:
+            check.check_images(x)
+        return x.astype(x.dtype.newbyteorder("="), copy=False)
+
+    def _fit(self, *arguments: Any, one_epoch: bool = False) -> Self:
+        """Fit, and after an error be what it was before."""
+        going_on = hasattr(self, "_fitted") and (one_epoch or self.warm_start)
+        with self._restored_on_error(going_on=going_on):
+            self._learn(*arguments, one_epoch=one_epoch, going_on=going_on)
+        return self
+
+    @contextmanager
+    def _restored_on_error(self, *, going_on: bool) -> Iterator[None]:
+        """Restore the estimator if its fit fails, unless the loss is not finite.
+
+        With `going_on` the fit may change the weights of the network in place.
+        """
+        before = dict(vars(self))
+        weights = self.network_.state() if going_on else None
+        try:
+            yield
+        except NonFiniteLossError:  # the estimator keeps its best weights
+            raise
+        except BaseException:
+            trained = self.__dict__.get("_fitted") is not before.get("_fitted")
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            if weights is not None and trained:
+                self.network_.load_state(weights)
+                # A new network has none of what the optimiser has gathered since.
+                self._fitted.network = rebuilt(self.network_, self.backend)
+            raise
+
+    @with_callbacks
+    def _learn(
+        self,
+        X: Any,
+        q_0: NDArray[np.float64],
+        classes: NDArray[Any],
+        sample_weight: ArrayLike | None,
+        X_val: Any,
+        y_val: Any,
+        *,
+        one_epoch: bool,
+        going_on: bool,
+    ) -> None:
+        parameters = self._parameters
+        earlier = self._fitted if going_on else None
+        seeds = earlier.seeds if earlier else Seeds.draw(self.random_state)
+        x = self._check_rows(X, expected=earlier.input_shape if earlier else None)
+        all_rows = weighted_rows(x, q_0, classes, sample_weight, self.class_weight)
+        if earlier and not np.array_equal(classes, earlier.classes):
+            raise ValueError(
+                f"y has classes {classes.tolist()}, but with warm_start=True they must stay "
+                f"those of the first fit: {earlier.classes.tolist()}."
+            )
+        held = self._validation_rows(X_val, y_val, x.shape[1:], classes)
+        rows = all_rows
+        if held is None and self.early_stopping and not one_epoch:
+            rows, held = hold_out(all_rows, self.validation_fraction, seeds.split)
+        settings = resolve(parameters, x.shape[1:], len(rows.x), len(classes))
+        if earlier:
+            self._fitted = continued(earlier, counting=one_epoch)
+        else:
+            process = check.make_process(self.rate_matrix, len(classes))
+            schedule = check.make_schedule(self.schedule)
+            self._fitted = untrained(settings, all_rows, classes, process, schedule, seeds)
+        labels = classes[rows.target.argmax(axis=1)]
+        observer = FitTask(self, self.callbacks or (), rows.x, labels)
+        fit(
+            self._fitted,
+            rows,
+            held,
+            settings,
+            self._answer,
+            observer,
+            going_on=going_on,
+            one_epoch=one_epoch,
+        )
+
+    def _validation_rows(
+        self, X_val: Any, y_val: Any, shape: tuple[int, ...], classes: NDArray[Any]
+    ) -> Rows | None:
+        """Return the rows that the user gave to validate on, checked."""
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val belong together; pass both or neither.")
+        if X_val is None:
+            return None
+        x = self._check_rows(X_val, expected=shape)
+        labels = check.encode_labels(check.check_labels(y_val), classes)
+        check_consistent_length(x, labels)
+        return Rows(x, np.eye(len(classes))[labels], np.ones(len(x)))
+
+    def _answer(
+        self, network: ScoreNetwork, x: NDArray[Any], temperature: float
+    ) -> NDArray[np.float64]:
+        """Return what one network answers for checked rows; a temperature that was given wins."""
+        used = temperature if isinstance(self.temperature, str) else self.temperature
+        return posterior([network], x, self._sampler_plan(), used)
+
+    def _sample(
+        self, X: Any, *, path: bool = False, raw: bool = False, **changes: Any
+    ) -> NDArray[np.float64]:
+        check_is_fitted(self)
+        self._parameters  # noqa: B018 - refuses settings that are out of range
+        x = self._check_rows(X, expected=self.input_shape_)
+        plan = self._sampler_plan(**changes)
+        return posterior(self._networks, x, plan, self._used_temperature, path=path, raw=raw)
+
+    def _sampler_plan(self, **changes: Any) -> SamplerPlan:
+        """Return how to sample; settings of the sampler may change after a fit."""
+        settings: dict[str, Any] = {
+            "sampler": self.sampler,
+            "solver": resolve_solver(self.solver, self.network_.config.parameterization),
+            "steps": self.steps,
+            "label_rule": self.label_rule,
+            "n_chains": self.n_chains,
+        }
+        return SamplerPlan(
+            process=self.process_,
+            schedule=self.schedule_,
+            p_init=initial_law(self.process_, self.schedule_, self.class_prior_),
+            seed=self._fitted.seeds.sampling,
+            **(settings | changes),
+        )

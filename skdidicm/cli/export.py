@@ -45,11 +45,11 @@ def _load(run: Path) -> tuple[Any, dict[str, Any]]:
     """Return the classifier of a run, model or checkpoint, and what is known about it."""
     from skdidicm import DiDiClassifier
     from skdidicm.imagenet.checkpoint import read
-    from skdidicm.saving.from_checkpoint import classifier_of_checkpoint, describe
+    from skdidicm.saving.from_checkpoint import model_of_checkpoint, run_details
 
     if run.suffix == ".safetensors":
         saved = read(run)
-        return classifier_of_checkpoint(saved), describe(saved)
+        return DiDiClassifier._of_model(model_of_checkpoint(saved)), run_details(saved)
     return DiDiClassifier.load(runs.find_model(run), device="cpu"), runs.read_details(run)
 
 
@@ -67,7 +67,8 @@ def import_official(
     from skdidicm.imagenet.checkpoint import BEST, FOLDER, Checkpoint, write
     from skdidicm.imagenet.recipes import resolve
     from skdidicm.imagenet.trainer import get_official_reader
-    from skdidicm.saving.from_checkpoint import classifier_of_checkpoint, describe
+    from skdidicm.saving.from_checkpoint import model_of_checkpoint, run_details
+    from skdidicm.saving.persistence import save
 
     model, weights = get_official_reader(backend).read_official(file)
     names = _names(classes, len(weights["fc.weight"]))
@@ -77,8 +78,8 @@ def import_official(
     saved = Checkpoint(tensors, values)
     with runs.new_folder(output, overwrite=False):
         write(output / FOLDER / BEST, saved)
-        classifier_of_checkpoint(saved).save(output / runs.MODEL)
-        runs.write_details(output, describe(saved))
+        save(model_of_checkpoint(saved), output / runs.MODEL)
+        runs.write_details(output, run_details(saved))
     say(f"{output}: {model} with {len(names)} classes, for skdidicm predict and evaluate imagenet")
 
 

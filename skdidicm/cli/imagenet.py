@@ -98,11 +98,12 @@ def _write_config(folder: Path, resolved: "Resolved") -> None:
 def _finish(folder: Path, checkpoint: Path, *, json: bool) -> None:
     """Write metrics.json and model.skd of the last checkpoint, and print the figures."""
     from skdidicm.imagenet.checkpoint import read
-    from skdidicm.saving.from_checkpoint import classifier_of_checkpoint, describe
+    from skdidicm.saving.from_checkpoint import model_of_checkpoint, run_details
+    from skdidicm.saving.persistence import save
 
     saved = read(checkpoint)
-    details = describe(saved)
-    classifier_of_checkpoint(saved).save(folder / runs.MODEL)
+    details = run_details(saved)
+    save(model_of_checkpoint(saved), folder / runs.MODEL)
     runs.write_details(folder, details)
     if json:
         print_json({"output": str(folder), **details})

@@ -51,7 +51,7 @@ def report(
 
 def collect(run: Path, n_images: int, data: Path | None) -> Any:
     """Return the facts about a run, as far as it holds them and its data are there."""
-    from skdidicm.report import Facts, notebook
+    from skdidicm.report import Facts
 
     if not _has_model(run):
         return Facts(
@@ -68,7 +68,7 @@ def collect(run: Path, n_images: int, data: Path | None) -> Any:
     return Facts(
         title=f"{dataset.get('name', 'Model')}: {run.resolve().name}",
         class_names=names,
-        about=notebook.facts(classifier),
+        about=classifier._facts(),
         settings=given,
         metrics=details.get("metrics") or found,
         history=classifier.history_,

@@ -1,13 +1,16 @@
-"""scikit-learn's callback protocol, which came with version 1.9, where it is there.
+"""Callbacks of a fit: plain functions, and scikit-learn's protocol from version 1.9 on.
 
-`set_callbacks` then takes callbacks such as `sklearn.callback.ScoringMonitor`; each epoch is a task
-of `fit`. With earlier versions the estimator simply has no `set_callbacks`.
+With that protocol `set_callbacks` takes callbacks such as `sklearn.callback.ScoringMonitor`; each
+epoch is a task of `fit`. With earlier versions the estimator has no `set_callbacks`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
+import numpy as np
 from numpy.typing import NDArray
+
+from skdidicm.fit.training import HistoryRow
 
 __all__ = ["CallbackSupportMixin", "FitTask", "with_callbacks"]
 
@@ -31,24 +34,36 @@ def with_callbacks(method: Method) -> Method:
 
 
 class FitTask:
-    """Tells an estimator's scikit-learn callbacks of one fit and of its epochs."""
+    """Tells callbacks of one fit and of its epochs; an `Observer` of training.
 
-    def __init__(self, estimator: Any, n_epochs: int, x: NDArray[Any], y: NDArray[Any]) -> None:
-        self._estimator, self._data = estimator, {"X": x, "y": y}
-        self._left = n_epochs
+    Plain callbacks are called as callback(estimator, history_row) and stop training by returning
+    True. scikit-learn's own protocol needs the estimator and its training data.
+    """
+
+    def __init__(
+        self, estimator: Any, plain: Sequence[Any], x: NDArray[Any], y: NDArray[Any]
+    ) -> None:
+        self._estimator, self._plain, self._data = estimator, plain, {"X": x, "y": y}
+        self._left = 0
         self._fit: Any = None
         self._epoch: Any = None
-        if getattr(estimator, "_skl_callbacks", None):
-            self._fit = estimator._init_callback_context(max_subtasks=n_epochs)
-            self._fit.call_on_fit_task_begin(estimator=estimator, **self._data)
+
+    def begin(self, n_epochs: int) -> None:
+        """Tell that training begins, for so many epochs at most."""
+        self._left = n_epochs
+        if getattr(self._estimator, "_skl_callbacks", None):
+            self._fit = self._estimator._init_callback_context(max_subtasks=n_epochs)
+            self._fit.call_on_fit_task_begin(estimator=self._estimator, **self._data)
             self._begin_epoch()
 
-    def end_epoch(self) -> bool:
+    def end_epoch(self, row: HistoryRow) -> bool:
         """Tell of the end of an epoch, and return whether a callback wants to stop."""
+        answers = [callback(self._estimator, row) for callback in self._plain]
+        stop = any(isinstance(answer, bool | np.bool_) and answer for answer in answers)
         if self._fit is None:
-            return False
+            return stop
         # No attribute need be set on a copy: the estimator itself is ready to predict.
-        stop = bool(
+        stop |= bool(
             self._epoch.call_on_fit_task_end(
                 estimator=self._estimator, reconstruction_attributes={}, **self._data
             )
@@ -66,6 +81,5 @@ class FitTask:
             )
 
     def _begin_epoch(self) -> None:
-        if self._fit is not None:
-            self._epoch = self._fit.subcontext(task_name="epoch")
-            self._epoch.call_on_fit_task_begin(estimator=self._estimator, **self._data)
+        self._epoch = self._fit.subcontext(task_name="epoch")
+        self._epoch.call_on_fit_task_begin(estimator=self._estimator, **self._data)

@@ -1,8 +1,12 @@
 """What "auto" means: settings for tables and for images, few or many, in one place."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+from skdidicm.fit.augmentation import resolve_augmentation
+from skdidicm.fit.state import Settings
 
 _TRIAL = (30, 50_000)  # rows of a trial; with more, all epochs are seldom too many
 _FEW = 5000  # rows; with more of them networks underfit rather than overfit
@@ -90,36 +94,86 @@ MANY_IMAGES = replace(FEW_IMAGES, mixup=0.1, average=False)
 
 
 def resolve(
-    given: dict[str, Any], input_shape: tuple[int, ...], n: int, n_classes: int
-) -> dict[str, Any]:
-    """Return the settings with every "auto" replaced for n rows of that shape.
+    parameters: Mapping[str, Any], input_shape: tuple[int, ...], n: int, n_classes: int
+) -> Settings:
+    """Return the settings of a fit on n rows of that shape: parameters with every "auto" replaced.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Checked parameters of `DiDiClassifier`, by name.
+    input_shape : tuple of int
+        Shape of one row.
+    n, n_classes : int
+        Number of training rows and of classes.
 
     Examples
     --------
-    >>> names = "batch_size max_epochs learning_rate weight_decay n_draws mixup"
-    >>> given = dict.fromkeys(names.split(), "auto")
-    >>> settings = resolve(given, (28, 28), 1000, 10)
-    >>> settings["max_epochs"], settings["n_draws"], settings["enumerate_labels"]
-    (75, 4, False)
+    >>> from skdidicm import DiDiClassifier
+    >>> settings = resolve(DiDiClassifier().get_params(), (28, 28), 1000, 10)
+    >>> settings.max_epochs, settings.n_draws, settings.enumerate_labels, settings.conditioning
+    (75, 4, False, 'last')
     """
-    kind = _kind(input_shape, n)
-    settings: dict[str, Any] = {
-        k: getattr(kind, k, None) if _auto(v) else v for k, v in given.items()
-    }
-    if _auto(given["max_epochs"]):
-        per_epoch = math.ceil(n / settings["batch_size"])
-        low, high = kind.epochs
-        longest = min(high, math.ceil(kind.updates(n) / per_epoch))
-        share = kind.untried if n < _TRIAL[0] else 1.0
-        settings["max_epochs"] = max(low, math.ceil(share * longest))
-    enumerate_labels = (
-        _auto(given["n_draws"])
-        and n <= settings["batch_size"]  # else more levels are worth more than exact sums
-        and 0 < kind.n_levels * n_classes <= _MAX_ENUMERATED
+    given, kind = parameters, _kind(input_shape, n)
+
+    def chosen(name: str) -> Any:
+        return getattr(kind, name) if _auto(given[name]) else given[name]
+
+    batch_size = chosen("batch_size")
+    enumerate_labels = _enumerates(given["n_draws"], kind, n, batch_size, n_classes)
+    conditioning = resolve_conditioning(given["conditioning"], given["network"])
+    parameterization, objective = resolve_form(
+        "posterior" if conditioning == "none" else given["parameterization"],
+        given["objective"],
+        input_shape,
+        n,
     )
-    if enumerate_labels:
-        settings["n_draws"] = kind.n_levels
-    return settings | {"enumerate_labels": enumerate_labels}
+    return Settings(
+        backend=given["backend"],
+        network=given["network"],
+        conditioning=conditioning,
+        parameterization=parameterization,
+        objective=objective,
+        weight_decay=chosen("weight_decay"),
+        device=given["device"],
+        precision=resolve_precision(given["precision"], input_shape, n, batch_size),
+        compile=given["compile"],
+        max_epochs=_epochs(given["max_epochs"], kind, n, batch_size),
+        batch_size=batch_size,
+        learning_rate=chosen("learning_rate"),
+        n_draws=kind.n_levels if enumerate_labels else chosen("n_draws"),
+        enumerate_labels=enumerate_labels,
+        augment=resolve_augmentation(given["augment"], input_shape),
+        mixup=float(chosen("mixup")),
+        average=bool(chosen("average")),
+        choose_epochs=resolve_trial(
+            given["choose_epochs"], given["max_epochs"], n, early_stopping=given["early_stopping"]
+        ),
+        ensemble=resolve_ensemble(given["ensemble"], given["network"], input_shape, n),
+        find_temperature=_auto(given["temperature"]),
+        early_stopping=given["early_stopping"],
+        n_iter_no_change=given["n_iter_no_change"],
+        progress=given["verbose"] > 0,
+    )
+
+
+def _epochs(max_epochs: int | str, kind: Defaults, n: int, batch_size: int) -> int:
+    """Return the bound on epochs; "auto" makes the updates that n rows of that kind need."""
+    if not _auto(max_epochs):
+        return int(max_epochs)
+    per_epoch = math.ceil(n / batch_size)
+    low, high = kind.epochs
+    longest = min(high, math.ceil(kind.updates(n) / per_epoch))
+    share = kind.untried if n < _TRIAL[0] else 1.0
+    return max(low, math.ceil(share * longest))
+
+
+def _enumerates(
+    n_draws: int | str, kind: Defaults, n: int, batch_size: int, n_classes: int
+) -> bool:
+    """Return whether the loss sums over all labels; with mini-batches more levels are better."""
+    few = 0 < kind.n_levels * n_classes <= _MAX_ENUMERATED
+    return _auto(n_draws) and n <= batch_size and few
 
 
 def resolve_form(
@@ -177,8 +231,8 @@ def resolve_conditioning(conditioning: str, network: Any) -> str:
 def resolve_precision(precision: str, input_shape: tuple[int, ...], n: int, batch_size: int) -> str:
     """Return the precision; "auto" for tables of several mini-batches is float32.
 
-    What exact sums are good for, that a weight of two is a repeated row, only a full batch keeps.
-    All else is left to the backend.
+    Only full-batch training makes a weight of 2 equal a repeated row; mini-batches do not need
+    float64. All else is left to the backend.
 
     Examples
     --------

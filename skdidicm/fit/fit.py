@@ -1,221 +1,208 @@
-"""From an estimator's settings to a trained network: preparation, validation, early stopping."""
+"""From settings and rows to a trained network: the trial, training and early stopping."""
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_consistent_length, check_random_state
+from numpy.typing import NDArray
 
-from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
+from skdidicm.backend import ScoreNetwork
 from skdidicm.core import Process, Schedule
-from skdidicm.fit.augmentation import resolve_augmentation
-from skdidicm.fit.defaults import resolve, resolve_conditioning, resolve_form, resolve_precision
-from skdidicm.fit.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan, epochs
-from skdidicm.fit.validation import check_weight, class_weights, moments
-from skdidicm.registry import new_network
+from skdidicm.fit import trial
+from skdidicm.fit.plan import build_network, rebuilt, training_plan, untrained_like
+from skdidicm.fit.state import Fitted, Seeds, Settings
+from skdidicm.fit.training import (
+    HistoryRow,
+    NonFiniteLossError,
+    Rows,
+    TrainingPlan,
+    epochs,
+    validation_scores,
+)
+
+Predict = Callable[[ScoreNetwork, NDArray[Any], float], NDArray[np.float64]]
+"""Probabilities (n, k) of rows by one network, at a temperature."""
 
 
-class Seeds(NamedTuple):
-    """Private seeds of one fit, so that no part of it draws from another's stream."""
+class Observer(Protocol):
+    """What wants to know how training goes on."""
 
-    network: int
-    training: int
-    split: int
-    sampling: int
+    def begin(self, n_epochs: int) -> None:
+        """Take note that training begins and how many epochs it lasts at most."""
+        ...
 
-    @classmethod
-    def draw(cls, random_state: int | np.random.RandomState | None) -> "Seeds":
-        """Return new seeds; the same for the same integer."""
-        entropy = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-        return cls(*(int(s) for s in np.random.SeedSequence(entropy).generate_state(4)))
+    def end_epoch(self, row: HistoryRow) -> bool:
+        """Take note of the history's newest row; return True to stop."""
+        ...
+
+    def end(self) -> None:
+        """Take note that training has ended as planned, or as an observer wanted."""
+        ...
 
 
-def weighted_rows(
-    x: NDArray[Any],
-    q_0: NDArray[np.float64],
+def untrained(
+    settings: Settings,
+    rows: Rows,
     classes: NDArray[Any],
-    sample_weight: ArrayLike | None,
-    class_weight: dict[Any, float] | str | None,
-) -> Rows:
-    """Return the rows with a positive weight; their mean weight is one."""
-    check_consistent_length(x, q_0)
-    weight = check_weight(sample_weight, x)
-    if class_weight is not None:
-        weight = weight * (q_0 @ class_weights(class_weight, classes, q_0, weight))
-    keep = weight > 0
-    if keep.all():
-        return Rows(x, q_0, weight / weight.mean())
-    return Rows(x[keep], q_0[keep], weight[keep] / weight[keep].mean())
-
-
-def build_network(e: Any, rows: Rows, process: Process, seed: int) -> ScoreNetwork:
-    """Return the network that estimator `e` asks for, with fresh weights."""
-    mean, scale = moments(rows.x, rows.weight.astype(np.float64))
-    shape, n_classes = rows.x.shape[1:], rows.target.shape[1]
-    settings = resolve(_given(e), shape, len(rows.x), n_classes)
-    conditioning = resolve_conditioning(e.conditioning, e.network)
-    given = "posterior" if conditioning == "none" else e.parameterization
-    parameterization, objective = resolve_form(given, e.objective, shape, len(rows.x))
-    config = NetworkConfig(
-        input_shape=shape,
-        n_classes=n_classes,
-        process=process,
-        network=e.network,
-        conditioning=conditioning,
-        parameterization=parameterization,
-        objective=objective,
-        mean=mean,
-        scale=scale,
-        weight_decay=settings["weight_decay"],
-        device=e.device,
-        precision=resolve_precision(e.precision, shape, len(rows.x), settings["batch_size"]),
-        compile=e.compile,
-        seed=seed,
-    )
-    return new_network(e.backend, config)
-
-
-def untrained_like(network: ScoreNetwork, backend: str | BuildNetwork, rows: Rows) -> ScoreNetwork:
-    """Return a network of the same configuration and seed, but scaled by other rows."""
-    mean, scale = moments(rows.x, rows.weight.astype(np.float64))
-    return new_network(backend, replace(network.config, mean=mean, scale=scale))
-
-
-def rebuilt(network: ScoreNetwork, backend: str | BuildNetwork) -> ScoreNetwork:
-    """Return a network with the same weights and a fresh optimiser, which takes no room yet."""
-    fresh = new_network(backend, network.config)
-    fresh.load_state(network.state())
-    return fresh
-
-
-@contextmanager
-def restored_on_error(e: Any, *, going_on: bool) -> Iterator[None]:
-    """Put an estimator back as it was if its fit fails, but for a loss that is not finite.
-
-    With `going_on` the fit may change the weights of the network in place.
-    """
-    before = dict(vars(e))
-    weights = e.network_.state() if going_on else None
-    try:
-        yield
-    except NonFiniteLossError:  # its best weights are the estimator's now
-        raise
-    except BaseException:
-        trained = vars(e).get("history_") is not before.get("history_")
-        vars(e).clear()
-        vars(e).update(before)
-        if weights is not None and trained:
-            e.network_.load_state(weights)
-            e.network_ = rebuilt(e.network_, e.backend)  # without what its optimiser gathered
-        raise
-
-
-def training_plan(
-    e: Any, rows: Rows, process: Process, schedule: Schedule, *, one_epoch: bool
-) -> TrainingPlan:
-    """Return the plan that estimator `e` asks for; `one_epoch` is that of partial_fit."""
-    shape = rows.x.shape[1:]
-    settings = resolve(_given(e), shape, len(rows.x), rows.target.shape[1])
-    return TrainingPlan(
+    process: Process,
+    schedule: Schedule,
+    seeds: Seeds,
+) -> Fitted:
+    """Return the state of a fit before its training: a network with fresh weights."""
+    return Fitted(
+        classes=classes,
+        input_shape=rows.x.shape[1:],
+        class_prior=rows.weight @ rows.target / rows.weight.sum(),
         process=process,
         schedule=schedule,
-        objective=e.network_.config.objective,  # a later set_params cannot change it
-        max_epochs=1 if one_epoch else settings["max_epochs"],
-        batch_size=settings["batch_size"],
-        learning_rate=settings["learning_rate"],
-        n_draws=settings["n_draws"],
-        enumerate_labels=settings["enumerate_labels"],
-        augment=resolve_augmentation(e.augment, shape),
-        mixup=float(settings["mixup"]),
-        constant_rate=one_epoch,
-        average=bool(settings["average"]) and not one_epoch,
+        seeds=seeds,
+        rng=np.random.default_rng(seeds.training),
+        network=build_network(settings, rows, process, seeds.network),
     )
 
 
-def _given(e: Any) -> dict[str, Any]:
-    names = ("max_epochs", "batch_size", "learning_rate", "weight_decay", "n_draws", "mixup",
-             "average")  # fmt: skip
-    return {name: getattr(e, name) for name in names}
+def continued(earlier: Fitted, *, counting: bool) -> Fitted:
+    """Return a state that training can continue from and that shares only the network.
 
-
-@dataclass(frozen=True)
-class Watch:
-    """What is looked at after every epoch.
-
-    `validate` returns val_accuracy and val_nll. With a `patience`, training stops after so many
-    epochs without a better val_nll and the best weights are taken back. `on_epoch` is shown every
-    row of the history and stops training by returning True.
+    With `counting` the history goes on; else it begins anew. The networks of a trial are dropped,
+    since they would not learn from the new rows.
     """
+    return replace(
+        earlier,
+        rng=deepcopy(earlier.rng),
+        members=[],
+        history=list(earlier.history) if counting else [],
+        n_iter=earlier.n_iter if counting else 0,
+    )
 
-    on_epoch: Callable[[HistoryRow], bool]
-    validate: Callable[[], HistoryRow] | None = None
-    patience: int | None = None
-    progress: bool = False
 
-
-def run(
-    network: ScoreNetwork, rows: Rows, plan: TrainingPlan, rng: np.random.Generator, watch: Watch
+def fit(
+    fitted: Fitted,
+    rows: Rows,
+    held: Rows | None,
+    settings: Settings,
+    predict: Predict,
+    observer: Observer,
+    *,
+    going_on: bool = False,
+    one_epoch: bool = False,
 ) -> None:
-    """Train a network in place; `watch.on_epoch` keeps the history."""
-    best, best_epoch, best_state = math.inf, 0, network.state() if watch.patience else {}
+    """Train the network of `fitted` and fill in what has been learnt.
+
+    Parameters
+    ----------
+    fitted : Fitted
+        From `untrained` or `continued`; changed in place, so that an observer sees its progress.
+    rows, held : Rows
+        Rows to train on, and to validate on after every epoch if there are any.
+    settings : Settings
+        How to train.
+    predict : callable
+        The probabilities that the estimator would return.
+    observer : Observer
+        Is told of the training of the network, not of that of a trial.
+    going_on, one_epoch : bool
+        Whether training continues an earlier one, and whether it is that of partial_fit; in
+        either case there is no trial.
+
+    Raises
+    ------
+    NonFiniteLossError
+        If the loss becomes NaN or infinite; the network then has its best weights before that.
+    """
+    fitted.n_rows = len(rows.x)
+    plan = training_plan(
+        settings,
+        fitted.process,
+        fitted.schedule,
+        fitted.network.config.objective,
+        one_epoch=one_epoch,
+    )
+    several_classes = len(fitted.classes) > 1
+    members: list[ScoreNetwork] = []
+    if settings.choose_epochs and several_classes and not (going_on or one_epoch):
+        plan, members = _after_trial(fitted, rows, plan, settings, predict)
+    fitted.max_epochs = fitted.n_iter + plan.max_epochs
+    if several_classes:
+        early = settings.early_stopping and not one_epoch and held is not None
+        patience = settings.n_iter_no_change if early else None
+        _train(fitted, rows, held, plan, settings, predict, observer, patience)
+        if early and held is not None and settings.find_temperature:
+            proba = predict(fitted.network, held.x, 1.0)
+            fitted.temperature = trial.choose_temperature(proba, held)
+    fitted.members = members  # only now: while training, the network answers alone
+
+
+def _after_trial(
+    fitted: Fitted, rows: Rows, plan: TrainingPlan, settings: Settings, predict: Predict
+) -> tuple[TrainingPlan, list[ScoreNetwork]]:
+    """Return the plan with the epochs that a trial chose, and the networks that are kept."""
+
+    def fold(number: int, learnt: NDArray[np.intp], held_out: NDArray[np.intp]) -> trial.Fold:
+        part, held = rows.take(learnt), rows.take(held_out)
+        network = untrained_like(fitted.network, settings.backend, part)
+        rng = np.random.default_rng([fitted.seeds.training, number])
+        return trial.Fold(network, part, rng, held, lambda: predict(network, held.x, 1.0))
+
+    parts = trial.split(rows.target.argmax(axis=1), fitted.seeds.split)
+    folds = [fold(i, *part) for i, part in enumerate(parts)]
+    with progress("trial", plan.max_epochs, shown=settings.progress) as advance:
+        verdict = trial.run_trial(
+            folds, plan, find_temperature=settings.find_temperature, on_epoch=advance
+        )
+    fitted.trial, fitted.temperature = verdict.rounds, verdict.temperature
+    kept = verdict.rounds and settings.ensemble
+    members = [rebuilt(fold.network, settings.backend) for fold in folds if kept]
+    return plan.ended_after(verdict.epochs), members
+
+
+def _train(
+    fitted: Fitted,
+    rows: Rows,
+    held: Rows | None,
+    plan: TrainingPlan,
+    settings: Settings,
+    predict: Predict,
+    observer: Observer,
+    patience: int | None,
+) -> None:
+    """Train the network, count its epochs and keep its history.
+
+    With a `patience`, training stops after so many epochs without a better val_nll, and the best
+    weights are restored.
+    """
+    best, best_epoch, best_state = math.inf, 0, fitted.network.state() if patience else {}
+    observer.begin(plan.max_epochs)
     try:
-        with progress("training", plan.max_epochs, shown=watch.progress) as advance:
-            for row in epochs(network, rows, plan, rng):
-                row |= watch.validate() if watch.validate else {}
-                stop = watch.on_epoch(row)
+        with progress("training", plan.max_epochs, shown=settings.progress) as advance:
+            for row in epochs(fitted.network, rows, plan, fitted.rng):
+                if held is not None:
+                    proba = predict(fitted.network, held.x, fitted.temperature)
+                    row |= validation_scores(proba, held)
+                fitted.n_iter += 1
+                fitted.history.append(row | {"epoch": fitted.n_iter})
+                stop = observer.end_epoch(fitted.history[-1])
                 advance(row)
-                if watch.patience:
+                if patience:
                     epoch = int(row["epoch"])
                     if row["val_nll"] < best:
-                        best, best_epoch, best_state = row["val_nll"], epoch, network.state()
-                    stop |= epoch - best_epoch >= watch.patience
+                        best, best_epoch, best_state = row["val_nll"], epoch, fitted.network.state()
+                    stop |= epoch - best_epoch >= patience
                 if stop:
                     break
     except NonFiniteLossError:
         if best_epoch:
-            network.load_state(best_state)
+            fitted.network.load_state(best_state)
+        # The optimiser's moments may not be finite either.
+        fitted.network = rebuilt(fitted.network, settings.backend)
         raise
-    if watch.patience:
-        network.load_state(best_state)
-
-
-def hold_out(rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
-    """Return training and validation rows, stratified by class where every class has two rows."""
-    from sklearn.model_selection import train_test_split
-
-    n = len(rows.x)
-    if n < 2:
-        raise ValueError(
-            "rows were to be held out to validate on, but X has one row; pass more rows, or set "
-            "early_stopping=False and choose_epochs='auto'."
-        )
-    index, labels = np.arange(n), rows.target.argmax(axis=1)
-    _, counts = np.unique(labels, return_counts=True)
-    n_held = min(math.ceil(fraction * n), n - 1)
-    can_stratify = counts.min() > 1 and len(counts) <= min(n_held, n - n_held)
-    train, held = train_test_split(
-        index, test_size=n_held, random_state=seed, stratify=labels if can_stratify else None
-    )
-    return rows.take(np.sort(train)), rows.take(np.sort(held))
-
-
-def validation_scores(p: NDArray[np.float64], rows: Rows) -> HistoryRow:
-    """Return weighted accuracy and negative log-likelihood (nats) of probabilities (n, k)."""
-    share = rows.weight / rows.weight.sum()
-    hit = p.argmax(axis=1) == rows.target.argmax(axis=1)
-    return {"val_accuracy": float(share @ hit), "val_nll": float(losses(p, rows).mean())}
-
-
-def losses(p: NDArray[np.float64], rows: Rows) -> NDArray[np.float64]:
-    """Return each row's NLL (nats) under probabilities (n, k), times its share of the weight."""
-    log_p = np.log(np.clip(p, np.finfo(p.dtype).eps, None))
-    nll: NDArray[np.float64] = -(rows.target * log_p).sum(axis=1)
-    nll *= rows.weight / rows.weight.mean()
-    return nll
+    if patience:
+        fitted.network.load_state(best_state)
+    observer.end()
 
 
 @contextmanager

@@ -25,7 +25,7 @@ _ETA = 2  # of the average: 0 counts all epochs alike, more the late ones
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss became NaN or infinite; the network was put back to its last sound weights."""
+    """The loss became NaN or infinite; the network has its last weights before that again."""
 
 
 @dataclass(frozen=True)
@@ -239,6 +239,20 @@ def epochs(
             "learning_rate": float(rate),
             "seconds": time.perf_counter() - start,
         }
+
+
+def validation_scores(p: NDArray[np.float64], rows: Rows) -> HistoryRow:
+    """Return weighted accuracy and negative log-likelihood (nats) of probabilities (n, k)."""
+    share = rows.weight / rows.weight.sum()
+    hit = p.argmax(axis=1) == rows.target.argmax(axis=1)
+    return {"val_accuracy": float(share @ hit), "val_nll": mean_nll(p, rows)}
+
+
+def mean_nll(p: NDArray[np.float64], rows: Rows) -> float:
+    """Return the weighted mean NLL (nats) of rows under probabilities (n, k)."""
+    log_p = np.log(np.clip(p, np.finfo(p.dtype).eps, None))
+    nll: NDArray[np.float64] = -(rows.target * log_p).sum(axis=1)
+    return float((nll * (rows.weight / rows.weight.mean())).mean())
 
 
 def _all_finite(state: State) -> bool:

@@ -2,17 +2,22 @@
 
 import math
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skdidicm.backend import ScoreNetwork
-from skdidicm.fit.fit import losses, untrained_like
-from skdidicm.fit.training import HistoryRow, NonFiniteLossError, Rows, TrainingPlan, epochs
+from skdidicm.fit.training import (
+    HistoryRow,
+    NonFiniteLossError,
+    Rows,
+    TrainingPlan,
+    epochs,
+    mean_nll,
+)
 from skdidicm.predict.temperature import best_temperature, tempered
 
 _SHARES = (0.25, 0.5, 1.0)  # of all epochs, trained when a round ends
@@ -78,16 +83,6 @@ def split(
     return [(np.flatnonzero(part != i), np.flatnonzero(part == i)) for i in range(n_folds)]
 
 
-def new_fold(
-    e: Any, rows: Rows, learnt: NDArray[np.intp], held_out: NDArray[np.intp], number: int
-) -> Fold:
-    """Return an untrained fold on some of the rows, which predicts as estimator `e` does."""
-    part, held, other = rows.take(learnt), rows.take(held_out), copy(e)
-    other.network_ = untrained_like(e.network_, e.backend, part)
-    rng = np.random.default_rng([e._seeds.training, number])
-    return Fold(other.network_, part, rng, held, lambda: other._predict(held.x))
-
-
 def run_trial(
     folds: Sequence[Fold],
     plan: TrainingPlan,
@@ -137,7 +132,7 @@ def run_trial(
             break
         proba = np.concatenate([fold.predict() for fold in folds])
         found = choose_temperature(proba, held) if find_temperature else 1.0
-        nll = float(losses(tempered(proba, found), held).mean())
+        nll = mean_nll(tempered(proba, found), held)
         rounds.append({"epochs": end, "temperature": found, "val_nll": nll})
         if not nll < lowest:
             break

@@ -1,14 +1,14 @@
 """What users hand over, checked and made ready: rows, labels, weights and settings."""
 
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import assert_all_finite, check_array, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight
 
 from skdidicm.core import SCHEDULES, Process, RateProcess, Schedule, UniformProcess
 from skdidicm.core.samplers import LABEL_RULES, SOLVERS
@@ -17,46 +17,24 @@ CONDITIONINGS = ("auto", "blocks", "last", "head", "none")
 SAMPLERS = ("cp", "cl")
 
 
-def check_rows(estimator: Any, X: Any, *, reset: bool) -> NDArray[Any]:
-    """Return X as an array of table rows (n, d) or images (n, h, w[, c]).
-
-    Images keep their type, so that uint8 stays small; tables become floats.
-
-    Raises
-    ------
-    ValueError
-        If X has NaN, infinity, or a shape that is neither, or that was not fitted.
-    """
+def as_rows(X: Any) -> Any:
+    """Return X as something that has a shape: tensors come to the host, lists become arrays."""
     if hasattr(X, "detach"):
         X = X.detach().cpu().numpy()
-    if not hasattr(X, "shape"):
-        X = np.asarray(X)
-    table = len(X.shape) < 3
-    if not reset:
-        _check_row_shape(estimator, tuple(X.shape[1:]))
-    x: NDArray[Any] = validate_data(
-        estimator,
-        X,
-        reset=reset,
-        dtype=[np.float64, np.float32] if table else "numeric",
-        allow_nd=not table,
-        ensure_2d=True,
-    )
-    if reset and x.ndim > 2:
-        _check_images(x)
-    return x.astype(x.dtype.newbyteorder("="), copy=False)
+    return X if hasattr(X, "shape") else np.asarray(X)
 
 
-def _check_row_shape(estimator: Any, shape: tuple[int, ...]) -> None:
-    expected = estimator.input_shape_
+def check_row_shape(shape: tuple[int, ...], expected: tuple[int, ...], name: str) -> None:
+    """Raise ValueError unless rows have the shape that the estimator of that name was fitted on."""
     if shape != expected and max(len(shape), len(expected)) > 1:  # else scikit-learn says it
         raise ValueError(
-            f"X has rows of shape {shape}, but {type(estimator).__name__} is expecting rows of "
-            f"shape {expected} as in fit."
+            f"X has rows of shape {shape}, but {name} is expecting rows of shape {expected} as in "
+            "fit."
         )
 
 
-def _check_images(x: NDArray[Any]) -> None:
+def check_images(x: NDArray[Any]) -> None:
+    """Raise ValueError unless x are images (n, h, w[, c]) with their channels last."""
     if x.ndim > 4 or min(x.shape) == 0:
         raise ValueError(
             f"X has shape {x.shape}; expected tables (n, d), grey images (n, height, width) or "
@@ -142,41 +120,43 @@ def check_soft_labels(q_0: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(q / q.sum(axis=1, keepdims=True))
 
 
-def check_settings(estimator: Any) -> None:
-    """Raise ValueError or TypeError for a parameter that means nothing."""
-    e = estimator
+def check_settings(parameters: Mapping[str, Any]) -> None:
+    """Raise ValueError for a parameter of `DiDiClassifier` that is out of its range."""
+    given = parameters
     for name, choices in (
         ("sampler", SAMPLERS),
         ("solver", ("auto", *SOLVERS)),
         ("label_rule", LABEL_RULES),
         ("conditioning", CONDITIONINGS),
     ):
-        check_choice(name, getattr(e, name), choices)
-    if e.conditioning == "none" and e.parameterization == "score":
+        check_choice(name, given[name], choices)
+    if given["conditioning"] == "none" and given["parameterization"] == "score":
         raise ValueError(
             "conditioning='none' is an ordinary classifier, whose outputs are a posterior; leave "
             "parameterization='auto', or set it to 'posterior'."
         )
     for name in ("steps", "n_chains", "n_iter_no_change"):
-        check_number(name, getattr(e, name), numbers.Integral, 1)
+        check_number(name, given[name], numbers.Integral, 1)
     for name in ("max_epochs", "batch_size", "n_draws"):
-        check_number(name, getattr(e, name), numbers.Integral, 1, auto=True)
+        check_number(name, given[name], numbers.Integral, 1, auto=True)
     for name in ("learning_rate", "weight_decay", "mixup"):
-        check_number(name, getattr(e, name), numbers.Real, 0, auto=True)
-    warm = isinstance(e.temperature, numbers.Real) and 0 < e.temperature < np.inf  # type: ignore[operator]
-    if e.temperature != "auto" and not warm:
-        raise ValueError(f"temperature is {e.temperature!r}; expected a number > 0 or 'auto'.")
-    if e.average != "auto" and not isinstance(e.average, bool | np.bool_):
-        raise ValueError(f"average is {e.average!r}; expected True, False or 'auto'.")
+        check_number(name, given[name], numbers.Real, 0, auto=True)
+    temperature, average = given["temperature"], given["average"]
+    warm = isinstance(temperature, numbers.Real) and 0 < temperature < np.inf  # type: ignore[operator]
+    if temperature != "auto" and not warm:
+        raise ValueError(f"temperature is {temperature!r}; expected a number > 0 or 'auto'.")
+    if average != "auto" and not isinstance(average, bool | np.bool_):
+        raise ValueError(f"average is {average!r}; expected True, False or 'auto'.")
     for name in ("choose_epochs", "ensemble"):
-        if getattr(e, name) not in (True, False, "auto"):
-            raise ValueError(f"{name} is {getattr(e, name)!r}; expected True, False or 'auto'.")
-    share = e.validation_fraction
+        if given[name] not in (True, False, "auto"):
+            raise ValueError(f"{name} is {given[name]!r}; expected True, False or 'auto'.")
+    share = given["validation_fraction"]
     if not isinstance(share, float | np.floating) or not 0 < share < 1:
         raise ValueError(f"validation_fraction is {share!r}; expected a share between 0 and 1.")
-    if not isinstance(e.callbacks or [], list | tuple) or not all(map(callable, e.callbacks or [])):
+    callbacks = given["callbacks"] or []
+    if not isinstance(callbacks, list | tuple) or not all(map(callable, callbacks)):
         raise ValueError(
-            f"callbacks is {e.callbacks!r}; expected a list of callables (estimator, history_row)."
+            f"callbacks is {callbacks!r}; expected a list of callables (estimator, history_row)."
         )
 
 

@@ -1,7 +1,7 @@
 """Prediction: rows in chunks through `encode` once, then through a sampler."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from skdidicm.backend import ScoreNetwork
 from skdidicm.core import Process, SamplerPlan, Schedule, read_out, sample_posterior
+from skdidicm.predict.temperature import tempered
 
 _CHUNK_NUMBERS = 2**19  # numbers of X that one chunk holds: small enough for a CPU's caches
 _CHUNK_ROWS = (64, 4096)
@@ -22,6 +23,50 @@ def initial_law(
     """Return the law (k,) at t = 1: pure noise, or the prior as far as a weak schedule lets it."""
     diffused, limit = process.diffuse(class_prior, schedule.total(1.0)), process.limit()
     return limit if np.abs(diffused - limit).sum() / 2 <= _NOISE_ONLY else np.asarray(diffused)
+
+
+def posterior(
+    networks: Sequence[ScoreNetwork],
+    x: NDArray[Any],
+    plan: SamplerPlan,
+    temperature: float = 1.0,
+    *,
+    path: bool = False,
+    raw: bool = False,
+) -> NDArray[np.float64]:
+    """Return the mean posterior (n, k) of several networks, at a temperature.
+
+    Parameters
+    ----------
+    networks : sequence of ScoreNetwork
+        At least one; each answers for every row.
+    x : ndarray (n, ...)
+        Checked rows.
+    plan : SamplerPlan
+        How to sample.
+    temperature : float
+        Applied to the mean, so that it changes no predicted class.
+    path : bool
+        Whether to return the posterior at every step, (n, steps + 1, k).
+    raw : bool
+        Whether to return what the sampler yields, without temperature; see `sample_rows`.
+    """
+    k, finite = len(plan.p_init), FiniteScores()
+
+    def sample(part: NDArray[Any]) -> NDArray[np.float64]:
+        answers = [
+            sample_rows(network, part, plan, path=path, raw=raw, finite=finite)
+            for network in networks
+        ]
+        law: NDArray[np.float64] = np.mean(answers, axis=0)
+        return law if raw or temperature == 1 else tempered(law, temperature)
+
+    return in_chunks(
+        sample,
+        x,
+        (plan.steps + 1, k) if path else (k,),
+        rows_cost=plan.n_chains if plan.sampler == "cl" else 1,
+    )
 
 
 def sample_rows(

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from html import escape
 from typing import Any
 
+from skdidicm.fit.state import Fitted
+
 _MOST_NAMES = 12
 
 _STYLE = """
@@ -14,34 +16,31 @@ _STYLE = """
 """
 
 
-class FactsMixin:
-    """Adds the facts of a fitted estimator to the HTML that scikit-learn makes of it."""
+def facts(fitted: Fitted, temperature: float, n_answering: int) -> dict[str, str]:
+    """Return what there is to know about a fit, by the names to show.
 
-    def _repr_html_inner(self) -> str:
-        return str(super()._repr_html_inner()) + _html_of(self)  # type: ignore[misc]
-
-    def _repr_mimebundle_(self, **settings: Any) -> dict[str, str]:
-        bundle: dict[str, str] = super()._repr_mimebundle_(**settings)  # type: ignore[misc]
-        if "text/html" in bundle:
-            bundle["text/html"] += _html_of(self)
-        return bundle
-
-
-def facts(estimator: Any) -> dict[str, str]:
-    """Return what there is to know about a fitted estimator, by the names to show."""
-    network, k = estimator.network_, len(estimator.classes_)
+    Parameters
+    ----------
+    fitted : Fitted
+        What has been learnt.
+    temperature : float
+        The temperature that predictions use.
+    n_answering : int
+        Number of networks whose mean predicts.
+    """
+    network, k = fitted.network, len(fitted.classes)
     config = network.config
     kind = config.network if isinstance(config.network, str) else type(config.network).__name__
     size = sum(value.size for value in network.state().values())
     device = getattr(network, "device", None)
-    others = len(estimator._networks) - 1
+    others = n_answering - 1
     return {
         "Network": f"{kind}, {size:,} weights" + (f", and {others} more" if others else ""),
         "Learns": f"{config.parameterization} by {config.objective}, "
         f"condition in {config.conditioning}".replace("_", " "),
         "Input": " x ".join(map(str, config.input_shape)),
-        "Classes": f"{k}: {_listed(estimator.classes_.tolist())}",
-        **_training(estimator),
+        "Classes": f"{k}: {_listed(fitted.classes.tolist())}",
+        **_training(fitted, temperature),
         **({} if device is None else {"Device": str(device)}),
     }
 
@@ -64,19 +63,14 @@ def table(rows: Iterable[tuple[str, str]]) -> str:
     )
 
 
-def _html_of(estimator: Any) -> str:
-    return table(facts(estimator).items()) if hasattr(estimator, "network_") else ""
-
-
-def _training(estimator: Any) -> dict[str, str]:
-    """Return what the last fit came to."""
+def _training(fitted: Fitted, temperature: float) -> dict[str, str]:
+    """Return what the last fit did."""
     shown: dict[str, str] = {}
-    n_rows = getattr(estimator, "_n_rows", None)  # files do not keep it
-    if n_rows is not None:
-        shown["Rows seen"] = f"{n_rows:,} in every epoch of the last fit"
-    shown["Epochs"] = f"{estimator.n_iter_} of {estimator.max_epochs_}"
-    shown["Temperature"] = f"{estimator._used_temperature:.2f}"
-    last = estimator.history_[-1] if estimator.history_ else {}
+    if fitted.n_rows is not None:  # files do not keep it
+        shown["Rows seen"] = f"{fitted.n_rows:,} in every epoch of the last fit"
+    shown["Epochs"] = f"{fitted.n_iter} of {fitted.max_epochs}"
+    shown["Temperature"] = f"{temperature:.2f}"
+    last = fitted.history[-1] if fitted.history else {}
     for key, name, write in (
         ("loss", "Final loss", "{:.3f}".format),
         ("val_accuracy", "Validation accuracy", lambda share: f"{100 * share:.1f}%"),

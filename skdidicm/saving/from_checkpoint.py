@@ -1,70 +1,73 @@
-"""From a checkpoint of a run on pictures to a fitted `DiDiClassifier`."""
+"""From a checkpoint of a run on pictures to a model of `DiDiClassifier`."""
 
 from typing import Any
 
 import numpy as np
 
 from skdidicm.backend import NetworkConfig
-from skdidicm.classifier import DiDiClassifier
 from skdidicm.core import SCHEDULES, UniformProcess
-from skdidicm.fit.fit import Seeds
+from skdidicm.fit.state import Fitted, Seeds
 from skdidicm.imagenet.checkpoint import Checkpoint, evaluated_weights
 from skdidicm.imagenet.config import MEAN, STD, RunConfig
 from skdidicm.registry import new_network
+from skdidicm.saving.persistence import Model
 
 
-def classifier_of_checkpoint(saved: Checkpoint) -> DiDiClassifier:
-    """Return a fitted classifier with the evaluated weights of a run, on the CPU.
+def model_of_checkpoint(saved: Checkpoint) -> Model:
+    """Return the evaluated weights of a run as a model of `DiDiClassifier`, on the CPU.
 
     It takes images (n, resolution, resolution, 3) of pixels from 0 to 255. Its classes are the
     names of the run's classes where those are sorted, as folders are, else their numbers.
     """
     config, names = RunConfig(**saved.values["config"]), saved.values["classes"]
-    c = _unfitted(config)
     sorted_names = np.array_equal(names, np.unique(names))
-    c.classes_ = np.asarray(names) if sorted_names else np.arange(len(names))
-    c.input_shape_ = (config.resolution, config.resolution, 3)
-    c.n_features_in_ = config.resolution
-    c.process_ = UniformProcess(len(names))
-    c.schedule_ = SCHEDULES[config.schedule]()
-    c.class_prior_ = np.full(len(names), 1 / len(names))
+    process, schedule = UniformProcess(len(names)), SCHEDULES[config.schedule]()
+    network = new_network(config.backend, _network_config(config, process))
+    network.load_state(evaluated_weights(saved))
     history = saved.values["history"]
-    c.history_ = [{k: v for k, v in row.items() if k != "figures"} for row in history]
-    c.trial_, c.members_, c.temperature_ = [], [], 1.0
-    c.n_iter_, c.max_epochs_ = len(history), config.epochs
-    c._seeds = Seeds(*[config.seed] * len(Seeds._fields))  # samples as the run evaluated
-    c._rng = np.random.default_rng(config.seed)
-    c.network_ = new_network(config.backend, _network_config(c, config))
-    c.network_.load_state(evaluated_weights(saved))
-    return c
+    fitted = Fitted(
+        classes=np.asarray(names) if sorted_names else np.arange(len(names)),
+        input_shape=network.config.input_shape,
+        class_prior=np.full(len(names), 1 / len(names)),
+        process=process,
+        schedule=schedule,
+        seeds=Seeds(*[config.seed] * len(Seeds._fields)),  # samples as the run evaluated
+        rng=np.random.default_rng(config.seed),
+        network=network,
+        history=[{k: v for k, v in row.items() if k != "figures"} for row in history],
+        n_iter=len(history),
+        max_epochs=config.epochs,
+    )
+    return Model("DiDiClassifier", _parameters(config), [], fitted)
 
 
-def _unfitted(config: RunConfig) -> DiDiClassifier:
-    plain = config.objective == "cross-entropy"
-    return DiDiClassifier(
-        steps=1 if plain else config.steps,
-        solver="bridge" if plain else config.solver,
-        sampler="cp" if plain else config.sampler,
-        n_chains=config.n_chains,
+def _parameters(config: RunConfig) -> dict[str, Any]:
+    plain = _is_plain(config)
+    return {
+        "steps": 1 if plain else config.steps,
+        "solver": "bridge" if plain else config.solver,
+        "sampler": "cp" if plain else config.sampler,
+        "n_chains": config.n_chains,
+        "network": config.network,
+        "conditioning": str(config.conditioning),
+        "parameterization": "posterior" if plain else "score",
+        "objective": "bayes_cross_entropy" if plain else "score_entropy",
+        "schedule": config.schedule,
+        "backend": config.backend,
+        "device": "cpu",
+    }
+
+
+def _network_config(config: RunConfig, process: UniformProcess) -> NetworkConfig:
+    plain = _is_plain(config)
+    return NetworkConfig(
+        input_shape=(config.resolution, config.resolution, 3),
+        n_classes=process.n_classes,
+        process=process,
         network=config.network,
         conditioning=str(config.conditioning),
         parameterization="posterior" if plain else "score",
         objective="bayes_cross_entropy" if plain else "score_entropy",
-        schedule=config.schedule,
-        backend=config.backend,
-        device="cpu",
-    )
-
-
-def _network_config(c: DiDiClassifier, config: RunConfig) -> NetworkConfig:
-    return NetworkConfig(
-        input_shape=c.input_shape_,
-        n_classes=len(c.classes_),
-        process=c.process_,
-        network=c.network,
-        conditioning=c.conditioning,
-        parameterization=c.parameterization,
-        objective=c.objective,
         mean=np.array(MEAN) * 255,
         scale=np.array(STD) * 255,
         weight_decay=config.weight_decay,
@@ -73,7 +76,12 @@ def _network_config(c: DiDiClassifier, config: RunConfig) -> NetworkConfig:
     )
 
 
-def describe(saved: Checkpoint) -> dict[str, Any]:
+def _is_plain(config: RunConfig) -> bool:
+    """Return whether the run trained an ordinary classifier, the baseline."""
+    return config.objective == "cross-entropy"
+
+
+def run_details(saved: Checkpoint) -> dict[str, Any]:
     """Return what `skdidicm predict` and a reader want to know about a run."""
     from importlib.metadata import version
 

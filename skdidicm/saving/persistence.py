@@ -1,24 +1,25 @@
 """Save and load a fitted estimator: what of it goes into a model file, and how it comes back."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import sklearn
 from numpy.typing import NDArray
 
 from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
-from skdidicm.core import SCHEDULES, RateProcess, Schedule, UniformProcess
-from skdidicm.fit.fit import Seeds
-from skdidicm.fit.validation import check_settings
+from skdidicm.core import SCHEDULES, Process, RateProcess, Schedule, UniformProcess
+from skdidicm.fit.state import Fitted, Seeds
 from skdidicm.registry import new_network
 from skdidicm.saving.model_file import ModelFileError, brief, read, write
 
-__all__ = ["ModelFileError", "load", "read", "save"]
+__all__ = ["Model", "ModelFileError", "load", "read", "save"]
+
+Estimator = TypeVar("Estimator")
 
 _NETWORK = "network."  # prefix of the network's own tensors among all tensors
 _MEMBER = "member{}."  # what precedes the names of a member's tensors
@@ -39,28 +40,39 @@ _MAX_PIXELS = 2**26
 _MAX_NAME = 2**14  # bytes of a class's name
 
 
-def save(estimator: Any, path: str | os.PathLike[str]) -> None:
-    """Write a fitted estimator to `path`, atomically: the old file or the new one, never half.
+@dataclass(frozen=True)
+class Model:
+    """What a file holds: an estimator's class and parameters, and what its fit has learnt."""
+
+    estimator: str
+    parameters: dict[str, Any]
+    feature_names: list[str]
+    fitted: Fitted
+
+
+def save(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write a model to `path`, atomically: the old file or the new one, never half.
 
     A network that is a module of your own is saved by its weights only, and `load` then needs
     `network=`. Callables in `augment` and `callbacks`, and a `RandomState`, are left out.
     """
-    from sklearn.utils.validation import check_is_fitted
-
-    check_is_fitted(estimator)
-    tensors, header = describe(estimator)
+    tensors, header = describe(model)
     write(Path(path), header, tensors)
 
 
 def load(
-    cls: type,
     path: str | os.PathLike[str],
+    estimator: str,
+    restore: Callable[[Model], Estimator],
     *,
     backend: str | BuildNetwork | None = None,
     device: str = "auto",
     network: Any = None,
-) -> Any:
-    """Return the estimator of class `cls` in a file; no code of the file is run.
+) -> Estimator:
+    """Return what `restore` makes of the model in a file; no code of the file is run.
+
+    The file must hold an estimator of the class named `estimator`. What `restore` refuses is an
+    error of the file.
 
     Raises
     ------
@@ -72,12 +84,10 @@ def load(
     path = Path(path)
     header, tensors = read(path)
     with _explained(path):
-        e, config = _restore(cls, header, tensors, backend, device, network)
-        config = replace(config, device=device)
-        e.network_ = _network(e.backend, config, tensors, "")
-        prefixes = map(_MEMBER.format, range(header["n_members"]))  # lazily: it may claim many
-        e.members_ = [_network(e.backend, config, tensors, prefix) for prefix in prefixes]
-    return e
+        if header["class"] != estimator:
+            raise ModelFileError(f"the file holds a {header['class']}, not a {estimator}.")
+        parameters = _parameters(header, backend, device)
+        return restore(_model(header, tensors, parameters, network))
 
 
 @contextmanager
@@ -110,33 +120,34 @@ def _network(
     return network
 
 
-def describe(e: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return all tensors of a fitted estimator, and the rest as JSON values."""
-    config: NetworkConfig = e.network_.config
-    tensors = _tensors(e.network_, "") | {"class_prior": e.class_prior_}
-    for i, network in enumerate(e.members_):
+def describe(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return all tensors of a model, and the rest as JSON values."""
+    fitted = model.fitted
+    config: NetworkConfig = fitted.network.config
+    tensors = _tensors(fitted.network, "") | {"class_prior": fitted.class_prior}
+    for i, network in enumerate(fitted.members):
         tensors |= _tensors(network, _MEMBER.format(i))
-    if isinstance(e.process_, RateProcess):
-        tensors["rate_matrix"] = e.process_.rate_matrix
+    if isinstance(fitted.process, RateProcess):
+        tensors["rate_matrix"] = fitted.process.rate_matrix
     settings = {name: _plain(getattr(config, name)) for name in _CONFIG}
     if not isinstance(config.network, str):
         settings["network"] = _OWN
     header = {
-        "class": type(e).__name__,
+        "class": model.estimator,
         "versions": _versions(),
-        "parameters": _json_parameters(e),
-        "classes": {"dtype": e.classes_.dtype.str, "values": e.classes_.tolist()},
-        "input_shape": list(e.input_shape_),
-        "feature_names_in": [str(name) for name in getattr(e, "feature_names_in_", ())],
-        "schedule": _json_schedule(e.schedule_),
+        "parameters": _json_parameters(model.parameters),
+        "classes": {"dtype": fitted.classes.dtype.str, "values": fitted.classes.tolist()},
+        "input_shape": list(fitted.input_shape),
+        "feature_names_in": model.feature_names,
+        "schedule": _json_schedule(fitted.schedule),
         "config": settings,
-        "history": e.history_,
-        "trial": e.trial_,
-        "temperature": e.temperature_,
-        "n_members": len(e.members_),
-        "n_iter": e.n_iter_,
-        "max_epochs": e.max_epochs_,
-        "seeds": e._seeds._asdict(),
+        "history": fitted.history,
+        "trial": fitted.trial,
+        "temperature": fitted.temperature,
+        "n_members": len(fitted.members),
+        "n_iter": fitted.n_iter,
+        "max_epochs": fitted.max_epochs,
+        "seeds": fitted.seeds._asdict(),
     }
     return {k: np.asarray(v, order="C") for k, v in tensors.items()}, header
 
@@ -149,17 +160,18 @@ def _tensors(network: ScoreNetwork, prefix: str) -> dict[str, NDArray[Any]]:
     }
 
 
-def _json_parameters(e: Any) -> dict[str, Any]:
-    found = {k: v for k, v in e.get_params(deep=False).items() if k not in _APART}
-    if isinstance(e.class_weight, dict):
-        found["class_weight"] = [[_plain(k), float(v)] for k, v in e.class_weight.items()]
-    if isinstance(e.random_state, int | np.integer):
-        found["random_state"] = int(e.random_state)
-    if not isinstance(e.backend, str):
+def _json_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
+    found = {k: v for k, v in parameters.items() if k not in _APART}
+    class_weight, random_state = parameters["class_weight"], parameters["random_state"]
+    if isinstance(class_weight, dict):
+        found["class_weight"] = [[_plain(k), float(v)] for k, v in class_weight.items()]
+    if isinstance(random_state, int | np.integer):
+        found["random_state"] = int(random_state)
+    if not isinstance(parameters["backend"], str):
         found["backend"] = "auto"
     for name in ("network", "augment"):
-        if isinstance(getattr(e, name), str | None):
-            found[name] = getattr(e, name)
+        if isinstance(parameters[name], str | None):
+            found[name] = parameters[name]
     return {name: _plain(value) for name, value in found.items()}
 
 
@@ -183,51 +195,73 @@ def _versions() -> dict[str, str]:
     return {"skdidicm": __version__, "scikit-learn": sklearn.__version__, "numpy": np.__version__}
 
 
-def _restore(
-    cls: type,
-    header: dict[str, Any],
-    tensors: dict[str, NDArray[Any]],
-    backend: str | BuildNetwork | None,
-    device: str,
-    network: Any,
-) -> tuple[Any, NetworkConfig]:
-    """Return the estimator without its network, and what to build that from."""
-    if header["class"] != cls.__name__:
-        raise ModelFileError(f"the file holds a {header['class']}, not a {cls.__name__}.")
+def _parameters(
+    header: dict[str, Any], backend: str | BuildNetwork | None, device: str
+) -> dict[str, Any]:
+    """Return the estimator's parameters, with the backend and the device to load it on."""
     parameters = dict(header["parameters"])
     if isinstance(parameters.get("class_weight"), list):
         parameters["class_weight"] = dict(parameters["class_weight"])
-    parameters |= {"backend": backend or parameters["backend"], "device": device}
+    if "objective" in parameters:
+        parameters["objective"] = _objective(parameters["objective"])
+    return parameters | {"backend": backend or parameters["backend"], "device": device}
+
+
+def _objective(name: str) -> str:
+    """Return the objective of that name, or that it had in files of earlier versions."""
+    return "bayes_cross_entropy" if name == "cross_entropy" else name
+
+
+def _model(
+    header: dict[str, Any],
+    tensors: dict[str, NDArray[Any]],
+    parameters: dict[str, Any],
+    own_network: Any,
+) -> Model:
+    """Return the model of a file, with its networks built and filled."""
     schedule = dict(header["schedule"])
-    e = cls(**parameters)
-    check_settings(e)
-    e.schedule_ = SCHEDULES[schedule.pop("name")](**schedule)
-    e.schedule = e.schedule_
-    e.classes_ = _classes(header["classes"])
-    e.input_shape_ = tuple(header["input_shape"])
-    e.n_features_in_ = e.input_shape_[0]
-    names = header["feature_names_in"]
-    if names:
-        if len(names) != e.n_features_in_ or not all(isinstance(name, str) for name in names):
-            raise ModelFileError("it does not name every column.")
-        e.feature_names_in_ = np.array(names, dtype=object)
-    e.class_prior_ = np.asarray(tensors["class_prior"], dtype=np.float64)
+    parameters["schedule"] = SCHEDULES[schedule.pop("name")](**schedule)
+    classes = _classes(header["classes"])
+    process: Process = UniformProcess(len(classes))
     if "rate_matrix" in tensors:
-        e.rate_matrix = tensors["rate_matrix"]
-        e.process_ = RateProcess(e.rate_matrix)
-    else:
-        e.process_ = UniformProcess(len(e.classes_))
-    e.history_, e.n_iter_ = header["history"], int(header["n_iter"])
-    e.trial_ = header["trial"]
-    e.temperature_ = float(header["temperature"])
-    if not 0 < e.temperature_ < np.inf:
-        raise ModelFileError(f"its temperature is {e.temperature_}.")
-    e.max_epochs_ = int(header["max_epochs"])
-    e._seeds = Seeds(**{name: int(seed) for name, seed in header["seeds"].items()})
-    if min(e._seeds) < 0:
+        parameters["rate_matrix"] = tensors["rate_matrix"]
+        process = RateProcess(tensors["rate_matrix"])
+    shape = tuple(header["input_shape"])
+    names = header["feature_names_in"]
+    if names and (len(names) != shape[0] or not all(isinstance(name, str) for name in names)):
+        raise ModelFileError("it does not name every column.")
+    seeds = Seeds(**{name: int(seed) for name, seed in header["seeds"].items()})
+    if min(seeds) < 0:
         raise ModelFileError("a seed is negative.")
-    e._rng = np.random.default_rng(e._seeds.training)
-    return e, _config(e, header["config"], tensors, network)
+    temperature = float(header["temperature"])
+    if not 0 < temperature < np.inf:
+        raise ModelFileError(f"its temperature is {temperature}.")
+    prior = np.asarray(tensors["class_prior"], dtype=np.float64)
+    _check_shapes(shape, len(classes), prior, process, tensors)
+    config = _config(header["config"], shape, process, tensors, own_network)
+    if own_network is not None and config.network is own_network:
+        parameters["network"] = own_network
+    config = replace(config, device=parameters["device"])
+    backend = parameters["backend"]
+    network = _network(backend, config, tensors, "")
+    prefixes = map(_MEMBER.format, range(header["n_members"]))  # lazily: it may claim many
+    fitted = Fitted(
+        classes=classes,
+        input_shape=shape,
+        class_prior=prior,
+        process=process,
+        schedule=parameters["schedule"],
+        seeds=seeds,
+        rng=np.random.default_rng(seeds.training),
+        network=network,
+        members=[_network(backend, config, tensors, prefix) for prefix in prefixes],
+        history=header["history"],
+        trial=header["trial"],
+        temperature=temperature,
+        n_iter=int(header["n_iter"]),
+        max_epochs=int(header["max_epochs"]),
+    )
+    return Model(header["class"], parameters, list(names), fitted)
 
 
 def _classes(saved: dict[str, Any]) -> NDArray[Any]:
@@ -240,35 +274,49 @@ def _classes(saved: dict[str, Any]) -> NDArray[Any]:
     return classes
 
 
-def _config(
-    e: Any, settings: dict[str, Any], tensors: dict[str, NDArray[Any]], network: Any
-) -> NetworkConfig:
-    """Return the configuration, after checking that no declared shape exceeds the tensors."""
-    shape, k = e.input_shape_, len(e.classes_)
+def _check_shapes(
+    shape: tuple[int, ...],
+    k: int,
+    prior: NDArray[np.float64],
+    process: Process,
+    tensors: dict[str, NDArray[Any]],
+) -> None:
+    """Raise ModelFileError if a declared shape exceeds or contradicts the tensors."""
     channels = shape[-1] if len(shape) != 2 else 1
     fitting = (
         1 <= len(shape) <= 3
         and all(isinstance(size, int) and size > 0 for size in shape)
         and tensors["mean"].shape in {(), (channels,)}
         and tensors["scale"].shape == tensors["mean"].shape
-        and e.class_prior_.shape == (k,)
-        and e.process_.n_classes == k
+        and prior.shape == (k,)
+        and process.n_classes == k
         and np.prod(shape, dtype=float) <= _MAX_PIXELS
     )
     if not fitting:
         raise ModelFileError(f"rows of shape {shape} and {k} classes do not fit its tensors.")
+
+
+def _config(
+    settings: dict[str, Any],
+    shape: tuple[int, ...],
+    process: Process,
+    tensors: dict[str, NDArray[Any]],
+    own_network: Any,
+) -> NetworkConfig:
+    """Return the configuration of the model's networks."""
     chosen = {name: settings[name] for name in _CONFIG}
+    chosen["objective"] = _objective(chosen["objective"])
     if chosen["network"] == _OWN:
-        if network is None:
+        if own_network is None:
             raise ModelFileError(
                 "the model was trained on a network of your own, which is not in the file; pass "
                 "one of the same architecture as network=..."
             )
-        e.network = chosen["network"] = network
+        chosen["network"] = own_network
     return NetworkConfig(
         input_shape=shape,
-        n_classes=k,
-        process=e.process_,
+        n_classes=process.n_classes,
+        process=process,
         mean=tensors["mean"],
         scale=tensors["scale"],
         **chosen,

@@ -64,12 +64,10 @@ def answer(method: str, split: Split, seed: int, budget: float | str, changes: S
 
 def epochs(split: Split, budget: float, given: int | str = "auto") -> int:
     """Return the epochs that the defaults take at most on these rows, times the budget."""
-    names = ("batch_size", "learning_rate", "weight_decay", "n_draws", "mixup")
-    settings = {**dict.fromkeys(names, "auto"), "max_epochs": given}
-    n_classes = len(np.unique(split.y_train))
-    shape = split.X_train.shape[1:]
-    whole: int = resolve(settings, shape, len(split.X_train), n_classes)["max_epochs"]
-    return max(1, round(budget * whole))
+    parameters = DiDiClassifier(max_epochs=given).get_params(deep=False)
+    shape, n_classes = split.X_train.shape[1:], len(np.unique(split.y_train))
+    settings = resolve(parameters, shape, len(split.X_train), n_classes)
+    return max(1, round(budget * settings.max_epochs))
 
 
 def _didicm(split: Split, settings: Settings, **changes: Any) -> Answer:

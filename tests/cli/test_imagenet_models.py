@@ -131,7 +131,7 @@ def test_the_onnx_halves_sample_as_torch_does(parameterization, tmp_path):
         process=classifier.process_,
         schedule=classifier.schedule_,
         steps=4,
-        rng=np.random.default_rng(classifier._seeds.sampling),
+        rng=np.random.default_rng(classifier._fitted.seeds.sampling),
     )
     np.testing.assert_allclose(p, classifier.predict_proba(X), atol=2e-3)
 

@@ -7,7 +7,6 @@ from sklearn.datasets import load_digits
 
 from skdidicm import DiDiClassifier
 from skdidicm.registry import installed_backends, registered_backends
-from skdidicm.report.notebook import facts
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +43,8 @@ def test_the_networks_of_an_ensemble_are_counted(cli, torch, digits, read_json, 
     one = read_json(cli("info", tmp_path / "one.skd", "--json").out)
     assert (one["n_networks"], several["n_networks"]) == (1, 5)
     assert several["n_weights"] == 5 * one["n_weights"]
-    assert facts(model)["Network"].endswith(" weights")
-    assert facts(model.set_params(ensemble=True))["Network"].endswith(" weights, and 4 more")
+    assert model._facts()["Network"].endswith(" weights")
+    assert model.set_params(ensemble=True)._facts()["Network"].endswith(" weights, and 4 more")
 
 
 def test_an_export_says_whose_halves_it_holds(cli, torch, digits, tmp_path):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from skdidicm import DiDiClassifier
 from skdidicm.core import check_objective
 from skdidicm.core.losses import OBJECTIVES, PARAMETERIZATIONS
 from skdidicm.fit.defaults import (
@@ -21,7 +22,7 @@ from skdidicm.fit.defaults import (
 from skdidicm.fit.trial import split
 
 NAMES = ("batch_size", "max_epochs", "learning_rate", "weight_decay", "n_draws", "mixup", "average")
-AUTO = dict.fromkeys(NAMES, "auto")
+AUTO = DiDiClassifier().get_params()
 SHAPES = {"table": (5,), "grey image": (8, 8), "colour image": (8, 8, 3)}
 
 
@@ -30,20 +31,20 @@ SHAPES = {"table": (5,), "grey image": (8, 8), "colour image": (8, 8, 3)}
 def test_auto_becomes_a_usable_number(shape, n):
     settings = resolve(AUTO, shape, n, 3)
     for name in ("batch_size", "max_epochs", "n_draws"):
-        assert isinstance(settings[name], int)
-        assert settings[name] >= 1
-    assert 0 < settings["learning_rate"] < 1
-    assert 0 <= settings["weight_decay"] < 1
-    assert settings["mixup"] >= 0
-    assert settings["average"] in (True, False)
+        assert isinstance(getattr(settings, name), int)
+        assert getattr(settings, name) >= 1
+    assert 0 < settings.learning_rate < 1
+    assert 0 <= settings.weight_decay < 1
+    assert settings.mixup >= 0
+    assert settings.average in (True, False)
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_what_is_given_stays(shape):
     given = dict(zip(NAMES, (7, 3, 0.25, 0.0, 2, 0.4, False), strict=True))
-    settings = resolve(given, shape, 1000, 3)
-    assert {name: settings[name] for name in NAMES} == given
-    assert not settings["enumerate_labels"]
+    settings = resolve(AUTO | given, shape, 1000, 3)
+    assert {name: getattr(settings, name) for name in NAMES} == given
+    assert not settings.enumerate_labels
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
@@ -52,7 +53,7 @@ def test_every_number_of_rows_gets_enough_updates_within_the_bounds_on_epochs(sh
         kind = kind_of(shape, n)
         wanted = kind.updates(n) * (kind.untried if n < 30 else 1)
         low, high = kind.epochs
-        epochs = resolve(AUTO, shape, n, 3)["max_epochs"]
+        epochs = resolve(AUTO, shape, n, 3).max_epochs
         per_epoch = math.ceil(n / kind.batch_size)
         assert low <= epochs <= high
         assert epochs * per_epoch >= wanted or epochs == high
@@ -60,9 +61,9 @@ def test_every_number_of_rows_gets_enough_updates_within_the_bounds_on_epochs(sh
 
 
 def test_tables_too_short_for_a_trial_are_learnt_in_a_quarter_of_the_epochs():
-    most, epochs = (resolve(AUTO, (5,), n, 3)["max_epochs"] for n in (30, 29))
+    most, epochs = (resolve(AUTO, (5,), n, 3).max_epochs for n in (30, 29))
     assert epochs == most / 4
-    images = [resolve(AUTO, (8, 8), n, 3)["max_epochs"] for n in (30, 29)]
+    images = [resolve(AUTO, (8, 8), n, 3).max_epochs for n in (30, 29)]
     assert images == [math.ceil(FEW_IMAGES.updates(n)) for n in (30, 29)]
 
 
@@ -76,7 +77,7 @@ def kind_of(shape, n):
 def test_what_auto_becomes_is_that_of_few_or_of_many_rows(shape, n):
     kind, settings = kind_of(shape, n), resolve(AUTO, shape, n, 1000)
     for name in ("batch_size", "learning_rate", "weight_decay", "n_draws", "mixup", "average"):
-        assert settings[name] == getattr(kind, name)
+        assert getattr(settings, name) == getattr(kind, name)
     assert resolve_form("auto", "auto", shape, n) == (kind.parameterization, kind.objective)
 
 
@@ -129,17 +130,17 @@ def test_only_tables_of_several_batches_do_without_a_precision_of_the_backends_c
 
 def test_smaller_batches_make_fewer_epochs():
     small, large = (
-        resolve(AUTO | {"batch_size": size}, (5,), 10_000, 3)["max_epochs"] for size in (64, 1024)
+        resolve(AUTO | {"batch_size": size}, (5,), 10_000, 3).max_epochs for size in (64, 1024)
     )
     assert small < large
 
 
 def test_labels_are_enumerated_for_tables_of_one_batch_with_few_classes_only():
-    assert resolve(AUTO, (5,), 256, 2)["enumerate_labels"]
-    assert not resolve(AUTO, (5,), 257, 2)["enumerate_labels"]
-    assert not resolve(AUTO, (5,), 100, 1000)["enumerate_labels"]
-    assert not resolve(AUTO, (8, 8), 100, 2)["enumerate_labels"]
-    assert not resolve(AUTO | {"n_draws": 8}, (5,), 100, 2)["enumerate_labels"]
+    assert resolve(AUTO, (5,), 256, 2).enumerate_labels
+    assert not resolve(AUTO, (5,), 257, 2).enumerate_labels
+    assert not resolve(AUTO, (5,), 100, 1000).enumerate_labels
+    assert not resolve(AUTO, (8, 8), 100, 2).enumerate_labels
+    assert not resolve(AUTO | {"n_draws": 8}, (5,), 100, 2).enumerate_labels
 
 
 @pytest.mark.parametrize(("kind", "below", "above"), [(FEW_IMAGES, 2, 1), (FEW_ROWS, 3, 2)])

@@ -9,8 +9,9 @@ from sklearn.metrics import accuracy_score, log_loss
 from sklearn.utils.class_weight import compute_sample_weight
 
 from skdidicm import DiDiClassifier
-from skdidicm.fit.fit import Seeds, hold_out, validation_scores
-from skdidicm.fit.training import Rows
+from skdidicm.fit.plan import hold_out
+from skdidicm.fit.state import Seeds
+from skdidicm.fit.training import Rows, validation_scores
 
 torch = pytest.importorskip("torch")
 

@@ -37,12 +37,12 @@ def refuse():
 
     def check_refusal(model, rows, call, message, error=ValueError):
         before, p = dict(vars(model)), model.predict_proba(rows)
-        numbers = model._rng.bit_generator.state
+        numbers = model._fitted.rng.bit_generator.state
         with pytest.raises(error, match=message) as caught:
             call(model)
         assert vars(model).keys() == before.keys()
         assert all(vars(model)[name] is value for name, value in before.items())
-        assert model._rng.bit_generator.state == numbers
+        assert model._fitted.rng.bit_generator.state == numbers
         np.testing.assert_array_equal(model.predict_proba(rows), p)
         text = str(caught.value)
         assert "\n" not in text or text.startswith(LONG)

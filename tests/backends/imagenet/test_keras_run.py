@@ -157,10 +157,11 @@ def test_a_model_opens_on_torch_with_the_same_figures(run, photographs):
     pytest.importorskip("torch")
     from PIL import Image
 
-    from skdidicm.saving.from_checkpoint import classifier_of_checkpoint
+    from skdidicm.saving.from_checkpoint import model_of_checkpoint
+    from skdidicm.saving.persistence import save
 
     folder, result = run("run", epochs=1, crop=1)
-    classifier_of_checkpoint(files.read(files.newest(folder))).save(folder / "model.skd")
+    save(model_of_checkpoint(files.read(files.newest(folder))), folder / "model.skd")
     classifier = DiDiClassifier.load(folder / "model.skd", backend="torch")
     pictures = sorted((photographs / "val").rglob("*.jpg"))
     X = np.stack([Image.open(p).resize((16, 16), Image.Resampling.BICUBIC) for p in pictures])

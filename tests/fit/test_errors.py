@@ -90,7 +90,7 @@ def fit_on(model):
 def test_an_error_while_training_leaves_an_earlier_fit_as_it_was(again, failure):
     model = quick().fit(X, y)
     p, history, kept = model.predict_proba(X), list(model.history_), vars(model).keys()
-    weights, numbers = model.network_.state(), model._rng.bit_generator.state
+    weights, numbers = model.network_.state(), model._fitted.rng.bit_generator.state
     model.failure = failure
     model.set_params(callbacks=[fail_in_epoch_two])
     with pytest.raises(type(failure)):
@@ -99,7 +99,7 @@ def test_an_error_while_training_leaves_an_earlier_fit_as_it_was(again, failure)
     assert vars(model).keys() == kept
     assert model.history_ == history
     assert model.n_iter_ == len(history)
-    assert model._rng.bit_generator.state == numbers
+    assert model._fitted.rng.bit_generator.state == numbers
     np.testing.assert_array_equal(model.predict_proba(X), p)
     for name, value in model.network_.state().items():
         np.testing.assert_array_equal(value, weights[name])

@@ -1,6 +1,7 @@
 """The networks of a trial that answer beside the one that learns from all rows."""
 
 import copy
+import dataclasses
 import pickle
 
 import numpy as np
@@ -32,7 +33,7 @@ def model(trained):
 def alone(model, network):
     """The same classifier with one network only."""
     single = copy.copy(model)
-    single.network_, single.members_ = network, []
+    single._fitted = dataclasses.replace(model._fitted, network=network, members=[])
     return single
 
 
@@ -150,7 +151,7 @@ def weights_of(tensors):
     ],
 )
 def test_a_file_that_lacks_a_network_is_refused(model, tmp_path, change, message):
-    tensors, header = describe(model)
+    tensors, header = describe(model._model)
     change(tensors, header)
     write(tmp_path / "model.skd", header, tensors)
     with pytest.raises(ModelFileError, match=message):

@@ -1,0 +1,116 @@
+"""From checked rows and settings to what training needs: weighted rows, networks and the plan."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_consistent_length
+
+from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
+from skdidicm.core import Process, Schedule
+from skdidicm.fit.state import Settings
+from skdidicm.fit.training import Rows, TrainingPlan
+from skdidicm.fit.validation import check_weight, class_weights, moments
+from skdidicm.registry import new_network
+
+
+def weighted_rows(
+    x: NDArray[Any],
+    q_0: NDArray[np.float64],
+    classes: NDArray[Any],
+    sample_weight: ArrayLike | None,
+    class_weight: dict[Any, float] | str | None,
+) -> Rows:
+    """Return the rows with a positive weight; their mean weight is one."""
+    check_consistent_length(x, q_0)
+    weight = check_weight(sample_weight, x)
+    if class_weight is not None:
+        weight = weight * (q_0 @ class_weights(class_weight, classes, q_0, weight))
+    keep = weight > 0
+    if keep.all():
+        return Rows(x, q_0, weight / weight.mean())
+    return Rows(x[keep], q_0[keep], weight[keep] / weight[keep].mean())
+
+
+def hold_out(rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
+    """Return training and validation rows, stratified by class where every class has two rows."""
+    from sklearn.model_selection import train_test_split
+
+    n = len(rows.x)
+    if n < 2:
+        raise ValueError(
+            "early stopping and trials hold rows out to validate on, but X has one row; pass more "
+            "rows, or set early_stopping=False and choose_epochs='auto'."
+        )
+    index, labels = np.arange(n), rows.target.argmax(axis=1)
+    _, counts = np.unique(labels, return_counts=True)
+    n_held = min(math.ceil(fraction * n), n - 1)
+    can_stratify = counts.min() > 1 and len(counts) <= min(n_held, n - n_held)
+    train, held = train_test_split(
+        index, test_size=n_held, random_state=seed, stratify=labels if can_stratify else None
+    )
+    return rows.take(np.sort(train)), rows.take(np.sort(held))
+
+
+def build_network(settings: Settings, rows: Rows, process: Process, seed: int) -> ScoreNetwork:
+    """Return a network with fresh weights, which standardises by the moments of the rows."""
+    mean, scale = _moments(rows)
+    config = NetworkConfig(
+        input_shape=rows.x.shape[1:],
+        n_classes=rows.target.shape[1],
+        process=process,
+        network=settings.network,
+        conditioning=settings.conditioning,
+        parameterization=settings.parameterization,
+        objective=settings.objective,
+        mean=mean,
+        scale=scale,
+        weight_decay=settings.weight_decay,
+        device=settings.device,
+        precision=settings.precision,
+        compile=settings.compile,
+        seed=seed,
+    )
+    return new_network(settings.backend, config)
+
+
+def untrained_like(network: ScoreNetwork, backend: str | BuildNetwork, rows: Rows) -> ScoreNetwork:
+    """Return a network of the same configuration and seed, which standardises by other rows."""
+    mean, scale = _moments(rows)
+    return new_network(backend, replace(network.config, mean=mean, scale=scale))
+
+
+def rebuilt(network: ScoreNetwork, backend: str | BuildNetwork) -> ScoreNetwork:
+    """Return a network with the same weights and a fresh optimiser, which takes no memory yet."""
+    fresh = new_network(backend, network.config)
+    fresh.load_state(network.state())
+    return fresh
+
+
+def training_plan(
+    settings: Settings, process: Process, schedule: Schedule, objective: str, *, one_epoch: bool
+) -> TrainingPlan:
+    """Return the plan of a training; `one_epoch` is that of partial_fit.
+
+    The objective is that of the network, which a later set_params cannot change.
+    """
+    return TrainingPlan(
+        process=process,
+        schedule=schedule,
+        objective=objective,
+        max_epochs=1 if one_epoch else settings.max_epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        n_draws=settings.n_draws,
+        enumerate_labels=settings.enumerate_labels,
+        augment=settings.augment,
+        mixup=settings.mixup,
+        constant_rate=one_epoch,
+        average=settings.average and not one_epoch,
+    )
+
+
+def _moments(rows: Rows) -> tuple[NDArray[Any], NDArray[Any]]:
+    return moments(rows.x, rows.weight.astype(np.float64))
