@@ -6,7 +6,8 @@ loops, samplers, saving) is written once, in `skdidicm`, and speaks to a network
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, SupportsFloat
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, SupportsFloat, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +35,13 @@ class NetworkConfig:
     """All that decides a network, its loss and its optimiser, the same for every backend.
 
     `network` is a name that the backend knows ("auto", "mlp", "didirn-tiny", "didirn50", ...) or
-    an object of the backend's framework that maps inputs to features. `mean` and `scale` are
-    kept as buffers, so that the network itself standardises raw rows, as (x - mean) / scale.
+    an object of the backend's framework that maps inputs to features. With `conditioning="none"`
+    it is an ordinary classifier; `objective="cross_entropy"` trains it as such. `mean` and `scale`
+    are kept as buffers, so that the network itself standardises raw rows, as (x - mean) / scale.
+
+    `dropout` is the share of channels that an ordinary classifier drops after every block, in
+    training and at prediction, where the probabilities of `skdidicm.networks.PASSES` passes are
+    averaged (MC dropout). Each pass has the same mask for all rows.
     """
 
     input_shape: tuple[int, ...]
@@ -53,6 +59,7 @@ class NetworkConfig:
     precision: str = "auto"
     compile: bool = False
     seed: int = 0
+    dropout: float = 0.0
 
 
 class ScoreNetwork(Protocol):
@@ -93,6 +100,15 @@ class ScoreNetwork(Protocol):
         What the optimiser has gathered stays: training goes on as if nothing had been loaded where
         the weights are those that it left.
         """
+        ...
+
+
+@runtime_checkable
+class ExportsOnnx(Protocol):
+    """What a network can do besides, where its framework can: be written as ONNX."""
+
+    def export_onnx(self, folder: Path, /) -> None:
+        """Write encode.onnx and decode.onnx, the two halves of the network, into a folder."""
         ...
 
 

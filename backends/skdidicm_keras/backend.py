@@ -1,5 +1,6 @@
 """A score network on Keras 3: the contract of `skdidicm.backend` with Keras inside."""
 
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from skdidicm.backend import Batch, NetworkConfig
 from skdidicm.core import check_objective, log_score
+from skdidicm.networks import DropoutMasks, resolve_network
 from skdidicm_keras import engine, losses, optimizer
 from skdidicm_keras.device import resolve_device, resolve_precision
 from skdidicm_keras.program import Values, program_for
@@ -37,13 +39,15 @@ class KerasNetwork:
     values: Values
 
     def __init__(self, config: NetworkConfig) -> None:
-        check_objective(config.parameterization, config.objective)
+        check_objective(config.parameterization, config.objective, config.conditioning)
         self.config = config
         self.device = resolve_device(config.device)
         self.precision = resolve_precision(
             config.precision, self.device, table=len(config.input_shape) == 1
         )
         self.dtype = np.dtype("float64" if self.precision == "float64" else "float32")
+        network = resolve_network(config.network, config.input_shape)
+        self._masks = DropoutMasks(network, config.conditioning, config.dropout, config.seed)
         with self._scope():
             self.program = program_for(config, self.precision, self.device)
             self._mean = self._tensor(np.asarray(config.mean))
@@ -62,13 +66,13 @@ class KerasNetwork:
         """Return the features of host rows (n, *input_shape)."""
         rows = self._rows(x)
         with self._scope():
-            tensors = self.program.encode(
-                self.values.weights,
-                self.values.fixed,
-                (self._mean, self._inverse_scale),
-                ops.convert_to_tensor(_filled(rows, self._run_rows(len(rows)))),
-            )
-        return Features(tensors, len(rows))
+            tensor = ops.convert_to_tensor(_filled(rows, self._run_rows(len(rows))))
+            if not self.config.dropout:
+                return Features(self._encode(tensor, []), len(rows))
+            passes = [self._encode(tensor, masks)[0] for masks in self._masks.of_passes()]
+            log_p = ops.log_softmax(ops.stack(passes), axis=-1)
+            mean = ops.logsumexp(log_p, axis=0) - math.log(len(passes))
+        return Features((mean,), len(rows))
 
     def log_score(
         self, features: Features, label: NDArray[Any], sigma: NDArray[np.floating], /
@@ -110,6 +114,7 @@ class KerasNetwork:
                 (label, self._tensor(batch.sigma), self._tensor(batch.weight)),
                 losses.Targets(*map(self._tensor, losses.targets(config, batch))),
                 self._tensor(settings),
+                [self._tensor(mask) for mask in self._masks.of_rows(len(batch.x))],
             )
         return loss
 
@@ -126,6 +131,17 @@ class KerasNetwork:
         parts += [engine.to_host(value) for value in self.values.fixed]
         weights, fixed = self._tensors(parts, state)
         self.values = self.values._replace(weights=weights, fixed=fixed)
+
+    def _encode(self, rows: Any, masks: list[NDArray[np.float32]]) -> tuple[Any, ...]:
+        """Return the features of a tensor of rows, with channels dropped where there are masks."""
+        features: tuple[Any, ...] = self.program.encode(
+            self.values.weights,
+            self.values.fixed,
+            (self._mean, self._inverse_scale),
+            rows,
+            [self._tensor(mask) for mask in masks],
+        )
+        return features
 
     def _initialise(self) -> None:
         """Draw weights from the seed; a user's model brings its own."""

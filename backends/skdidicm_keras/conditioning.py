@@ -1,7 +1,7 @@
 """How a noisy label and its noise level enter a network."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -54,12 +54,15 @@ class Condition(NamedTuple):
 class ConditionedNetwork(keras.layers.Layer):  # type: ignore[misc]
     """A network of an input, a noisy label and the total noise, cut in two halves.
 
-    `encode` sees the input alone, `decode` the rest; `call` is their composition.
+    `encode` sees the input alone, `decode` the rest; `call` is their composition. With
+    `conditional=False` it is an ordinary classifier, which sees neither label nor noise: `encode`
+    returns its logits, and `decode` repeats them for every draw.
     """
 
     def __init__(self, name: str, n_classes: int, dtype: Any, *, conditional: bool = True) -> None:
         super().__init__(name=name, dtype=dtype, autocast=False)
         self.n_classes = n_classes
+        self.conditional = conditional
         self.built = True
         if not conditional:  # embeddings that nothing sees would stay untrained
             return
@@ -70,8 +73,12 @@ class ConditionedNetwork(keras.layers.Layer):  # type: ignore[misc]
         """Return raw outputs (n, k) for inputs (n, ...), labels (n,) and total noise (n,)."""
         return self.decode(self.encode(x, training), label, sigma, training)
 
-    def encode(self, x: Any, training: bool = False) -> tuple[Any, ...]:
-        """Return all that depends on neither label nor noise."""
+    def encode(self, x: Any, training: bool = False, masks: Sequence[Any] = ()) -> tuple[Any, ...]:
+        """Return all that depends on neither label nor noise.
+
+        `masks` drop channels, (n or 1, c) after each block; only our own ordinary classifiers
+        take them.
+        """
         raise NotImplementedError
 
     def decode(
@@ -79,7 +86,11 @@ class ConditionedNetwork(keras.layers.Layer):  # type: ignore[misc]
     ) -> Any:
         """Return outputs (n, k) for labels and noise (n,), or (n, m, k) for (n, m) or (1, m)."""
         if len(label.shape) == 1:
-            return self.decode_draws(features, label[:, None], sigma[:, None], training)[:, 0]
+            return self.decode(features, label[:, None], sigma[:, None], training)[:, 0]
+        if not self.conditional:
+            (logits,) = features
+            n, k = logits.shape
+            return ops.broadcast_to(logits[:, None, :], (n, label.shape[1], k))
         return self.decode_draws(features, label, sigma, training)
 
     def decode_draws(
@@ -87,11 +98,6 @@ class ConditionedNetwork(keras.layers.Layer):  # type: ignore[misc]
     ) -> Any:
         """Return outputs (n, m, k) for m labels and noise levels per row, (n, m) or (1, m)."""
         raise NotImplementedError
-
-    def repeat(self, logits: Any, label: Any) -> Any:
-        """Return logits (n, k) once for each draw, (n, m, k): an ordinary classifier's outputs."""
-        n, k = logits.shape
-        return ops.broadcast_to(logits[:, None, :], (n, label.shape[1], k))
 
     def condition(self, label: Any, sigma: Any) -> Condition:
         """Return the conditions of labels and noise, (n, m), (1, m) or, noise alone, (1, 1).
@@ -105,6 +111,15 @@ class ConditionedNetwork(keras.layers.Layer):  # type: ignore[misc]
         table = self.ff_emb(sigma[0])[:, None] + self.label_embedder.weight.value  # (m, k, 128)
         first = k * ops.arange(m, dtype=label.dtype)
         return Condition(ops.reshape(table, (m * k, EMBEDDING)), label + first)
+
+
+def masked(x: Any, masks: Sequence[Any], block: int) -> Any:
+    """Return the output (n, ..., c) of a block, its channels masked where there are masks."""
+    if not masks:
+        return x
+    n, c = masks[block].shape
+    mask = ops.reshape(masks[block], (n, *[1] * (len(x.shape) - 2), c))
+    return x * ops.cast(mask, x.dtype)
 
 
 class ConditionalHead(keras.layers.Layer):  # type: ignore[misc]

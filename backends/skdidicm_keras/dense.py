@@ -1,13 +1,20 @@
 """Networks for tables, and conditional heads on backbones of the user's own."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from skdidicm_keras.conditioning import EMBEDDING, Condition, ConditionalHead, ConditionedNetwork
+from skdidicm.networks import PerceptronSize
+from skdidicm_keras.conditioning import (
+    EMBEDDING,
+    Condition,
+    ConditionalHead,
+    ConditionedNetwork,
+    masked,
+)
 from skdidicm_keras.layers import LayerNorm, Linear, mean
 
 
@@ -36,14 +43,14 @@ class DenseBlock(keras.layers.Layer):  # type: ignore[misc]
         return h + skip
 
 
-class MLP(ConditionedNetwork):
+class Perceptron(ConditionedNetwork):
     """A residual multi-layer perceptron for tables.
 
     Parameters
     ----------
     n_classes, n_features : int
         Number of classes K and of columns d.
-    width, depth : int
+    size : PerceptronSize
         Hidden units and residual blocks.
     conditioning : {"blocks", "last", "head", "none"}
         Where the condition enters; "none" is an ordinary perceptron.
@@ -55,13 +62,13 @@ class MLP(ConditionedNetwork):
         self,
         n_classes: int,
         n_features: int,
+        size: PerceptronSize,
         *,
-        width: int = 64,
-        depth: int = 2,
         conditioning: str = "blocks",
         dtype: Any = "float32",
     ) -> None:
         super().__init__("mlp", n_classes, dtype, conditional=conditioning != "none")
+        width, depth = size.width, size.depth
         self.conditioning = conditioning
         self.first = 0 if conditioning == "blocks" else depth - 1  # the block that is cut in two
         self.stem = Linear("stem", n_features, width, dtype)
@@ -79,14 +86,20 @@ class MLP(ConditionedNetwork):
         else:
             self.fc = Linear("fc", width, n_classes, dtype)
 
-    def encode(self, x: Any, training: bool = False) -> tuple[Any, ...]:  # noqa: ARG002
+    def encode(
+        self,
+        x: Any,
+        training: bool = False,  # noqa: ARG002
+        masks: Sequence[Any] = (),
+    ) -> tuple[Any, ...]:
         """Return all that depends on neither label nor noise, for rows (n, d)."""
         x = self.stem(x)
-        for block in self.blocks[: self.first]:
-            x = block.join(*block.split(x))
+        for i, block in enumerate(self.blocks[: self.first]):
+            x = masked(block.join(*block.split(x)), masks, i)
         features = self.blocks[self.first].split(x)
         if self.conditioning == "none":
-            return (self.fc(self.blocks[self.first].join(*features)),)
+            last = self.blocks[self.first].join(*features)
+            return (self.fc(masked(last, masks, self.first)),)
         if self.conditioning == "head":
             return self.head.encode(self.blocks[self.first].join(*features))
         return features
@@ -99,8 +112,6 @@ class MLP(ConditionedNetwork):
         training: bool,  # noqa: ARG002
     ) -> Any:
         """Return outputs (n, m, k) for labels and noise (n, m)."""
-        if self.conditioning == "none":
-            return self.repeat(features[0], label)
         condition = self.condition(label, sigma)
         if self.conditioning == "head":
             return self.head.decode(features, condition)
@@ -143,14 +154,19 @@ class BackboneNetwork(ConditionedNetwork):
             features = self.backbone(x)
         if len(getattr(features, "shape", ())) not in (2, 4):
             raise ValueError(
-                f"the backbone returned {_describe(features)}; expected a tensor (n, d) of "
+                f"the backbone returned {_shape_or_type(features)}; expected a tensor (n, d) of "
                 "features or (n, h, w, d) of feature maps. In keras.applications, set "
                 "include_top=False."
             )
         features = ops.cast(features, self.variable_dtype)  # the user's model may be narrower
         return features if len(features.shape) == 2 else mean(features, (1, 2))
 
-    def encode(self, x: Any, training: bool = False) -> tuple[Any, ...]:
+    def encode(
+        self,
+        x: Any,
+        training: bool = False,
+        masks: Sequence[Any] = (),  # noqa: ARG002
+    ) -> tuple[Any, ...]:
         """Return the head's features for inputs (n, h, w, c)."""
         return self.head.encode(self.pool(x, training))
 
@@ -165,5 +181,5 @@ class BackboneNetwork(ConditionedNetwork):
         return self.head.decode(features, self.condition(label, sigma))
 
 
-def _describe(value: object) -> str:
+def _shape_or_type(value: object) -> str:
     return f"shape {tuple(value.shape)}" if hasattr(value, "shape") else type(value).__name__

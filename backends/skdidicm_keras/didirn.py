@@ -10,7 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from skdidicm_keras.conditioning import EMBEDDING, ConditionalHead, ConditionedNetwork
+from skdidicm.networks import ResNetSize
+from skdidicm_keras.conditioning import EMBEDDING, ConditionalHead, ConditionedNetwork, masked
 from skdidicm_keras.layers import (
     EPSILON,
     BatchNorm,
@@ -115,20 +116,10 @@ class DiDiRN(ConditionedNetwork):
     ----------
     n_classes, in_channels : int
         Number of classes K and of image channels.
-    depths : sequence of int
-        Blocks per stage; stages after the first halve the resolution.
-    widths : sequence of int
-        Channels of each stage before the bottleneck's expansion; the stem has those of the first.
-    bottleneck : bool
-        Bottleneck blocks (ResNet-50 and deeper) instead of basic ones.
+    size : ResNetSize
+        Stem, stages and blocks.
     conditioning : {"blocks", "last", "head", "none"}
         Where the condition enters; "none" is an ordinary ResNet of the same stem and blocks.
-    groups : int
-        Groups of the GroupNorm in conditional blocks.
-    stem_size : int
-        Kernel size of the stem's convolution.
-    stem_pool : {"max", "average"}, optional
-        The stem ends in a 3 x 3 max pool of stride 2 (the paper), a 2 x 2 average, or in no pool.
     dtype : str
         Number format, or a Keras dtype policy.
     """
@@ -137,20 +128,16 @@ class DiDiRN(ConditionedNetwork):
         self,
         n_classes: int,
         in_channels: int,
+        size: ResNetSize,
         *,
-        depths: Sequence[int],
-        widths: Sequence[int] = (64, 128, 256, 512),
-        bottleneck: bool = False,
         conditioning: str = "blocks",
-        groups: int = 32,
-        stem_size: int = 3,
-        stem_pool: str | None = "max",
         dtype: Any = "float32",
     ) -> None:
         super().__init__("didirn", n_classes, dtype, conditional=conditioning != "none")
         self.conditioning = conditioning
-        self.stem_pool = stem_pool
-        self.conv1 = Convolution("conv1", in_channels, widths[0], stem_size, dtype=dtype)
+        depths, widths = size.depths, size.widths
+        self.stem_pool = size.stem_pool
+        self.conv1 = Convolution("conv1", in_channels, widths[0], size.stem_size, dtype=dtype)
         self.bn1 = BatchNorm("bn1", widths[0], dtype)
         c_in = widths[0]
         blocks: list[Block] = []
@@ -162,13 +149,13 @@ class DiDiRN(ConditionedNetwork):
                     c_in,
                     channels,
                     stride=2 if stage > 0 and i == 0 else 1,
-                    bottleneck=bottleneck,
+                    bottleneck=size.bottleneck,
                     conditional=conditioning == "blocks" or (conditioning == "last" and last),
-                    groups=groups,
+                    groups=size.groups,
                     dtype=dtype,
                 )
                 blocks.append(block)
-                c_in = 4 * channels if bottleneck else channels
+                c_in = 4 * channels if size.bottleneck else channels
         self.blocks = blocks
         if conditioning == "head":
             self.head = ConditionalHead("head", c_in, n_classes, dtype)
@@ -184,25 +171,23 @@ class DiDiRN(ConditionedNetwork):
             return ops.average_pool(x, (2, 2), (2, 2), data_format="channels_last")
         return x
 
-    def encode(self, x: Any, training: bool = False) -> tuple[Any, ...]:
+    def encode(self, x: Any, training: bool = False, masks: Sequence[Any] = ()) -> tuple[Any, ...]:
         """Return all that depends on neither label nor noise, for images (n, h, w, c)."""
         x, blocks = self.stem(x, training), self.blocks
         if self.conditioning == "blocks":
             return blocks[0].split(x, training)
-        for block in blocks[:-1]:
-            x = block.run(x, training)
+        for i, block in enumerate(blocks[:-1]):
+            x = masked(block.run(x, training), masks, i)
         h, skip = blocks[-1].split(x, training)
         if self.conditioning == "last":
             return blocks[-1].pool_statistics(h, skip)
-        pooled = mean(blocks[-1].join(h, skip), (1, 2))
+        pooled = masked(mean(blocks[-1].join(h, skip), (1, 2)), masks, -1)
         return (self.fc(pooled),) if self.conditioning == "none" else self.head.encode(pooled)
 
     def decode_draws(
         self, features: tuple[Any, ...], label: Any, sigma: Any, training: bool
     ) -> Any:
         """Return outputs (n, m, k) for labels and noise (n, m)."""
-        if self.conditioning == "none":
-            return self.repeat(features[0], label)
         condition, blocks = self.condition(label, sigma), self.blocks
         if self.conditioning == "head":
             return self.head.decode(features, condition)

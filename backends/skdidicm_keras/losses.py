@@ -25,9 +25,9 @@ class Targets(NamedTuple):
     """What a loss compares the outputs with; n rows, m draws, k classes."""
 
     truth: Any
-    """The true concrete score, or P(c_0 | label) for the cross-entropy, (n, m, k)."""
+    """The true concrete score, or for the two cross-entropies P(c_0 | label) or q_0, (n, m, k)."""
     noise: Any
-    """Logarithm of P(label | class) for the cross-entropy, else what `_diffuse` needs."""
+    """Logarithm of P(label | class) for the two cross-entropies, else what `_diffuse` needs."""
 
 
 def rule(config: NetworkConfig) -> Rule:
@@ -42,6 +42,8 @@ def targets(config: NetworkConfig, batch: Batch) -> Targets:
     label = np.broadcast_to(batch.label, batch.weight.shape)
     q_0 = np.broadcast_to(batch.target[:, None, :], (*label.shape, k)).astype(np.float64)
     sigma = np.asarray(batch.sigma, dtype=np.float64)
+    if config.objective == "cross_entropy":
+        return Targets(q_0, np.zeros((1, 1, 1)))  # no noisy label tells one class from another
     if config.objective == "bayes_cross_entropy":
         likelihood = process.likelihood(np.asarray(batch.label), sigma, np.dtype(np.float64))
         likelihood = np.maximum(likelihood, _TINY)
@@ -57,7 +59,7 @@ def targets(config: NetworkConfig, batch: Batch) -> Targets:
 def batch_loss(output: Any, label: Any, weight: Any, target: Targets, rule: Rule) -> Any:
     """Return sum(weight * loss) over a batch, for outputs (n, m, k)."""
     parameterization, objective, uniform = rule
-    if objective == "bayes_cross_entropy":
+    if objective != "score_entropy":
         logits = output + target.noise
         losses = ops.sum(target.truth * (ops.logsumexp(logits, -1, keepdims=True) - logits), -1)
         return ops.sum(weight * losses)

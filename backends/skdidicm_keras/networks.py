@@ -5,32 +5,18 @@ from typing import Any
 
 from keras import ops
 
+from skdidicm.networks import (
+    CONDITIONINGS,
+    MLP,
+    NETWORKS,
+    RESNETS,
+    TIMM,
+    PerceptronSize,
+    resnet_size,
+)
 from skdidicm_keras.conditioning import ConditionedNetwork
-from skdidicm_keras.dense import MLP, BackboneNetwork
+from skdidicm_keras.dense import BackboneNetwork, Perceptron
 from skdidicm_keras.didirn import DiDiRN
-
-CONDITIONINGS = ("blocks", "last", "head", "none")
-
-_DIDIRN: dict[str, dict[str, Any]] = {
-    # An average pool, since the maximum of noisy pixels is mostly noise.
-    "didirn-tiny": {
-        "depths": (1, 1, 1),
-        "widths": (32, 64, 64),
-        "groups": 8,
-        "stem_size": 5,
-        "stem_pool": "average",
-    },
-    "didirn18": {"depths": (2, 2, 2, 2)},
-    "didirn34": {"depths": (3, 4, 6, 3)},
-    "didirn50": {"depths": (3, 4, 6, 3), "bottleneck": True},
-    "didirn101": {"depths": (3, 4, 23, 3), "bottleneck": True},
-    "didirn152": {"depths": (3, 8, 36, 3), "bottleneck": True},
-}
-
-NETWORKS = (*_DIDIRN, "mlp")
-"""Names that `create_network` knows."""
-
-TIMM = "timm/"
 
 
 def create_network(
@@ -90,17 +76,15 @@ def create_network(
             "backend='torch', or give a Keras model, such as one of keras.applications with "
             "include_top=False."
         )
-    if name == "mlp":
-        return MLP(n_classes, in_channels, conditioning=conditioning, dtype=dtype)
-    if name not in _DIDIRN:
+    settings = {"conditioning": conditioning, "dtype": dtype}
+    if name == MLP:
+        return Perceptron(n_classes, in_channels, PerceptronSize(), **settings)
+    if name not in RESNETS:
         raise ValueError(
             f"network is {name!r}; expected one of {NETWORKS}, or a Keras model that maps images "
             "to features."
         )
-    settings = dict(_DIDIRN[name])
-    if name == "didirn-tiny" and image_size is not None and min(image_size) < 16:
-        settings["stem_pool"] = None
-    return DiDiRN(n_classes, in_channels, conditioning=conditioning, dtype=dtype, **settings)
+    return DiDiRN(n_classes, in_channels, resnet_size(name, image_size), **settings)
 
 
 def _on_backbone(

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from skdidicm.backend import NetworkConfig
+from skdidicm.networks import image_size, n_channels, resolve_network
 from skdidicm_keras import engine, losses, optimizer
 from skdidicm_keras.conditioning import ConditionedNetwork
 from skdidicm_keras.networks import create_network
@@ -68,23 +69,33 @@ class Program:
         variables = (*self.trainable, *self.fixed)
         return keras.StatelessScope(list(zip(variables, (*weights, *fixed), strict=True)))
 
-    def _encode(self, weights: Any, fixed: Any, moments: Any, x: Any) -> tuple[Any, ...]:
+    def _encode(
+        self, weights: Any, fixed: Any, moments: Any, x: Any, masks: Any
+    ) -> tuple[Any, ...]:
         with self._with(self.split(weights), fixed):
-            return self.module.encode(self._standardised(x, *moments))
+            return self.module.encode(self._standardised(x, *moments), masks=masks)
 
     def _decode(self, weights: Any, fixed: Any, features: Any, label: Any, sigma: Any) -> Any:
         with self._with(self.split(weights), fixed):
             return self.module.decode(features, label, sigma)
 
     def _train(
-        self, values: Values, moments: Any, x: Any, draws: Any, target: Any, settings: Any
+        self,
+        values: Values,
+        moments: Any,
+        x: Any,
+        draws: Any,
+        target: Any,
+        settings: Any,
+        masks: Any,
     ) -> tuple[Any, Values]:
         """Return the loss before and the values after one update."""
         label, sigma, weight = draws
 
         def loss(parts: list[Any]) -> tuple[Any, list[Any]]:
             with self._with(parts, values.fixed) as scope:
-                features = self.module.encode(self._standardised(x, *moments), training=True)
+                rows = self._standardised(x, *moments)
+                features = self.module.encode(rows, training=True, masks=masks)
                 output = self.module.decode(features, label, sigma, training=True)
                 found = losses.batch_loss(output, label, weight, target, self.rule)
                 fixed = [scope.get_current_value(variable) for variable in self.fixed]
@@ -115,9 +126,10 @@ def _size(variables: Sequence[Any]) -> int:
 
 def program_for(config: NetworkConfig, precision: str, device: str) -> Program:
     """Return the program of a configuration, a shared one if the network is known by its name."""
-    build = _shared if isinstance(config.network, str) else _build
+    network = resolve_network(config.network, config.input_shape)
+    build = _shared if isinstance(network, str) else _build
     return build(
-        config.network,
+        network,
         config.input_shape,
         config.n_classes,
         config.conditioning,
@@ -138,21 +150,12 @@ def _build(
     device: str,  # noqa: ARG001 - programs of two devices are two
     on_torch: bool,
 ) -> Program:
-    table = len(shape) == 1
-    if isinstance(network, str) and network == "auto":
-        small = table or max(shape[:2]) < 64
-        network = ("mlp" if table else "didirn-tiny") if small else "didirn18"
-    if table != (network == "mlp") and isinstance(network, str):
-        fitting = "network='mlp'" if table else "an image network such as 'didirn-tiny'"
-        raise ValueError(
-            f"network is {network!r}, but a row of X has shape {shape}; use {fitting}."
-        )
     module = create_network(
         network,
         n_classes,
-        shape[-1] if len(shape) != 2 else 1,
+        n_channels(shape),
         conditioning,
-        image_size=None if table else (shape[0], shape[1]),
+        image_size=image_size(shape),
         dtype="mixed_bfloat16" if precision == "bfloat16" else precision,
     )
     return Program(module, rule, on_torch=on_torch)

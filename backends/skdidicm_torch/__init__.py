@@ -1,7 +1,8 @@
 """The PyTorch backend of skdidicm."""
 
+from skdidicm.networks import NETWORKS
 from skdidicm_torch.backend import TorchNetwork
-from skdidicm_torch.networks import NETWORKS, create_network
+from skdidicm_torch.networks import create_network
 
 __all__ = ["NETWORKS", "TorchNetwork", "build_network", "create_network"]
 

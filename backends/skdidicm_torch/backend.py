@@ -1,5 +1,6 @@
 """A score network on torch: the contract of `skdidicm.backend` with torch inside."""
 
+import math
 import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -14,9 +15,11 @@ from torch import Tensor, nn
 
 from skdidicm.backend import Batch, NetworkConfig
 from skdidicm.core import check_objective, denoising_loss, log_score
+from skdidicm.networks import DropoutMasks, image_size, n_channels, resolve_network
 from skdidicm_torch.conditioning import ConditionedNetwork
 from skdidicm_torch.device import resolve_device, resolve_precision
 from skdidicm_torch.networks import create_network
+from skdidicm_torch.onnx import export_onnx
 
 _SEEDING = threading.Lock()  # all threads share torch's default generator
 
@@ -32,14 +35,16 @@ class TorchNetwork:
     """
 
     def __init__(self, config: NetworkConfig) -> None:
-        check_objective(config.parameterization, config.objective)
+        check_objective(config.parameterization, config.objective, config.conditioning)
         self.config = config
         self.device = resolve_device(config.device)
         self.precision = resolve_precision(
             config.precision, self.device, table=len(config.input_shape) == 1
         )
         self.dtype = torch.float64 if self.precision == "float64" else torch.float32
-        self.module = _build_module(config).to(self.device, self.dtype)
+        network = resolve_network(config.network, config.input_shape)
+        self._masks = DropoutMasks(network, config.conditioning, config.dropout, config.seed)
+        self.module = _build_module(config, network).to(self.device, self.dtype)
         if len(config.input_shape) > 1:
             self.module.to(memory_format=torch.channels_last)
         self._mean = self.start(np.asarray(config.mean))
@@ -56,7 +61,12 @@ class TorchNetwork:
         """Return the features of host rows (n, *input_shape)."""
         self.module.eval()
         with torch.inference_mode(), self._autocast():
-            return self.module.encode(self._prepare(x))
+            rows = self._prepare(x)
+            if not self.config.dropout:
+                return self.module.encode(rows)
+            passes = [self.module.encode(rows, self._sent(m))[0] for m in self._masks.of_passes()]
+        log_p = torch.stack(passes).to(self.dtype).log_softmax(dim=2)
+        return (log_p.logsumexp(dim=0) - math.log(len(passes)),)
 
     def log_score(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor, /) -> Tensor:
         """Return log scores (n, k) for labels and noise (n,), or (n, m, k) for (n, m)."""
@@ -80,7 +90,9 @@ class TorchNetwork:
         self.optimizer.zero_grad(set_to_none=True)
         label = torch.tensor(batch.label, dtype=torch.int64, device=self.device)
         x = self._prepare(batch.x)
-        loss = self._loss(x, self.start(batch.target), label, *map(self.start, batch[3:]))
+        sigma, weight = self.start(batch.sigma), self.start(batch.weight)
+        masks = self._sent(self._masks.of_rows(len(x)))
+        loss = self._loss(x, self.start(batch.target), label, sigma, weight, masks)
         loss.backward()
         if self.config.max_grad_norm:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
@@ -103,11 +115,12 @@ class TorchNetwork:
             for name, value in own.items():
                 value.copy_(torch.as_tensor(state[name]))
 
-    def export_onnx(self, folder: Path) -> None:
+    def export_onnx(self, folder: Path, /) -> None:
         """Write the two halves as ONNX; see `skdidicm_torch.onnx`."""
-        from skdidicm_torch.onnx import export_onnx
-
-        export_onnx(self, folder)
+        if self.config.dropout:
+            raise ValueError("a network with dropout cannot be written as ONNX.")
+        module = self.module.eval()
+        export_onnx(module, self.standardise, self.config, self.dtype, folder)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"config": self.config, "state": self.state()}
@@ -122,10 +135,16 @@ class TorchNetwork:
         self.load_state(pickled["state"])
 
     def _batch_loss(
-        self, x: Tensor, target: Tensor, label: Tensor, sigma: Tensor, weight: Tensor
+        self,
+        x: Tensor,
+        target: Tensor,
+        label: Tensor,
+        sigma: Tensor,
+        weight: Tensor,
+        masks: list[Tensor],
     ) -> Tensor:
         with self._autocast():
-            output = self.module.decode(self.module.encode(x), label, sigma)
+            output = self.module.decode(self.module.encode(x, masks), label, sigma)
         loss: Tensor = denoising_loss(
             output.to(self.dtype),
             label.expand(weight.shape),
@@ -136,6 +155,9 @@ class TorchNetwork:
             objective=self.config.objective,
         )
         return (weight * loss).sum()
+
+    def _sent(self, masks: list[NDArray[np.float32]]) -> list[Tensor]:
+        return [self.start(mask) for mask in masks]
 
     def _prepare(self, x: NDArray[Any]) -> Tensor:
         """Return standardised rows: (n, d), or images (n, c, h, w)."""
@@ -155,28 +177,17 @@ class TorchNetwork:
         )
 
 
-def _build_module(config: NetworkConfig) -> ConditionedNetwork:
+def _build_module(config: NetworkConfig, network: Any) -> ConditionedNetwork:
     """Return the module with weights drawn from the seed; torch's own generator is left alone."""
     shape = config.input_shape
-    table = len(shape) == 1
-    network = config.network
-    if isinstance(network, str) and network == "auto":
-        small = table or max(shape[:2]) < 64
-        network = ("mlp" if table else "didirn-tiny") if small else "didirn18"
-    if table != (network == "mlp") and isinstance(network, str):
-        fitting = "network='mlp'" if table else "an image network such as 'didirn-tiny'"
-        raise ValueError(
-            f"network is {network!r}, but a row of X has shape {shape}; use {fitting}."
-        )
-    channels = shape[-1] if len(shape) != 2 else 1
     with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed GPUs
         return create_network(
             network,
             config.n_classes,
-            channels,
+            n_channels(shape),
             config.conditioning,
-            image_size=None if table else (shape[0], shape[1]),
+            image_size=image_size(shape),
         )
 
 

@@ -1,7 +1,7 @@
 """How a noisy label and its noise level enter a network."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -52,12 +52,15 @@ class Condition(NamedTuple):
 class ConditionedNetwork(nn.Module):
     """A network of an input, a noisy label and the total noise, cut in two halves.
 
-    `encode` sees the input alone, `decode` the rest; `forward` is their composition.
+    `encode` sees the input alone, `decode` the rest; `forward` is their composition. With
+    `conditional=False` it is an ordinary classifier, which sees neither label nor noise: `encode`
+    returns its logits, and `decode` repeats them for every draw.
     """
 
     def __init__(self, n_classes: int, *, conditional: bool = True) -> None:
         super().__init__()
         self.n_classes = n_classes
+        self.conditional = conditional
         if not conditional:  # embeddings that nothing sees would stay untrained
             return
         self.ff_emb = SigmaEmbedding()
@@ -67,14 +70,20 @@ class ConditionedNetwork(nn.Module):
         """Return raw outputs (n, k) for inputs (n, ...), labels (n,) and total noise (n,)."""
         return self.decode(self.encode(x), label, sigma)
 
-    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return all that depends on neither label nor noise."""
+    def encode(self, x: Tensor, masks: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
+        """Return all that depends on neither label nor noise.
+
+        `masks` drop channels, (n or 1, c) after each block; only our own ordinary classifiers
+        take them.
+        """
         raise NotImplementedError
 
     def decode(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor) -> Tensor:
         """Return outputs (n, k) for labels and noise (n,), or (n, m, k) for (n, m) or (1, m)."""
         if label.ndim == 1:
-            return self.decode_draws(features, label[:, None], sigma[:, None])[:, 0]
+            return self.decode(features, label[:, None], sigma[:, None])[:, 0]
+        if not self.conditional:
+            return features[0][:, None, :].expand(-1, label.shape[1], -1)
         return self.decode_draws(features, label, sigma)
 
     def decode_draws(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor) -> Tensor:
@@ -95,6 +104,13 @@ class ConditionedNetwork(nn.Module):
         table = self.ff_emb(sigma[0])[:, None] + self.label_embedder.weight  # (m or 1, k, 128)
         first = torch.arange(len(table), device=label.device) * self.n_classes
         return Condition(table.flatten(0, 1), label + first)
+
+
+def masked(x: Tensor, masks: Sequence[Tensor], block: int) -> Tensor:
+    """Return the output (n, c, ...) of a block, its channels masked where there are masks."""
+    if not masks:
+        return x
+    return x * masks[block].reshape(*masks[block].shape, *[1] * (x.ndim - 2))
 
 
 class ConditionalHead(nn.Module):

@@ -1,13 +1,20 @@
 """Networks for tables, and conditional heads on backbones of the user's own."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from skdidicm_torch.conditioning import EMBEDDING, Condition, ConditionalHead, ConditionedNetwork
+from skdidicm.networks import PerceptronSize
+from skdidicm_torch.conditioning import (
+    EMBEDDING,
+    Condition,
+    ConditionalHead,
+    ConditionedNetwork,
+    masked,
+)
 
 
 class DenseBlock(nn.Module):
@@ -34,29 +41,29 @@ class DenseBlock(nn.Module):
         return h + skip
 
 
-class MLP(ConditionedNetwork):
+class Perceptron(ConditionedNetwork):
     """A residual multi-layer perceptron for tables.
 
     Parameters
     ----------
     n_classes, n_features : int
         Number of classes K and of columns d.
-    width, depth : int
+    size : PerceptronSize
         Hidden units and residual blocks.
     conditioning : {"blocks", "last", "head", "none"}
-        Where the condition enters.
+        Where the condition enters; "none" is an ordinary perceptron.
     """
 
     def __init__(
         self,
         n_classes: int,
         n_features: int,
+        size: PerceptronSize,
         *,
-        width: int = 64,
-        depth: int = 2,
         conditioning: str = "blocks",
     ) -> None:
         super().__init__(n_classes, conditional=conditioning != "none")
+        width, depth = size.width, size.depth
         self.conditioning = conditioning
         self.first = 0 if conditioning == "blocks" else depth - 1  # the block that is cut in two
         self.stem = nn.Linear(n_features, width)
@@ -77,22 +84,20 @@ class MLP(ConditionedNetwork):
         """The residual blocks in order."""
         return [block for block in self.layers if isinstance(block, DenseBlock)]
 
-    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+    def encode(self, x: Tensor, masks: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
         """Return all that depends on neither label nor noise, for rows (n, d)."""
         x, blocks = self.stem(x), self.blocks
-        for block in blocks[: self.first]:
-            x = block.join(*block.split(x))
+        for i, block in enumerate(blocks[: self.first]):
+            x = masked(block.join(*block.split(x)), masks, i)
         features = blocks[self.first].split(x)
         if self.conditioning == "none":
-            return (self.fc(blocks[self.first].join(*features)),)
+            return (self.fc(masked(blocks[self.first].join(*features), masks, self.first)),)
         if self.conditioning == "head":
             return self.head.encode(blocks[self.first].join(*features))
         return features
 
     def decode_draws(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor) -> Tensor:
         """Return outputs (n, m, k) for labels and noise (n, m)."""
-        if self.conditioning == "none":
-            return features[0][:, None, :].expand(-1, label.shape[1], -1)
         condition = self.condition(label, sigma)
         if self.conditioning == "head":
             return self.head.decode(features, condition)
@@ -140,12 +145,12 @@ class BackboneNetwork(ConditionedNetwork):
         features = self.backbone(x)
         if not isinstance(features, Tensor) or features.ndim not in (2, 4):
             raise ValueError(
-                f"the backbone returned {_describe(features)}; expected a tensor (n, d) of "
+                f"the backbone returned {_shape_or_type(features)}; expected a tensor (n, d) of "
                 "features or (n, d, h, w) of feature maps. With timm, build it with num_classes=0."
             )
         return features if features.ndim == 2 else features.mean(dim=(2, 3))
 
-    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+    def encode(self, x: Tensor, masks: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Return the head's features for inputs (n, c, h, w)."""
         return self.head.encode(self.pool(x))
 
@@ -154,21 +159,17 @@ class BackboneNetwork(ConditionedNetwork):
         return self.head.decode(features, self.condition(label, sigma))
 
 
-class PlainClassifier(ConditionedNetwork):
-    """A classifier that sees neither label nor noise, behind the halves that samplers call."""
+class TimmClassifier(ConditionedNetwork):
+    """A classifier of timm as it is, which sees neither label nor noise."""
 
     def __init__(self, module: nn.Module, n_classes: int) -> None:
         super().__init__(n_classes, conditional=False)
         self.module = module
 
-    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+    def encode(self, x: Tensor, masks: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Return the logits (n, k)."""
         return (self.module(x),)
 
-    def decode_draws(self, features: tuple[Tensor, ...], label: Tensor, _: Tensor) -> Tensor:
-        """Return the logits again for each draw, (n, m, k)."""
-        return features[0][:, None, :].expand(-1, label.shape[1], -1)
 
-
-def _describe(value: object) -> str:
+def _shape_or_type(value: object) -> str:
     return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

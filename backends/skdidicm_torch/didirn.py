@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from skdidicm_torch.conditioning import EMBEDDING, ConditionalHead, ConditionedNetwork
+from skdidicm.networks import ResNetSize
+from skdidicm_torch.conditioning import EMBEDDING, ConditionalHead, ConditionedNetwork, masked
 
 
 def _convolution(c_in: int, c_out: int, size: int, stride: int = 1) -> nn.Conv2d:
@@ -126,40 +127,26 @@ class DiDiRN(ConditionedNetwork):
     ----------
     n_classes, in_channels : int
         Number of classes K and of image channels.
-    depths : sequence of int
-        Blocks per stage; stages after the first halve the resolution.
-    widths : sequence of int
-        Channels of each stage before the bottleneck's expansion; the stem has those of the first.
-    bottleneck : bool
-        Bottleneck blocks (ResNet-50 and deeper) instead of basic ones.
+    size : ResNetSize
+        Stem, stages and blocks.
     conditioning : {"blocks", "last", "head", "none"}
         Where the condition enters; "none" is an ordinary ResNet of the same stem and blocks.
-    groups : int
-        Groups of the GroupNorm in conditional blocks.
-    stem_size : int
-        Kernel size of the stem's convolution.
-    stem_pool : {"max", "average"}, optional
-        The stem ends in a 3 x 3 max pool of stride 2 (the paper), a 2 x 2 average, or in no pool.
     """
 
     def __init__(
         self,
         n_classes: int,
         in_channels: int,
+        size: ResNetSize,
         *,
-        depths: Sequence[int],
-        widths: Sequence[int] = (64, 128, 256, 512),
-        bottleneck: bool = False,
         conditioning: str = "blocks",
-        groups: int = 32,
-        stem_size: int = 3,
-        stem_pool: str | None = "max",
     ) -> None:
         super().__init__(n_classes, conditional=conditioning != "none")
         self.conditioning = conditioning
         self.checkpointing = False
-        self.stem_pool = stem_pool
-        self.conv1 = _convolution(in_channels, widths[0], stem_size)
+        depths, widths = size.depths, size.widths
+        self.stem_pool = size.stem_pool
+        self.conv1 = _convolution(in_channels, widths[0], size.stem_size)
         self.bn1 = BatchNorm(widths[0])
         self.n_stages = len(depths)
         c_in, n_blocks = widths[0], 0
@@ -175,12 +162,12 @@ class DiDiRN(ConditionedNetwork):
                         c_in,
                         channels,
                         stride,
-                        bottleneck=bottleneck,
+                        bottleneck=size.bottleneck,
                         conditional=conditional,
-                        groups=groups,
+                        groups=size.groups,
                     )
                 )
-                c_in = 4 * channels if bottleneck else channels
+                c_in = 4 * channels if size.bottleneck else channels
             setattr(self, f"layer{stage + 1}", nn.ModuleList(blocks))
         if conditioning == "head":
             self.head = ConditionalHead(c_in, n_classes)
@@ -200,23 +187,21 @@ class DiDiRN(ConditionedNetwork):
             return functional.max_pool2d(x, 3, 2, padding=1)
         return functional.avg_pool2d(x, 2) if self.stem_pool == "average" else x
 
-    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+    def encode(self, x: Tensor, masks: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
         """Return all that depends on neither label nor noise, for images (n, c, h, w)."""
         x, blocks = self.stem(x), self.blocks
         if self.conditioning == "blocks":
             return cast("tuple[Tensor, ...]", self._run(blocks[0].split, x))
-        for block in blocks[:-1]:
-            x = self._run(block, x)
+        for i, block in enumerate(blocks[:-1]):
+            x = masked(self._run(block, x), masks, i)
         h, skip = blocks[-1].split(x)
         if self.conditioning == "last":
             return blocks[-1].pool_statistics(h, skip)
-        pooled = blocks[-1].join(h, skip).mean(dim=(2, 3))
+        pooled = masked(blocks[-1].join(h, skip).mean(dim=(2, 3)), masks, -1)
         return (self.fc(pooled),) if self.conditioning == "none" else self.head.encode(pooled)
 
     def decode_draws(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor) -> Tensor:
         """Return outputs (n, m, k) for labels and noise (n, m)."""
-        if self.conditioning == "none":
-            return features[0][:, None, :].expand(-1, label.shape[1], -1)
         condition, blocks = self.condition(label, sigma), self.blocks
         if self.conditioning == "head":
             return self.head.decode(features, condition)

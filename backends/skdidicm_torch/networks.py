@@ -1,37 +1,22 @@
 """Build a network by its name."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from skdidicm.networks import (
+    CONDITIONINGS,
+    MLP,
+    NETWORKS,
+    RESNETS,
+    TIMM,
+    PerceptronSize,
+    resnet_size,
+)
 from skdidicm_torch.conditioning import ConditionedNetwork
-from skdidicm_torch.dense import MLP, BackboneNetwork, PlainClassifier
+from skdidicm_torch.dense import BackboneNetwork, Perceptron, TimmClassifier
 from skdidicm_torch.didirn import DiDiRN
-
-CONDITIONINGS = ("blocks", "last", "head", "none")
-
-_DIDIRN: dict[str, dict[str, Any]] = {
-    # An average pool, since the maximum of noisy pixels is mostly noise.
-    "didirn-tiny": {
-        "depths": (1, 1, 1),
-        "widths": (32, 64, 64),
-        "groups": 8,
-        "stem_size": 5,
-        "stem_pool": "average",
-    },
-    "didirn18": {"depths": (2, 2, 2, 2)},
-    "didirn34": {"depths": (3, 4, 6, 3)},
-    "didirn50": {"depths": (3, 4, 6, 3), "bottleneck": True},
-    "didirn101": {"depths": (3, 4, 23, 3), "bottleneck": True},
-    "didirn152": {"depths": (3, 8, 36, 3), "bottleneck": True},
-}
-
-NETWORKS = (*_DIDIRN, "mlp")
-"""Names that `create_network` knows, beside "timm/NAME" for the networks of timm."""
-
-TIMM = "timm/"
 
 
 def create_network(
@@ -58,8 +43,8 @@ def create_network(
         Image channels; the number of columns for "mlp".
     conditioning : {"blocks", "last", "head", "none"}
         Where label and noise enter: every block (the paper), after the convolutions of the last
-        block, or a small head on the pooled features. A backbone can have "head" only. A DiDiRN
-        with "none" is an ordinary classifier that sees neither: the baseline.
+        block, or a small head on the pooled features. A backbone can have "head" only. "none" is
+        an ordinary classifier, which sees neither.
     image_size : (height, width), optional
         Lets "didirn-tiny" leave out its stem pool under 16 px, and tells a backbone what to expect
         (224 x 224 if left out).
@@ -82,17 +67,15 @@ def create_network(
         return _on_backbone(name, n_classes, in_channels, conditioning, image_size)
     if name.startswith(TIMM):
         return _from_timm(name.removeprefix(TIMM), n_classes, in_channels, conditioning, image_size)
-    if name == "mlp":
-        return MLP(n_classes, in_channels, conditioning=conditioning)
-    if name not in _DIDIRN:
+    if name == MLP:
+        return Perceptron(n_classes, in_channels, PerceptronSize(), conditioning=conditioning)
+    if name not in RESNETS:
         raise ValueError(
             f"network is {name!r}; expected one of {NETWORKS}, timm/NAME, or a torch module that "
             "maps images to features."
         )
-    settings = dict(_DIDIRN[name])
-    if name == "didirn-tiny" and image_size is not None and min(image_size) < 16:
-        settings["stem_pool"] = None
-    return DiDiRN(n_classes, in_channels, conditioning=conditioning, **settings)
+    size = resnet_size(name, image_size)
+    return DiDiRN(n_classes, in_channels, size, conditioning=conditioning)
 
 
 def _from_timm(
@@ -111,7 +94,7 @@ def _from_timm(
             'pip install "skdidicm[imagenet]"'
         ) from error
     if conditioning == "none":
-        return PlainClassifier(create_timm(name, n_classes, in_channels), n_classes)
+        return TimmClassifier(create_timm(name, n_classes, in_channels), n_classes)
     backbone = create_timm(name, 0, in_channels)
     return _on_backbone(backbone, n_classes, in_channels, conditioning, image_size)
 

@@ -1,43 +1,67 @@
 """Networks as ONNX: the two halves, so that a runtime can sample without torch."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from skdidicm_torch.backend import TorchNetwork
+from skdidicm.backend import NetworkConfig
+from skdidicm_torch.conditioning import ConditionedNetwork
 
 ENCODE, DECODE = "encode.onnx", "decode.onnx"
 
 
+Standardise = Callable[[Tensor], Tensor]
+"""Turns rows as users have them into what a module takes."""
+
+
 class _Encode(nn.Module):
-    def __init__(self, network: "TorchNetwork") -> None:
+    def __init__(self, module: ConditionedNetwork, standardise: Standardise) -> None:
         super().__init__()
-        self.module, self._standardise = network.module, network.standardise
+        self.module, self._standardise = module, standardise
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         return self.module.encode(self._standardise(x))
 
 
 class _Decode(nn.Module):
-    def __init__(self, network: "TorchNetwork") -> None:
+    def __init__(self, module: ConditionedNetwork) -> None:
         super().__init__()
-        self.module = network.module
+        self.module = module
 
     def forward(self, label: Tensor, sigma: Tensor, *features: Tensor) -> Tensor:
         return self.module.decode(features, label, sigma)
 
 
-def export_onnx(network: "TorchNetwork", folder: Path) -> None:
+def export_onnx(
+    module: ConditionedNetwork,
+    standardise: Standardise,
+    config: NetworkConfig,
+    dtype: torch.dtype,
+    folder: Path,
+) -> None:
     """Write encode.onnx and decode.onnx, and check them with onnxruntime.
 
     "encode" maps rows x (n, *input_shape), as users have them, to features; "decode" maps labels
     int64 (n,), total noise (n,) and the features to raw outputs (n, k), from which
-    `skdidicm.core.log_score` reads log outputs on arrays of any library.
+    `skdidicm.core.log_score` reads log scores on arrays of any library.
+
+    Parameters
+    ----------
+    module : ConditionedNetwork
+        The network, in evaluation mode.
+    standardise : callable
+        Turns rows (n, *input_shape) into what the module takes.
+    config : NetworkConfig
+        Shape, classes and moments, from which examples are drawn.
+    dtype : torch.dtype
+        Number format of rows and noise.
+    folder : Path
+        Where to write; it is made if it is not there.
 
     Raises
     ------
@@ -55,9 +79,8 @@ def export_onnx(network: "TorchNetwork", folder: Path) -> None:
             "install onnx onnxscript onnxruntime"
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
-    network.module.eval()
-    encode, decode = _Encode(network).eval(), _Decode(network).eval()
-    x, label, sigma = _example(network, 3)
+    encode, decode = _Encode(module, standardise).eval(), _Decode(module).eval()
+    x, label, sigma = _example(config, dtype, 3)
     with torch.no_grad():
         features = encode(x)
     names = [f"feature_{i}" for i in range(len(features))]
@@ -69,7 +92,7 @@ def export_onnx(network: "TorchNetwork", folder: Path) -> None:
         ["output"],
         folder / DECODE,
     )
-    x, label, sigma = _example(network, 5)
+    x, label, sigma = _example(config, dtype, 5)
     halves = [onnxruntime.InferenceSession(folder / name) for name in (ENCODE, DECODE)]
     found = halves[0].run(None, {"x": x.numpy()})
     inputs = {
@@ -87,14 +110,13 @@ def export_onnx(network: "TorchNetwork", folder: Path) -> None:
         )
 
 
-def _example(network: "TorchNetwork", n: int) -> tuple[Tensor, Tensor, Tensor]:
+def _example(config: NetworkConfig, dtype: torch.dtype, n: int) -> tuple[Tensor, Tensor, Tensor]:
     rng = np.random.default_rng(0)
-    config = network.config
     spread = np.asarray(config.scale) * rng.standard_normal((n, *config.input_shape))
     x = np.asarray(config.mean) + spread
     label = torch.from_numpy(rng.integers(0, config.n_classes, n))
-    sigma = torch.from_numpy(rng.uniform(0.1, 5, n)).to(network.dtype)
-    return torch.from_numpy(x).to(network.dtype), label, sigma
+    sigma = torch.from_numpy(rng.uniform(0.1, 5, n)).to(dtype)
+    return torch.from_numpy(x).to(dtype), label, sigma
 
 
 def _export(

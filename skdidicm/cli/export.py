@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from skdidicm.backend import ExportsOnnx
 from skdidicm.cli import runs
 from skdidicm.cli.console import say
 
@@ -27,7 +28,7 @@ def export(
     say(f"{folder / runs.MODEL}: for DiDiClassifier.load and skdidicm predict")
     if onnx:
         network = classifier.network_
-        if not hasattr(network, "export_onnx"):
+        if not isinstance(network, ExportsOnnx):
             raise ValueError(
                 f"the backend {classifier.backend!r} exports no ONNX; pass --no-onnx, or load the "
                 "model with a backend that does, such as torch."

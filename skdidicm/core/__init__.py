@@ -3,6 +3,7 @@
 from skdidicm.core.losses import (
     bayes_cross_entropy,
     check_objective,
+    cross_entropy,
     denoising_loss,
     log_score,
     score_entropy,
@@ -27,6 +28,7 @@ __all__ = [
     "UniformProcess",
     "bayes_cross_entropy",
     "check_objective",
+    "cross_entropy",
     "denoising_loss",
     "log_score",
     "read_out",

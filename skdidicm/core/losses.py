@@ -18,7 +18,7 @@ from skdidicm.core.arrays import (
 from skdidicm.core.process import Process
 
 PARAMETERIZATIONS = ("score", "posterior")
-OBJECTIVES = ("score_entropy", "bayes_cross_entropy")
+OBJECTIVES = ("score_entropy", "bayes_cross_entropy", "cross_entropy")
 
 _TINY = 1e-30  # below it a float32 ratio adds nothing to a sum, and its logarithm only overflows
 
@@ -104,6 +104,25 @@ def bayes_cross_entropy(
     return -xp.sum(target * log_softmax(output + xp.log(likelihood)), axis=-1)
 
 
+def cross_entropy(output: Array, q_0: Array) -> Array:
+    """Return the cross-entropy of an ordinary classifier, (...), in nats.
+
+    Parameters
+    ----------
+    output : array (..., k)
+        Logits of q_0.
+    q_0 : array (..., k)
+        Clean class probabilities, one-hot or soft.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> cross_entropy(np.log([[0.25, 0.75]]), np.array([[1.0, 0.0]])).round(4)
+    array([1.3863])
+    """
+    return -namespace(output).sum(q_0 * log_softmax(output), axis=-1)
+
+
 def denoising_loss(
     output: Array,
     label: Array,
@@ -116,25 +135,36 @@ def denoising_loss(
 ) -> Array:
     """Return the training loss of every row without its weight, (...).
 
-    `objective` is "score_entropy", equation (5), or "bayes_cross_entropy", equation (11), which
-    needs the posterior parameterization.
+    `objective` is "score_entropy", equation (5), "bayes_cross_entropy", equation (11), or
+    "cross_entropy", which neither the noisy label nor the noise enters; the last two need the
+    posterior parameterization.
     """
+    if objective == "cross_entropy":
+        return cross_entropy(output, q_0)
     if objective == "bayes_cross_entropy":
         return bayes_cross_entropy(output, label, sigma, q_0, process)
     scores = log_score(output, label, sigma, process=process, parameterization=parameterization)
     return score_entropy(scores, process.ratio(process.diffuse(q_0, sigma), label))
 
 
-def check_objective(parameterization: str, objective: str) -> None:
-    """Raise ValueError unless the two names exist and go together."""
+def check_objective(parameterization: str, objective: str, conditioning: str = "none") -> None:
+    """Raise ValueError unless the names exist and go together.
+
+    `conditioning` is where label and noise enter the network; the plain cross-entropy is for
+    networks that see neither, "none".
+    """
     if parameterization not in PARAMETERIZATIONS:
         raise ValueError(
             f"parameterization is {parameterization!r}; expected one of {PARAMETERIZATIONS}."
         )
     if objective not in OBJECTIVES:
         raise ValueError(f"objective is {objective!r}; expected one of {OBJECTIVES}.")
-    if objective == "bayes_cross_entropy" and parameterization != "posterior":
+    if objective != "score_entropy" and parameterization != "posterior":
         raise ValueError(
-            "objective='bayes_cross_entropy' needs class logits; set "
-            "parameterization='posterior' too."
+            f"objective={objective!r} needs class logits; set parameterization='posterior' too."
+        )
+    if objective == "cross_entropy" and conditioning != "none":
+        raise ValueError(
+            f"objective='cross_entropy' trains an ordinary classifier, but conditioning is "
+            f"{conditioning!r}; set conditioning='none' too, or objective='bayes_cross_entropy'."
         )

@@ -1,31 +1,35 @@
 """The methods that a study compares: this library's variants, and plain networks as peers.
 
-Peers are the trunk alone, trained by cross-entropy through the same loop: the same augmentation,
-batches, optimiser, bound on the epochs and trial of how many of them to take, but neither mixup,
-nor an average of the weights, nor the trial's networks, unless the name says so.
+Peers are the same network as an ordinary classifier, `conditioning="none"`, trained by
+cross-entropy through the same loop and on any backend: the same augmentation, batches, optimiser,
+bound on the epochs and trial of how many of them to take, but neither mixup, nor an average of the
+weights, nor the trial's networks, unless the name says so.
 """
 
 import functools
-import importlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
 from skdidicm.classifier import DiDiClassifier
 from skdidicm.datasets import Split
 from skdidicm.fit.defaults import resolve, resolve_trial
+from skdidicm.networks import PASSES
 from skdidicm.predict.temperature import best_temperature, tempered
+from skdidicm.registry import get_backend
 from skdidicm.study.split import held_out
 
 AUTO = "auto"
 """The budget that leaves the epochs to the classifier."""
-_PLAIN = "skdidicm_torch.plain"  # the module of the backend with the trunk alone
 _HELD_OUT = 0.1
 _MEMBERS = 5
 _SMOOTHING = 0.1
+_DROPOUT = 0.1
 _PLAINLY = {"mixup": 0.0, "average": False, "temperature": 1.0, "ensemble": False}
 
 Settings = dict[str, Any]
@@ -119,23 +123,27 @@ def _plain(
     settings: Settings,
     *,
     smoothing: float = 0.0,
-    network: str = "PlainNetwork",
-    calls: int = 1,
+    dropout: float = 0.0,
     **changes: Any,
 ) -> Answer:
+    parameters = {**_PLAINLY, **changes, **settings}
+    if dropout:
+        backend = parameters.get("backend", "auto")
+        parameters["backend"] = functools.partial(_with_dropout, backend=backend, share=dropout)
     classifier = DiDiClassifier(
-        steps=1,
-        backend=getattr(importlib.import_module(_PLAIN), network),
-        parameterization="posterior",
-        objective="bayes_cross_entropy",
-        conditioning="last",
-        n_draws=1,
-        **{**_PLAINLY, **changes, **settings},
+        steps=1, conditioning="none", objective="cross_entropy", n_draws=1, **parameters
     )
     classes, index = np.unique(split.y_train, return_inverse=True)
     q_0 = (1 - smoothing) * np.eye(len(classes))[index] + smoothing / len(classes)
     fit_seconds = _seconds(lambda: classifier.fit_soft(split.X_train, q_0, classes))
-    return _answer(classifier, split, fit_seconds, calls)
+    return _answer(classifier, split, fit_seconds, calls=PASSES if dropout else 1)
+
+
+def _with_dropout(
+    config: NetworkConfig, /, *, backend: str | BuildNetwork, share: float
+) -> ScoreNetwork:
+    """Return an ordinary classifier that drops channels in training and at prediction."""
+    return get_backend(backend)(replace(config, dropout=share))
 
 
 def _temperature(split: Split, settings: Settings) -> Answer:
@@ -188,7 +196,7 @@ METHODS: dict[str, Method] = {
         _plain, mixup="auto", average=True, temperature="auto", ensemble="auto"
     ),
     "label-smoothing": functools.partial(_plain, smoothing=_SMOOTHING),
-    "mc-dropout": functools.partial(_plain, network="DropoutNetwork", calls=16),
+    "mc-dropout": functools.partial(_plain, dropout=_DROPOUT),
     "temperature": _temperature,
     "ensemble": _ensemble,
 }

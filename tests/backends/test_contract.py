@@ -87,6 +87,74 @@ def test_without_a_condition_the_posterior_is_the_same_for_all_labels_and_noise(
     assert np.abs(q_0 - 1 / K).max() > 0.05
 
 
+ORDINARY = {
+    "conditioning": "none",
+    "parameterization": "posterior",
+    "objective": "cross_entropy",
+    "precision": "float64",
+}
+
+
+def class_probabilities(network, x):
+    """Return the law of an ordinary classifier: without noise, (3) makes scores its ratios."""
+    score = np.exp(log_score(network, x, np.zeros(len(x)), np.full(len(x), 1e-12)))
+    return score / score.sum(axis=1, keepdims=True)
+
+
+def test_an_ordinary_classifier_is_trained_by_the_cross_entropy_of_its_probabilities(build):
+    network, batch = build((5,), **ORDINARY), make_batch((5,))
+    p = class_probabilities(network, batch.x)
+    expected = -batch.weight.sum(axis=1) @ (batch.target * np.log(p)).sum(axis=1)
+    assert float(network.train_step(batch, 0.0)) == pytest.approx(expected)
+    other_noise = batch._replace(label=np.flipud(batch.label).copy(), sigma=2 * batch.sigma)
+    assert float(network.train_step(other_noise, 0.0)) == pytest.approx(expected)
+
+
+def test_an_ordinary_classifier_learns_the_shares_of_classes(build):
+    network = build((1,), **ORDINARY)
+    x = np.array([[-1.0], [1.0]], dtype=np.float32)
+    posterior = np.array([[0.7, 0.2, 0.1, 0.0], [0.05, 0.05, 0.1, 0.8]])
+    noise = np.zeros((2, 1), np.int32), np.ones((2, 1))
+    for _ in range(300):
+        network.train_step(Batch(x, posterior, *noise, np.full((2, 1), 0.5)), 5e-3)
+    np.testing.assert_allclose(class_probabilities(network, x), posterior, atol=0.01)
+
+
+@pytest.mark.parametrize("shape", [(5,), (8, 8)], ids=["table", "image"])
+def test_dropout_is_the_mean_over_passes_with_masks_that_all_rows_share(build, shape):
+    x, seed = make_rows(shape), 3
+    network = build(shape, dropout=0.4, seed=seed, **ORDINARY)
+    whole = class_probabilities(network, x)
+    np.testing.assert_allclose(class_probabilities(network, x[2:4]), whole[2:4], rtol=1e-9)
+    np.testing.assert_array_equal(class_probabilities(network, x), whole)
+    without = build(shape, seed=seed, **ORDINARY)
+    without.load_state(network.state())
+    assert np.abs(class_probabilities(without, x) - whole).max() > 1e-3
+    few = build(shape, dropout=1e-9, seed=seed, **ORDINARY)
+    few.load_state(network.state())
+    np.testing.assert_allclose(
+        class_probabilities(few, x), class_probabilities(without, x), rtol=1e-6
+    )
+
+
+def test_dropout_in_training_draws_new_masks_from_the_seed(build):
+    batch = make_batch((5,))
+    losses = []
+    for seed in (1, 1, 2):
+        network = build((5,), dropout=0.5, seed=seed, **ORDINARY)
+        network.load_state(build((5,), seed=0, **ORDINARY).state())
+        losses.append([float(network.train_step(batch, 0.0)) for _ in range(4)])
+    assert losses[0] == losses[1] != losses[2]
+    assert len(set(losses[0])) == 4
+
+
+@pytest.mark.parametrize("changes", [{"dropout": 1.0}, {"dropout": 0.5, "conditioning": "last"}])
+def test_dropout_that_cannot_be_is_refused(build, changes):
+    settings = {**ORDINARY, "objective": "bayes_cross_entropy", **changes}
+    with pytest.raises(ValueError, match="dropout is"):
+        build((5,), **settings)
+
+
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_a_prediction_does_not_depend_on_the_other_rows(build, shape):
     network = build(shape)

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from skdidicm_torch import create_network
-from skdidicm_torch.plain import trunk_logits
 from torch.nn import functional
 
 from skdidicm import DiDiClassifier
@@ -18,7 +17,7 @@ from skdidicm.datasets import load_fashion_mnist
 from skdidicm.fit.augmentation import shift
 from skdidicm.fit.training import learning_rate_at
 from skdidicm.metrics import score_probabilities
-from tests.benchmarks.predict import plain
+from tests.benchmarks.predict import forward
 from tests.benchmarks.timing import Row
 
 FOLDER = Path(os.environ.get("FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
@@ -53,7 +52,7 @@ def cross_entropy(data, epochs, seed):
     """Return test probabilities of the same trunk, trained by cross-entropy in the same way."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    module = create_network("didirn-tiny", 10, 1, "last", image_size=(28, 28))
+    module = create_network("didirn-tiny", 10, 1, "none", image_size=(28, 28))
     module.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(module.parameters(), weight_decay=DECAY, fused=True)
     mean, scale = data.X_train.mean(), data.X_train.std()
@@ -65,11 +64,11 @@ def cross_entropy(data, epochs, seed):
             optimizer.param_groups[0]["lr"] = rate
             optimizer.zero_grad()
             x = (shift(data.X_train[index], rng) - mean) / scale
-            logits = trunk_logits(module, torch.from_numpy(x)[:, None])
+            (logits,) = module.encode(torch.from_numpy(x)[:, None])
             functional.cross_entropy(logits, torch.from_numpy(data.y_train[index])).backward()
             torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             optimizer.step()
     module.eval()
     parts = np.array_split((data.X_test - mean) / scale, 20)
-    p = np.concatenate([plain(module, part) for part in parts]).astype(np.float64)
+    p = np.concatenate([forward(module, part) for part in parts]).astype(np.float64)
     return p / p.sum(axis=1, keepdims=True)

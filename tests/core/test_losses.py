@@ -10,6 +10,7 @@ from skdidicm.core import (
     UniformProcess,
     bayes_cross_entropy,
     check_objective,
+    cross_entropy,
     denoising_loss,
     log_score,
     score_entropy,
@@ -19,6 +20,7 @@ PAIRS = [
     ("score", "score_entropy"),
     ("posterior", "score_entropy"),
     ("posterior", "bayes_cross_entropy"),
+    ("posterior", "cross_entropy"),
 ]
 
 
@@ -159,6 +161,13 @@ def test_bayes_cross_entropy_is_that_of_the_posterior_given_both(
     agree(result, expected, float64=1e-9, float32=1e-3)
 
 
+def test_cross_entropy_exceeds_the_entropy_by_the_divergence(array, agree, rng):
+    q_0, output = rng.dirichlet(np.ones(4), 6), 3 * rng.standard_normal((6, 4))
+    p = scipy.special.softmax(output, axis=1)
+    expected = scipy.special.entr(q_0).sum(axis=1) + scipy.special.rel_entr(q_0, p).sum(axis=1)
+    agree(cross_entropy(array(output + 7), array(q_0)), expected, float32=1e-4)
+
+
 @pytest.mark.parametrize("sigma", [1e-3, 0.5, 3.0])
 def test_the_true_logits_have_no_expected_gradient_in_bayes_cross_entropy(sigma):
     torch = pytest.importorskip("torch")
@@ -231,18 +240,18 @@ def test_a_label_that_cannot_be_adds_nothing_but_finite_numbers(generator):
 
 
 @pytest.mark.parametrize(
-    ("parameterization", "objective", "message"),
+    ("names", "message"),
     [
-        ("scores", "score_entropy", "parameterization is 'scores'"),
-        ("score", "mse", "objective is 'mse'"),
-        ("score", "bayes_cross_entropy", "set parameterization='posterior'"),
+        (("scores", "score_entropy"), "parameterization is 'scores'"),
+        (("score", "mse"), "objective is 'mse'"),
+        (("score", "bayes_cross_entropy"), "set parameterization='posterior'"),
+        (("score", "cross_entropy"), "set parameterization='posterior'"),
+        (("posterior", "cross_entropy", "last"), "set conditioning='none' too"),
     ],
 )
-def test_settings_that_do_not_exist_or_go_together_are_refused(
-    parameterization, objective, message
-):
+def test_settings_that_do_not_exist_or_go_together_are_refused(names, message):
     with pytest.raises(ValueError, match=message):
-        check_objective(parameterization, objective)
+        check_objective(*names)
 
 
 @pytest.mark.parametrize(("parameterization", "objective"), PAIRS)

@@ -9,6 +9,7 @@ import scipy.stats
 from sklearn.metrics import log_loss
 
 from skdidicm import DiDiClassifier
+from skdidicm.registry import installed_backends
 from skdidicm.study import (
     METHODS,
     Cell,
@@ -225,30 +226,16 @@ def test_temperature_has_a_row_of_every_class_to_train_on():
         np.testing.assert_allclose(proba.sum(axis=1), 1)
 
 
-def test_a_plain_network_ignores_labels_and_noise_and_learns_its_softmax(rng):
-    import torch
-    from skdidicm_torch.plain import build_network, trunk_logits
-
-    from skdidicm.backend import Batch, NetworkConfig
-    from skdidicm.core import UniformProcess
-
-    form = {"parameterization": "posterior", "objective": "bayes_cross_entropy"}
-    config = NetworkConfig((8, 8), 3, UniformProcess(3), device="cpu", precision="float64", **form)
-    network = build_network(config)
-    x, target = rng.standard_normal((4, 8, 8)), rng.dirichlet(np.ones(3), 4)
-    weight, label = rng.uniform(0, 1, (4, 2)), rng.integers(0, 3, (4, 2))
-    batch = Batch(x, target, label.astype(np.int32), rng.uniform(0.1, 3, (4, 2)), weight)
-    network.module.train()
-    with torch.no_grad():
-        log_p = trunk_logits(network.module, torch.tensor(x)[:, None]).log_softmax(dim=1).numpy()
-    expected = -(weight.sum(axis=1) @ (target * log_p).sum(axis=1))
-    assert float(network.train_step(batch, 0.0)) == pytest.approx(expected)
-
-    features, sigma = network.encode(x), torch.full((4,), 0.7, dtype=torch.float64)
-    network.module.eval()
-    with torch.no_grad():
-        p = trunk_logits(network.module, torch.tensor(x)[:, None]).softmax(dim=1).numpy()
-    q_t = np.exp(-0.7) * p + (1 - np.exp(-0.7)) / 3
-    for j in range(3):
-        scores = network.log_score(features, torch.full((4,), j), sigma).numpy()
-        np.testing.assert_allclose(np.exp(scores), q_t / q_t[:, [j]], rtol=1e-9)
+@pytest.mark.parametrize("backend", installed_backends())
+def test_peers_are_ordinary_classifiers_of_any_backend(backend):
+    split = load(Cell("wine", 60, 0.0, None, 0, "cross-entropy"))
+    settings = {"random_state": 0, "max_epochs": 40, "device": "cpu", "backend": backend}
+    answers = {
+        name: METHODS[name](split, settings)
+        for name in ("cross-entropy", "label-smoothing", "mc-dropout")
+    }
+    sure = {name: answer.proba.max(axis=1).mean() for name, answer in answers.items()}
+    assert sure["label-smoothing"] < sure["cross-entropy"]
+    assert [answer.calls for answer in answers.values()] == [1, 1, 16]
+    for answer in answers.values():
+        assert (answer.proba.argmax(axis=1) == split.y_test).mean() > 0.9

@@ -5,11 +5,11 @@ from importlib import util
 from skdidicm.imagenet.config import RunConfig, flag
 from skdidicm.imagenet.feed import SYNTHETIC, accumulation
 from skdidicm.imagenet.sources import READERS
+from skdidicm.networks import CONDITIONINGS, RESNETS
 from skdidicm_keras import engine
 from skdidicm_keras.imagenet.augmentation import policy
 from skdidicm_keras.imagenet.optimizer import OPTIMIZERS
 from skdidicm_keras.imagenet.processes import check_alone, joined
-from skdidicm_keras.networks import CONDITIONINGS, NETWORKS
 
 _PRECISIONS = ("float32", "bfloat16")
 _LARGEST = 1.0
@@ -52,7 +52,7 @@ def check_choices(config: RunConfig) -> None:
     precision = config.precision or _PRECISIONS[0]
     for name, value, allowed, others in (
         ("reader", reader, READERS, "timm reads the others"),
-        ("model", config.model, NETWORKS[:-1], "timm has the others"),
+        ("model", config.model, tuple(RESNETS), "timm has the others"),
         ("conditioning", config.conditioning, CONDITIONINGS, "torch has the baseline"),
         ("optimizer", config.optimizer, OPTIMIZERS, "timm has others"),
         ("precision", precision, _PRECISIONS, "torch scales its loss for float16"),
