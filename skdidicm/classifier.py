@@ -28,21 +28,23 @@ Callback = Callable[["DiDiClassifier", HistoryRow], bool | None]
 
 
 class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Classifier that carries a uniform guess to P(class | x) by discrete diffusion over labels.
+    """Classifier that estimates P(class | x) by discrete diffusion over labels.
 
-    A network that sees a row, a noisy label and the noise level learns the ratios of class
-    probabilities under noise; a few reverse steps turn noise into the posterior. Takes tables
-    (n, d) and images (n, height, width) or (n, height, width, channels), uint8 or float.
+    A network that sees a row, a noisy label and the noise level learns the ratios of the class
+    probabilities under noise. At prediction, a few reverse steps turn noise into the posterior.
+    X holds tables (n, d) or images (n, height, width) or (n, height, width, channels), uint8 or
+    float.
 
     Parameters
     ----------
     steps : int, default=8
-        Reverse steps at prediction. Can be changed after fit, as all settings of the sampler.
+        Reverse steps at prediction. Like all settings of the sampler it can be changed after fit.
     sampler : {"cp", "cl"}, default="cp"
-        Class probabilities carried as a whole, or shares of `n_chains` chains of labels.
+        "cp" propagates class probabilities; "cl" samples `n_chains` chains of class labels and
+        returns their frequencies.
     solver : {"auto", "euler", "bridge"}, default="auto"
-        Explicit step of the paper, or the exact Bayes bridge. "auto" is "bridge" for the posterior
-        parameterization and "euler" for scores.
+        The paper's explicit Euler step, or the exact Bayes bridge. "auto" is "bridge" for the
+        posterior parameterization and "euler" for scores.
     label_rule : {"argmin", "argmax", "draw"}, default="argmin"
         Which label a step of "cp" conditions on.
     n_chains : int, default=16
@@ -53,64 +55,68 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         features. "auto" is "mlp" for tables, "didirn-tiny" for images under 64 pixels, else
         "didirn18".
     conditioning : {"auto", "blocks", "last", "head", "none"}, default="auto"
-        Where label and noise enter the network: every block (the paper), the last block, or a
-        small head. "auto" is "last", and "head" for a module of your own or of timm. "none" is an
-        ordinary classifier, for comparison.
+        Where the network takes the noisy label and the noise level: in every block (the paper),
+        in the last block, or in a small head. "auto" is "last", and "head" for your own modules
+        and for networks of timm. "none" trains an ordinary classifier, for comparison.
     parameterization : {"auto", "score", "posterior"}, default="auto"
-        Whether outputs are log scores or logits of the posterior. "auto" is "score" for tables of
-        up to 5,000 rows, else "posterior", unless the objective decides.
+        Whether the outputs are log scores or logits of the posterior. "auto" is "score" for
+        tables of up to 5,000 rows, else "posterior", unless the objective decides.
     objective : {"auto", "score_entropy", "bayes_cross_entropy"}, default="auto"
-        Training loss; "bayes_cross_entropy" is Bayes-corrected and needs "posterior". "auto" is
-        "score_entropy" for tables of up to 5,000 rows, else "bayes_cross_entropy", unless the
-        parameterization decides.
+        Training loss. "bayes_cross_entropy" is the Bayes-corrected cross-entropy and needs the
+        posterior parameterization. "auto" is "score_entropy" for tables of up to 5,000 rows, else
+        "bayes_cross_entropy", unless the parameterization decides.
     schedule : {"loglinear", "geometric", "cosine"} or Schedule, default="loglinear"
         Noise over time.
     rate_matrix : array-like (k, k), optional
-        Rates at which noise turns class j into class i, [i, j]; default uniform.
+        Rates at which noise turns class j into class i, [i, j]; uniform by default.
     n_draws : int, default="auto"
         Noisy labels per row and update. "auto" is 4 for images, 16 for tables of up to 5,000 rows
         and 8 for longer ones; for tables of up to 256 rows and 8 classes it is the sum over all
-        labels at 8 noise levels. From 8 draws on all rows of an update share their levels.
+        labels at 8 noise levels. With 8 draws or more, all rows of an update share their noise
+        levels.
     backend : str or callable, default="auto"
-        Name of an installed backend, or a `build_network` function of your own.
+        Name of an installed backend, or your own `build_network` function.
     device, precision : str, default="auto"
-        Where and in which number format the backend computes. Tables of several mini-batches are
-        learnt in float32, shorter ones and images in what the backend chooses.
+        Where and in which number format the backend computes. Tables that need several
+        mini-batches are trained in float32; otherwise the backend chooses.
     compile : bool, default=False
-        Whether the backend compiles the network; pays off in long runs on a GPU.
+        Whether the backend compiles the network; worthwhile in long trainings on a GPU.
     max_epochs, batch_size : int, default="auto"
-        Passes over the data and rows per update.
+        Passes over the data, and rows per update.
     learning_rate, weight_decay : float, default="auto"
-        Peak rate of AdamW, which warms up, stays and falls along a cosine, and its decay.
+        Peak learning rate of AdamW, which warms up, stays and decays along a cosine, and its
+        weight decay.
     average : bool, default="auto"
-        Whether the network predicts with an average of its weights after the epochs so far, late
-        ones counting more. The rate then stays at its peak for the first half of `max_epochs`,
-        else it falls from the start. "auto" does so but for more than 5,000 images.
+        Whether prediction uses a weighted average of the weights after each epoch; later epochs
+        weigh more. The learning rate then stays at its peak for the first half of `max_epochs`;
+        otherwise it decays from the start. "auto" averages unless there are more than 5,000
+        images.
     augment : {"auto", "shift"} or callable or None, default="auto"
-        Changes to every training batch. "shift" moves images by up to a 14th of their size;
-        "auto" is that for images and nothing for tables. A callable maps
+        Augmentation of every training batch. "shift" moves images by up to a 14th of their size.
+        "auto" is "shift" for images and None for tables. A callable maps
         (rows, numpy.random.Generator) to changed rows.
     mixup : float, default="auto"
-        Blends training rows and their class probabilities in pairs, with shares drawn from
-        Beta(mixup, mixup); 0 for none. "auto" is 0 for tables, 0.3 for up to 5,000 images and 0.1
-        for more.
+        Blends pairs of training rows and their class probabilities, with weights drawn from
+        Beta(mixup, mixup); 0 disables it. "auto" is 0 for tables, 0.3 for up to 5,000 images and
+        0.1 for more.
     choose_epochs : bool, default="auto"
-        Whether fit first tries on four fifths of the rows how long to train, from a quarter to
-        all of `max_epochs`, longer only if that lowers the NLL of the other fifth. Under
-        2,000 rows several such parts are tried. "auto" does so for 30 to 50,000 rows, unless
-        `max_epochs` is a number. No trial with `early_stopping`, nor when training goes on.
+        Whether fit first runs a trial: it trains on four fifths of the rows for a quarter up to
+        all of `max_epochs`, and stops when the NLL of the other fifth no longer improves. With
+        fewer than 2,000 rows it uses several such folds. "auto" runs a trial for 30 to 50,000
+        rows, unless `max_epochs` is a number. There is no trial with `early_stopping`, nor when
+        training continues.
     ensemble : bool, default="auto"
-        Whether the networks of that trial are kept and answer too: probabilities are then the mean
-        over all of them, for as many times the work. "auto" is True for fewer than 2,000 images
-        or 1,000 rows of a table, unless the network is a module of your own or of timm. False can
-        be set after fit. Without a trial there is one network.
+        Whether the networks of the trial are kept, so that probabilities are the mean over all
+        networks, at a proportional cost of prediction. "auto" is True for fewer than 2,000 images
+        or 1,000 rows of a table, unless the network is your own module or one of timm. It can be
+        set to False after fit. Without a trial there is one network.
     temperature : float, default="auto"
-        Probabilities are taken to the power of 1 / temperature: above 1 they claim less. "auto" is
-        chosen on the rows that fit holds out to choose its length or to stop early, else 1. Can be
-        changed after fit.
+        Probabilities are raised to the power of 1 / temperature and normalised: values above 1
+        make them less confident. "auto" chooses it on the rows that a trial or early stopping
+        holds out, else it is 1. It can be changed after fit.
     early_stopping : bool, default=False
         Stop when the NLL of held-out rows has not improved for `n_iter_no_change` epochs, and
-        take back the best weights.
+        restore the best weights.
     validation_fraction : float, default=0.1
         Share of the rows that early stopping holds out if `X_val` is not given.
     n_iter_no_change : int, default=10
@@ -118,12 +124,13 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     class_weight : dict or "balanced", optional
         Weights of the classes.
     callbacks : list of callable, optional
-        Called as callback(estimator, history_row) after every epoch; True stops training. For
-        callbacks of scikit-learn's own protocol (1.9 and later) there is `set_callbacks`.
+        Called as callback(estimator, history_row) after every epoch; returning True stops
+        training. For callbacks of scikit-learn's own protocol (1.9 and later) use
+        `set_callbacks`.
     warm_start : bool, default=False
-        Whether fit goes on from the last weights.
+        Whether fit continues from the last weights.
     random_state : int or RandomState, optional
-        Seed of weights, order, noise and sampler.
+        Seed of weights, order of rows, noise and sampler.
     verbose : int, default=0
         1 shows a progress bar on stderr.
 
@@ -135,18 +142,19 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         One row per epoch: epoch, loss, learning_rate, seconds, and with validation rows
         val_accuracy and val_nll.
     n_iter_ : int
-        Epochs trained.
+        Number of epochs trained.
     max_epochs_ : int
-        Epochs that the last fit was to take at most: what "auto" came to.
+        Bound on the epochs of the last fit: the value of `max_epochs`, or the one that "auto"
+        resolved to.
     trial_ : list of dict
-        One row per round of the trial that chose them: epochs, temperature, and val_nll at it.
-        Empty without one.
+        One row per round of the trial: epochs, temperature, and val_nll at that temperature.
+        Empty without a trial.
     temperature_ : float
-        What `temperature="auto"` came to.
+        The temperature that held-out rows chose, else 1.
     network_ : ScoreNetwork
-        The network that learnt from all rows.
+        The network that was trained on all rows.
     members_ : list of ScoreNetwork
-        Networks of the trial whose answers count beside its own; training on drops them.
+        Networks of the trial that predict together with `network_`; empty after further training.
     input_shape_ : tuple of int
         Shape of one row.
     n_features_in_ : int
@@ -268,8 +276,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Raises
         ------
         NonFiniteLossError
-            When the loss becomes NaN; the best weights before that stay and can predict. After
-            any other error, Ctrl-C included, the estimator is what it was before.
+            When the loss becomes NaN; the estimator keeps its best weights before that and can
+            predict. After any other error, Ctrl-C included, it is as it was before.
 
         Examples
         --------
@@ -294,7 +302,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Train on rows whose labels are themselves probabilities, as from several annotators.
+        """Train on rows whose labels are class probabilities, such as shares of annotators' votes.
 
         Parameters
         ----------
@@ -336,14 +344,14 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Train for one epoch at a constant learning rate, on more rows or the same again.
+        """Train for one epoch at a constant learning rate, on new rows or the same ones.
 
         Parameters
         ----------
         X, y : array-like
             Rows and labels as for `fit`.
         classes : array-like (k,), optional
-            All classes that will ever come; needed in the first call.
+            All classes that will ever occur; required in the first call.
         sample_weight : array-like (n,), optional
             Weights >= 0 of the rows.
 
@@ -387,7 +395,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Returns
         -------
         ndarray (n,)
-            Class labels, of the kind that `fit` was given.
+            Class labels, of the type that `fit` was given.
 
         Examples
         --------
@@ -463,7 +471,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Returns
         -------
         ndarray (n, steps + 1, k)
-            It begins in noise; its last step is `predict_proba`.
+            The first entry is the noise that the sampler starts from; the last is
+            `predict_proba`.
 
         Examples
         --------
@@ -480,7 +489,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         return self._sample(X, path=True)
 
     def sample_labels(self, X: ArrayLike, n_chains: int | None = None) -> NDArray[np.float64]:
-        """Return the shares of chains of labels that end in each class, whatever `sampler` is.
+        """Return the fraction of sampled label chains that end in each class.
+
+        This is the "cl" sampler, whatever the parameter `sampler` is.
 
         Parameters
         ----------
@@ -492,7 +503,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Returns
         -------
         ndarray (n, k)
-            Multiples of 1 / n_chains; with an ensemble their mean over its networks.
+            Multiples of 1 / n_chains; with an ensemble, their mean over its networks.
 
         Examples
         --------
@@ -514,7 +525,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Parameters
         ----------
         path : path-like
-            The file, by convention with the suffix `.skd`; one that is there is replaced.
+            The file, by convention with the suffix `.skd`; an existing file is replaced.
 
         Examples
         --------
@@ -540,24 +551,24 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         device: str = "auto",
         network: Any = None,
     ) -> Self:
-        """Return the estimator that `save` wrote; no code of the file is run.
+        """Return the estimator that `save` wrote; no code in the file is run.
 
         Parameters
         ----------
         path : path-like
             The file.
         backend : str or callable, optional
-            Another backend than the one it was trained on, or that one if it is your own.
+            Another backend than the one it was trained on; required if that was your own function.
         device : str, default="auto"
             Where to put the network.
         network : object, optional
-            The module that was passed as `network`, if it was one of your own: its architecture
-            is not in the file.
+            The module that was passed as `network`, if it was your own: its architecture is not in
+            the file.
 
         Returns
         -------
         DiDiClassifier
-            It answers as the saved one did, and can be trained on.
+            It predicts as the saved one did, and training can continue.
 
         Examples
         --------

@@ -13,6 +13,7 @@ from skdidicm.backend import Batch, ScoreNetwork
 from skdidicm.core import EPS_T, Process, Schedule
 from skdidicm.core.arrays import draw
 from skdidicm.fit.augmentation import Augmentation, mix
+from skdidicm.metrics import negative_log_likelihood
 
 FloatArray = NDArray[np.floating]
 HistoryRow = dict[str, float]
@@ -250,8 +251,7 @@ def validation_scores(p: NDArray[np.float64], rows: Rows) -> HistoryRow:
 
 def mean_nll(p: NDArray[np.float64], rows: Rows) -> float:
     """Return the weighted mean NLL (nats) of rows under probabilities (n, k)."""
-    log_p = np.log(np.clip(p, np.finfo(p.dtype).eps, None))
-    nll: NDArray[np.float64] = -(rows.target * log_p).sum(axis=1)
+    nll = negative_log_likelihood(rows.target, p)
     return float((nll * (rows.weight / rows.weight.mean())).mean())
 
 

@@ -7,7 +7,8 @@ import scipy.optimize
 from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
-_TINY = 1e-12  # probabilities of 0 count as this
+from skdidicm.metrics import log_proba
+
 _LOG_RANGE = (-1.0, 3.0)  # a wider one lets a few easy held-out rows sharpen without end
 
 
@@ -41,7 +42,7 @@ def best_temperature(
     >>> round(best_temperature(proba, np.eye(2)[y], log_scale=0.5)[0], 2)
     1.22
     """
-    logits = np.log(np.clip(proba, _TINY, None))
+    logits = log_proba(proba)
     share = np.reshape(weight, (-1, 1)) * q_0
 
     def nll(log_temperature: float) -> float:
@@ -56,5 +57,5 @@ def best_temperature(
 
 def tempered(proba: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
     """Return probabilities (..., k) to the power of 1 / temperature, summing to one again."""
-    p: NDArray[np.float64] = softmax(np.log(np.clip(proba, _TINY, None)) / temperature, axis=-1)
+    p: NDArray[np.float64] = softmax(log_proba(proba) / temperature, axis=-1)
     return p
