@@ -61,10 +61,11 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     parameterization : {"auto", "score", "posterior"}, default="auto"
         Whether the outputs are log scores or logits of the posterior. "auto" is "score" for
         tables of up to 5,000 rows, else "posterior", unless the objective decides.
-    objective : {"auto", "score_entropy", "bayes_cross_entropy"}, default="auto"
+    objective : {"auto", "score_entropy", "bayes_cross_entropy", "cross_entropy"}, default="auto"
         Training loss. "bayes_cross_entropy" is the Bayes-corrected cross-entropy and needs the
-        posterior parameterization. "auto" is "score_entropy" for tables of up to 5,000 rows, else
-        "bayes_cross_entropy", unless the parameterization decides.
+        posterior parameterization. "cross_entropy" is the loss of ordinary classifiers, that is
+        of `conditioning="none"`. "auto" is "score_entropy" for tables of up to 5,000 rows, else
+        "bayes_cross_entropy", unless the parameterization or the conditioning decides.
     schedule : {"loglinear", "geometric", "cosine"} or Schedule, default="loglinear"
         Noise over time.
     rate_matrix : array-like (k, k), optional

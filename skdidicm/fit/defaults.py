@@ -7,6 +7,7 @@ from typing import Any
 
 from skdidicm.fit.augmentation import resolve_augmentation
 from skdidicm.fit.state import Settings
+from skdidicm.networks import is_own
 
 _TRIAL = (30, 50_000)  # rows of a trial; with more, all epochs are seldom too many
 _FEW = 5000  # rows; with more of them networks underfit rather than overfit
@@ -123,10 +124,7 @@ def resolve(
     enumerate_labels = _enumerates(given["n_draws"], kind, n, batch_size, n_classes)
     conditioning = resolve_conditioning(given["conditioning"], given["network"])
     parameterization, objective = resolve_form(
-        "posterior" if conditioning == "none" else given["parameterization"],
-        given["objective"],
-        input_shape,
-        n,
+        given["parameterization"], given["objective"], input_shape, n, conditioning
     )
     return Settings(
         backend=given["backend"],
@@ -177,9 +175,15 @@ def _enumerates(
 
 
 def resolve_form(
-    parameterization: str, objective: str, input_shape: tuple[int, ...], n: int
+    parameterization: str,
+    objective: str,
+    input_shape: tuple[int, ...],
+    n: int,
+    conditioning: str = "last",
 ) -> tuple[str, str]:
     """Return parameterization and objective with "auto" replaced so that the two go together.
+
+    An ordinary classifier, `conditioning="none"`, is trained by the plain cross-entropy.
 
     Examples
     --------
@@ -188,10 +192,12 @@ def resolve_form(
     >>> resolve_form("score", "auto", (28, 28), 1000)
     ('score', 'score_entropy')
     """
+    if conditioning == "none":
+        return "posterior", "cross_entropy" if _auto(objective) else objective
     kind = _kind(input_shape, n)
     if _auto(parameterization):
-        known = {"bayes_cross_entropy": "posterior"}
-        parameterization = known.get(objective, kind.parameterization)
+        posterior = objective in ("bayes_cross_entropy", "cross_entropy")
+        parameterization = "posterior" if posterior else kind.parameterization
     if _auto(objective):
         objective = kind.objective if parameterization == kind.parameterization else "score_entropy"
     return parameterization, objective
@@ -225,7 +231,7 @@ def resolve_conditioning(conditioning: str, network: Any) -> str:
     """
     if not _auto(conditioning):
         return conditioning
-    return "last" if _of_a_backend(network) else "head"
+    return "last" if is_own(network) else "head"
 
 
 def resolve_precision(precision: str, input_shape: tuple[int, ...], n: int, batch_size: int) -> str:
@@ -259,7 +265,7 @@ def resolve_ensemble(
     """
     if not _auto(ensemble):
         return bool(ensemble)
-    return n < _kind(input_shape, n).ensemble and _of_a_backend(network)
+    return n < _kind(input_shape, n).ensemble and is_own(network)
 
 
 def resolve_solver(solver: str, parameterization: str) -> str:
@@ -272,11 +278,6 @@ def resolve_solver(solver: str, parameterization: str) -> str:
 def _kind(input_shape: tuple[int, ...], n: int) -> Defaults:
     few, many = (FEW_ROWS, MANY_ROWS) if len(input_shape) == 1 else (FEW_IMAGES, MANY_IMAGES)
     return few if n <= _FEW else many
-
-
-def _of_a_backend(network: Any) -> bool:
-    """Return whether a network is neither the user's nor one of timm."""
-    return isinstance(network, str) and not network.startswith("timm/")
 
 
 def _auto(value: Any) -> bool:

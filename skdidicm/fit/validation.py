@@ -12,8 +12,8 @@ from sklearn.utils.validation import _check_sample_weight
 
 from skdidicm.core import SCHEDULES, Process, RateProcess, Schedule, UniformProcess
 from skdidicm.core.samplers import LABEL_RULES, SOLVERS
+from skdidicm.networks import CONDITIONINGS
 
-CONDITIONINGS = ("auto", "blocks", "last", "head", "none")
 SAMPLERS = ("cp", "cl")
 
 
@@ -127,7 +127,7 @@ def check_settings(parameters: Mapping[str, Any]) -> None:
         ("sampler", SAMPLERS),
         ("solver", ("auto", *SOLVERS)),
         ("label_rule", LABEL_RULES),
-        ("conditioning", CONDITIONINGS),
+        ("conditioning", ("auto", *CONDITIONINGS)),
     ):
         check_choice(name, given[name], choices)
     if given["conditioning"] == "none" and given["parameterization"] == "score":

@@ -202,14 +202,17 @@ def _parameters(
     parameters = dict(header["parameters"])
     if isinstance(parameters.get("class_weight"), list):
         parameters["class_weight"] = dict(parameters["class_weight"])
-    if "objective" in parameters:
-        parameters["objective"] = _objective(parameters["objective"])
+    _rename_objective(parameters)
     return parameters | {"backend": backend or parameters["backend"], "device": device}
 
 
-def _objective(name: str) -> str:
-    """Return the objective of that name, or that it had in files of earlier versions."""
-    return "bayes_cross_entropy" if name == "cross_entropy" else name
+def _rename_objective(settings: dict[str, Any]) -> None:
+    """Rename the Bayes-corrected loss, which earlier files call "cross_entropy".
+
+    With `conditioning="none"` that name is right: the plain loss has the same optimum there.
+    """
+    if settings.get("objective") == "cross_entropy" and settings.get("conditioning") != "none":
+        settings["objective"] = "bayes_cross_entropy"
 
 
 def _model(
@@ -305,7 +308,7 @@ def _config(
 ) -> NetworkConfig:
     """Return the configuration of the model's networks."""
     chosen = {name: settings[name] for name in _CONFIG}
-    chosen["objective"] = _objective(chosen["objective"])
+    _rename_objective(chosen)
     if chosen["network"] == _OWN:
         if own_network is None:
             raise ModelFileError(

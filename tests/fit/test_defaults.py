@@ -109,10 +109,19 @@ def test_auto_makes_a_pair_that_goes_together_and_keeps_what_is_given(
     shape, parameterization, objective, n
 ):
     found = resolve_form(parameterization, objective, shape, n)
-    if (parameterization, objective) != ("score", "bayes_cross_entropy"):
+    if parameterization != "score" or objective in ("auto", "score_entropy"):
         check_objective(*found)
     assert parameterization in ("auto", found[0])
     assert objective in ("auto", found[1])
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_an_ordinary_classifier_learns_by_cross_entropy_unless_told(shape):
+    form = resolve_form("auto", "auto", shape, 100, "none")
+    assert form == ("posterior", "cross_entropy")
+    check_objective(*form, "none")
+    for objective in ("score_entropy", "bayes_cross_entropy"):
+        assert resolve_form("auto", objective, shape, 100, "none") == ("posterior", objective)
 
 
 def test_the_solver_suits_the_parameterization_unless_it_is_given():

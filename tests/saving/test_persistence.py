@@ -11,7 +11,8 @@ from sklearn.exceptions import NotFittedError
 
 from skdidicm import DiDiClassifier
 from skdidicm.core import Cosine, Geometric, LogLinear
-from skdidicm.saving.persistence import ModelFileError, read
+from skdidicm.saving.model_file import write
+from skdidicm.saving.persistence import ModelFileError, describe, read
 
 torch = pytest.importorskip("torch")
 
@@ -220,3 +221,18 @@ def test_a_model_of_another_class_is_not_taken_for_this_one(saved):
 
     with pytest.raises(ModelFileError, match="holds a DiDiClassifier, not a Other"):
         Other.load(saved[1])
+
+
+def test_files_of_earlier_versions_name_the_bayes_corrected_loss_otherwise(path):
+    model = quick(parameterization="posterior", objective="bayes_cross_entropy").fit(X, y)
+    tensors, header = describe(model._model)
+    header["parameters"]["objective"] = header["config"]["objective"] = "cross_entropy"
+    write(path, header, tensors)
+    loaded = DiDiClassifier.load(path)
+    assert loaded.objective == loaded.network_.config.objective == "bayes_cross_entropy"
+    assert loaded.partial_fit(X, y).n_iter_ == model.n_iter_ + 1
+
+
+def test_an_ordinary_classifier_keeps_its_loss(path):
+    quick(conditioning="none", objective="cross_entropy").fit(X, y).save(path)
+    assert DiDiClassifier.load(path).network_.config.objective == "cross_entropy"
