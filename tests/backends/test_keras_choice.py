@@ -33,11 +33,6 @@ def run(script, home, **environment):
     return result.stdout.split()
 
 
-def test_an_engine_is_chosen_and_the_environment_left_alone(tmp_path):
-    (tmp_path / "keras.json").write_text('{"backend": "an engine of another machine"}')
-    assert run(REPORT, tmp_path) == [ENGINES[0], "None"]
-
-
 def test_keras_that_is_already_imported_is_taken_as_it_is(tmp_path):
     engine = ENGINES[-1]
     script = "import keras, os\ndel os.environ['KERAS_BACKEND']\n" + REPORT
@@ -104,9 +99,12 @@ def test_what_is_missing_is_one_sentence_with_its_command(machine, installed, va
     assert "\n" not in str(caught.value)
 
 
-def test_workers_of_joblib_use_the_same_engine(tmp_path):
-    """The engine was chosen in the parent, by no variable and no file."""
-    script = """
+def test_an_engine_is_chosen_and_the_environment_left_alone_also_for_workers(tmp_path):
+    """The engine is chosen here, by no variable and no file; workers of joblib find the same."""
+    (tmp_path / "keras.json").write_text('{"backend": "an engine of another machine"}')
+    script = (
+        REPORT
+        + """
 import numpy as np
 from joblib import Parallel, delayed
 from skdidicm import DiDiClassifier
@@ -123,4 +121,5 @@ classifier = DiDiClassifier(backend="keras", max_epochs=1, random_state=0, devic
 (name, p), = Parallel(n_jobs=2)([delayed(work)(classifier, X)])
 print(name, np.abs(p - classifier.predict_proba(X)).max() < 1e-12)
 """
-    assert run(script, tmp_path) == [ENGINES[0], "True"]
+    )
+    assert run(script, tmp_path) == [ENGINES[0], "None", ENGINES[0], "True"]

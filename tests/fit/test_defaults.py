@@ -11,8 +11,6 @@ from skdidicm.core.losses import OBJECTIVES, PARAMETERIZATIONS
 from skdidicm.fit.defaults import (
     FEW_IMAGES,
     FEW_ROWS,
-    MANY_IMAGES,
-    MANY_ROWS,
     resolve,
     resolve_form,
     resolve_precision,
@@ -47,38 +45,45 @@ def test_what_is_given_stays(shape):
     assert not settings.enumerate_labels
 
 
+def updates(shape, n):
+    settings = resolve(AUTO, shape, n, 3)
+    return settings.max_epochs * math.ceil(n / settings.batch_size)
+
+
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_every_number_of_rows_gets_enough_updates_within_the_bounds_on_epochs(shape):
-    for n in (1, 10, 30, 300, 5_000, 80_000, 10**7):
-        kind = kind_of(shape, n)
-        wanted = kind.updates(n) * (kind.untried if n < 30 else 1)
-        low, high = kind.epochs
-        epochs = resolve(AUTO, shape, n, 3).max_epochs
-        per_epoch = math.ceil(n / kind.batch_size)
-        assert low <= epochs <= high
-        assert epochs * per_epoch >= wanted or epochs == high
-        assert (epochs - 1) * per_epoch < wanted or epochs == low
+def test_ten_times_the_rows_get_more_updates_but_not_ten_times_as_many(shape):
+    n = 100 * 10 ** np.arange(5)
+    found = np.array([updates(shape, i) for i in n])
+    assert (found[1:] >= found[:-1]).all()
+    assert (found[1:] <= 10 * found[:-1]).all()
 
 
-def test_tables_too_short_for_a_trial_are_learnt_in_a_quarter_of_the_epochs():
+def test_images_get_at_most_the_documented_updates():
+    """1200 (n / 1000)^0.8 for n images, in whole epochs; at least 15 epochs, at most 300."""
+    for n in (300, 1000, 5000, 16_000, 60_000):
+        one_epoch = math.ceil(n / 64)
+        assert 0 <= updates((8, 8), n) - 1200 * (n / 1000) ** 0.8 < one_epoch
+    assert resolve(AUTO, (8, 8), 10**8, 3).max_epochs == 15
+    assert resolve(AUTO, (8, 8), 1, 3).max_epochs < 300
+
+
+def test_only_tables_too_short_for_a_trial_are_learnt_in_a_quarter_of_the_epochs():
     most, epochs = (resolve(AUTO, (5,), n, 3).max_epochs for n in (30, 29))
     assert epochs == most / 4
-    images = [resolve(AUTO, (8, 8), n, 3).max_epochs for n in (30, 29)]
-    assert images == [math.ceil(FEW_IMAGES.updates(n)) for n in (30, 29)]
+    most, epochs = (resolve(AUTO, (8, 8), n, 3).max_epochs for n in (30, 29))
+    assert 0.9 * most < epochs <= most
 
 
-def kind_of(shape, n):
-    few, many = (FEW_ROWS, MANY_ROWS) if shape == (5,) else (FEW_IMAGES, MANY_IMAGES)
-    return few if n <= 5000 else many
-
-
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("n", [1, 5_000, 5_001, 10**6])
-def test_what_auto_becomes_is_that_of_few_or_of_many_rows(shape, n):
-    kind, settings = kind_of(shape, n), resolve(AUTO, shape, n, 1000)
-    for name in ("batch_size", "learning_rate", "weight_decay", "n_draws", "mixup", "average"):
-        assert getattr(settings, name) == getattr(kind, name)
-    assert resolve_form("auto", "auto", shape, n) == (kind.parameterization, kind.objective)
+def test_what_few_and_many_rows_get_is_what_the_user_guide_says():
+    score, posterior = ("score", "score_entropy"), ("posterior", "bayes_cross_entropy")
+    assert resolve_form("auto", "auto", (5,), 5000) == score
+    for shape, n in (((5,), 5001), ((8, 8), 1), ((8, 8), 5000), ((8, 8), 5001)):
+        assert resolve_form("auto", "auto", shape, n) == posterior
+    few, many = (resolve(AUTO, (8, 8), n, 3) for n in (5000, 5001))
+    assert (few.mixup, few.average) == (0.3, True)
+    assert (many.mixup, many.average) == (0.1, False)
+    for n in (5000, 5001):
+        assert (resolve(AUTO, (5,), n, 3).mixup, resolve(AUTO, (5,), n, 3).average) == (0, True)
 
 
 def test_a_trial_is_for_some_but_not_too_many_rows_unless_told():
@@ -89,14 +94,6 @@ def test_a_trial_is_for_some_but_not_too_many_rows_unless_told():
         assert resolve_trial(False, "auto", n) is False
         for given in (True, False, "auto"):
             assert resolve_trial(given, "auto", n, early_stopping=True) is False
-
-
-@pytest.mark.parametrize("kind", [FEW_ROWS, MANY_ROWS, FEW_IMAGES, MANY_IMAGES])
-def test_more_rows_get_no_fewer_updates_but_fewer_for_each_row(kind):
-    n = np.geomspace(10, 1e6, 20)
-    updates = np.array([kind.updates(i) for i in n])
-    assert (np.diff(updates) >= 0).all()
-    assert (np.diff(updates / n) < 0).all()
 
 
 FORMS = [(p, o) for p in ("auto", *PARAMETERIZATIONS) for o in ("auto", *OBJECTIVES)]

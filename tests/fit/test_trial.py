@@ -170,7 +170,8 @@ def test_the_fit_is_that_of_the_chosen_number_of_epochs():
 def test_with_averaging_the_fit_is_a_longer_one_that_ends_at_the_chosen_epoch():
     pytest.importorskip("torch")
     rng = np.random.default_rng(0)
-    x = X + rng.normal(scale=16, size=X.shape)  # so noisy that a part of the epochs is enough
+    x = DIGITS.data[:150]
+    x = x + rng.normal(scale=16, size=x.shape)  # so noisy that a part of the epochs is enough
     settings = {"max_epochs": 40, "random_state": 0, "device": "cpu", "ensemble": False}
     chosen = DiDiClassifier(choose_epochs=True, **settings).fit(x, Y)
     assert chosen.n_iter_ < 40
@@ -205,8 +206,8 @@ def test_the_parts_are_learnt_in_the_form_of_the_whole(monkeypatch, few):
 def test_labels_that_cannot_be_learnt_are_not_learnt_for_long(rng):
     pytest.importorskip("torch")
     noise = rng.integers(0, 10, 150)
-    model = DiDiClassifier(max_epochs=60, choose_epochs=True, mixup=0, random_state=0)
-    assert model.fit(X, noise).max_epochs_ == 15
+    model = DiDiClassifier(max_epochs=20, choose_epochs=True, mixup=0, random_state=0)
+    assert model.fit(X, noise).max_epochs_ == 5
 
 
 @pytest.mark.parametrize(
