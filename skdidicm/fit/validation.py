@@ -10,11 +10,9 @@ from sklearn.utils import assert_all_finite, check_array, column_or_1d, compute_
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
-from skdidicm.core import SCHEDULES, Process, RateProcess, Schedule, UniformProcess
+from skdidicm.core import SAMPLERS, SCHEDULES, Process, RateProcess, Schedule, UniformProcess
 from skdidicm.core.samplers import LABEL_RULES, SOLVERS
 from skdidicm.networks import CONDITIONINGS
-
-SAMPLERS = ("cp", "cl")
 
 
 def as_rows(X: Any) -> Any:

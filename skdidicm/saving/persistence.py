@@ -130,6 +130,8 @@ def describe(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     if isinstance(fitted.process, RateProcess):
         tensors["rate_matrix"] = fitted.process.rate_matrix
     settings = {name: _plain(getattr(config, name)) for name in _CONFIG}
+    if config.dropout:
+        settings["dropout"] = config.dropout
     if not isinstance(config.network, str):
         settings["network"] = _OWN
     header = {
@@ -309,6 +311,7 @@ def _config(
     """Return the configuration of the model's networks."""
     chosen = {name: settings[name] for name in _CONFIG}
     _rename_objective(chosen)
+    chosen["dropout"] = settings.get("dropout", 0.0)
     if chosen["network"] == _OWN:
         if own_network is None:
             raise ModelFileError(

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 
 from skdidicm import DiDiClassifier
 from skdidicm.core import Cosine, Geometric, LogLinear
+from skdidicm.registry import get_backend
 from skdidicm.saving.model_file import write
 from skdidicm.saving.persistence import ModelFileError, describe, read
 
@@ -236,3 +238,14 @@ def test_files_of_earlier_versions_name_the_bayes_corrected_loss_otherwise(path)
 def test_an_ordinary_classifier_keeps_its_loss(path):
     quick(conditioning="none", objective="cross_entropy").fit(X, y).save(path)
     assert DiDiClassifier.load(path).network_.config.objective == "cross_entropy"
+
+
+def test_a_network_with_dropout_predicts_with_it_again(path):
+    def build(config):
+        return get_backend("torch")(replace(config, dropout=0.5))
+
+    model = quick(conditioning="none", backend=build).fit(X, y)
+    model.save(path)
+    loaded = DiDiClassifier.load(path)
+    assert loaded.network_.config.dropout == 0.5
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
