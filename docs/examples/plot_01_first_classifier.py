@@ -28,8 +28,8 @@ scores = score_probabilities(y_test, proba, classifier.classes_)
 print({name: round(value, 3) for name, value in scores.items()})
 
 # %%
-# The most confident predictions (top) and the least confident ones (bottom), which are for ambiguous
-# images.
+# The most confident predictions (top) and the least confident ones (bottom), which are for
+# ambiguous images.
 
 confidence = proba.max(axis=1)
 order = confidence.argsort()
