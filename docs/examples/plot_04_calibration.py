@@ -33,9 +33,9 @@ X_new = noisy(np.concatenate([X_test, X_train[400:1000]]))
 y_new = np.concatenate([y_test, y_train[400:1000]])
 
 # %%
-# `conditioning="none"` with `objective="cross_entropy"` is an ordinary classifier, with the same
-# network, optimiser, image shifts and number of epochs. Its temperature is fitted on 100 held-out
-# images.
+# With `conditioning="none"` and `objective="cross_entropy"`, the classifier is a plain network with
+# the same trunk, optimiser, image shifts and number of epochs. Its temperature is fitted on 100
+# held-out images.
 
 settings = {"max_epochs": 60, "random_state": 0}
 network = DiDiClassifier(

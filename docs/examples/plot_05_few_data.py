@@ -8,7 +8,6 @@ on 50 to 200 noisy images.
 
 import matplotlib.pyplot as plt
 import numpy as np
-from skdidicm_torch import plain
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -31,10 +30,8 @@ def flatten(images):
 methods = {
     "label diffusion": DiDiClassifier(max_epochs=60, random_state=0),
     "plain network": DiDiClassifier(
-        backend=plain.build_network,
-        conditioning="last",
-        parameterization="posterior",
-        objective="bayes_cross_entropy",
+        conditioning="none",
+        objective="cross_entropy",
         mixup=0,
         n_draws=1,
         steps=1,
