@@ -6,6 +6,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from skdidicm.imagenet.checkpoint import Tensors
 from skdidicm.imagenet.config import RunConfig
 
@@ -63,6 +66,15 @@ class OfficialReader(Protocol):
 
     def read_official(self, path: Path) -> tuple[str, Tensors]:
         """Return the network's name and weights."""
+        ...
+
+
+@runtime_checkable
+class ImageEmbedder(Protocol):
+    """A trainer with a pretrained network that turns images into features."""
+
+    def embed(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return features (n, d) of square colour images (n, h, h, 3)."""
         ...
 
 
@@ -143,4 +155,18 @@ def get_official_reader(name: str) -> OfficialReader:
             f"importing a checkpoint of the paper's code needs torch, but --backend is {name}; "
             "pass --backend torch, whose model.skd opens with every backend."
         )
+    return trainer
+
+
+def get_embedder(name: str) -> ImageEmbedder:
+    """Return the trainer of a backend if it has a pretrained network.
+
+    Raises
+    ------
+    ValueError
+        If it has none, or as `get_trainer` does.
+    """
+    trainer = get_trainer(name)
+    if not isinstance(trainer, ImageEmbedder):
+        raise ValueError(f"backend {name!r} has no pretrained network; expected torch.")
     return trainer

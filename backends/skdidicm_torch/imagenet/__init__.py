@@ -3,8 +3,9 @@
 Register: entry point `torch` of the group `skdidicm.trainers`.
 """
 
+from skdidicm_torch.imagenet.embeddings import embed
 from skdidicm_torch.imagenet.official import read_official
 from skdidicm_torch.imagenet.reevaluation import evaluate
 from skdidicm_torch.imagenet.trainer import check, train
 
-__all__ = ["check", "evaluate", "read_official", "train"]
+__all__ = ["check", "embed", "evaluate", "read_official", "train"]
