@@ -1,5 +1,11 @@
 """Discrete diffusion over labels as array-API functions: NumPy, torch, JAX and others."""
 
+from skdidicm.core.channel import (
+    Channel,
+    ConfusionNoise,
+    SymmetricNoise,
+    responsibilities,
+)
 from skdidicm.core.losses import (
     bayes_cross_entropy,
     check_objective,
@@ -18,6 +24,8 @@ __all__ = [
     "EPS_T",
     "SAMPLERS",
     "SCHEDULES",
+    "Channel",
+    "ConfusionNoise",
     "Cosine",
     "Geometric",
     "LogLinear",
@@ -25,6 +33,7 @@ __all__ = [
     "RateProcess",
     "SamplerPlan",
     "Schedule",
+    "SymmetricNoise",
     "UniformProcess",
     "bayes_cross_entropy",
     "check_objective",
@@ -32,6 +41,7 @@ __all__ = [
     "denoising_loss",
     "log_score",
     "read_out",
+    "responsibilities",
     "sample_labels",
     "sample_posterior",
     "sample_probabilities",
