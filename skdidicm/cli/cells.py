@@ -1,13 +1,13 @@
 """Cells of a grid as run folders: their settings, their state, and their runs."""
 
-import json as json_text
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skdidicm.cli import imagenet, runs
+from skdidicm.cli import imagenet
 from skdidicm.cli.console import say
+from skdidicm.saving import run_folder
 
 if TYPE_CHECKING:
     from skdidicm.imagenet.grid import Cell
@@ -56,36 +56,18 @@ def finished(folder: Path, resolved: "Resolved") -> bool:
         If the run had other settings.
     """
     from skdidicm.imagenet.config import changes
+    from skdidicm.report.table1 import last_epoch
 
-    saved = details(folder)
+    saved = run_folder.read_record(folder)
     if saved is None:
         return False
-    then = saved["settings"]
+    then = saved.settings or {}
     listed = changes(resolved.config, then)
     if listed:
         raise ValueError(
             f"{folder} was finished with other settings ({listed}); use those, or another --output."
         )
     return last_epoch(then) >= last_epoch(resolved.config.plain())
-
-
-def last_epoch(settings: Mapping[str, Any]) -> int:
-    """Return the epoch after which a run ends."""
-    return int(min(settings["epochs"], settings["stop_epoch"] or settings["epochs"]))
-
-
-def details(folder: Path) -> "dict[str, Any] | None":
-    """Return the contents of a cell's metrics.json, or None if there is none."""
-    file = folder / runs.METRICS
-    if not file.is_file():
-        return None
-    try:
-        details: dict[str, Any] = json_text.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(
-            f"{file} is damaged ({error}); remove it, and the cell is evaluated again."
-        ) from error
-    return details
 
 
 def run_cells(
@@ -104,15 +86,10 @@ def run_cells(
 
 def _write(folder: Path, resolved: "Resolved", result: "TrainingResult") -> None:
     """Write metrics.json, which marks a cell as finished."""
-    from importlib.metadata import version
-
-    content = {
-        "skdidicm": version("skdidicm"),
-        "settings": resolved.config.plain(),
-        "class_names": result.classes,
-        "metrics": result.metrics,
-    }
-    runs.write_details(folder, content)
+    record = run_folder.RunRecord(
+        settings=resolved.config.plain(), class_names=result.classes, metrics=result.metrics
+    )
+    run_folder.write_record(folder, record)
 
 
 def is_first() -> bool:

@@ -1,11 +1,12 @@
 """`skdidicm evaluate`: test a model again, perhaps with another sampler.
 
-`evaluate MODEL` is short for `evaluate run MODEL`; runs on folders of pictures have a command of
-their own.
+`evaluate MODEL` is short for `evaluate run MODEL`; runs on image folders have a command of their
+own.
 """
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,10 @@ from skdidicm.cli import runs
 from skdidicm.cli.console import default_command, print_json, print_scores
 from skdidicm.cli.evaluate_imagenet import evaluate_imagenet
 from skdidicm.cli.options import PlaceOptions, SamplerOptions, expand, given
+from skdidicm.saving import run_folder
+
+if TYPE_CHECKING:
+    from skdidicm.saving.run_folder import DataSource
 
 app = typer.Typer(
     cls=default_command("run"),
@@ -42,29 +47,29 @@ def evaluate(
     """Test a model on the test data of its run."""
     from skdidicm.cli.train import score
 
-    dataset = _dataset(model, data)
+    source = _source(model, data)
     classifier = runs.load_model(model, given(place), given(sampler))
-    split = runs.load_split(dataset)
+    split = run_folder.load_data(source)
     result, _ = score(classifier, split)
     if json:
-        content = {"model": str(model), "dataset": dataset, "settings": given(sampler)}
+        content = {"model": str(model), "dataset": source.plain(), "settings": given(sampler)}
         print_json({**content, "n_test": len(split.X_test), "metrics": result})
     else:
-        print_scores(f"{dataset['name']}, {len(split.X_test)} test images", result)
+        print_scores(f"{source.name}, {len(split.X_test)} test images", result)
 
 
-def _dataset(model: Path, data: Path | None) -> dict[str, Any]:
+def _source(model: Path, data: Path | None) -> "DataSource":
     """Return the data set of a run, in another folder if one is given."""
-    dataset = runs.read_details(model).get("dataset")
-    if not isinstance(dataset, dict):
+    file = run_folder.find_model(model)
+    record = run_folder.read_record(file)
+    source = None if record is None else record.dataset
+    if source is None:
         raise FileNotFoundError(
-            f"{runs.find_model(model).with_name(runs.METRICS)} with the data of the run is missing;"
-            " expected it beside the model, as skdidicm train writes it."
+            f"{file.with_name(run_folder.METRICS)} with the data of the run is missing; expected "
+            "it beside the model, as skdidicm train writes it."
         )
     if data is None:
-        return dataset
-    if "folder" not in dataset:
-        raise ValueError(
-            f"the data set {dataset.get('name')} needs no folder; leave out --data {data}."
-        )
-    return {**dataset, "folder": str(data.resolve())}
+        return source
+    if source.folder is None:
+        raise ValueError(f"the data set {source.name} needs no folder; leave out --data {data}.")
+    return replace(source, folder=str(data.resolve()))

@@ -47,6 +47,7 @@ def evaluate_imagenet(
     if result.bad_images:
         say(f"{len(result.bad_images)} pictures could not be read and were left out.")
     if picture is not None:
-        from skdidicm.cli.pictures import save_steps
+        from skdidicm.plotting.steps import draw_by_step
 
-        save_steps(picture, figures["accuracy_by_step"], figures["nll_by_step"])
+        drawn = draw_by_step(figures["accuracy_by_step"], figures["nll_by_step"])
+        drawn.savefig(picture, dpi=120)

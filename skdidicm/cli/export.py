@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from skdidicm.backend import ExportsOnnx
-from skdidicm.cli import runs
 from skdidicm.cli.console import say
+from skdidicm.saving import run_folder
+from skdidicm.saving.run_folder import RunRecord
 
 
 def export(
@@ -20,12 +20,15 @@ def export(
     ] = True,
 ) -> None:
     """Write a model as JSON and safetensors (model.skd) and as ONNX (encode, decode)."""
+    from skdidicm.backend import ExportsOnnx
+
     folder = output or (run if run.is_dir() else run.parent) / "export"
-    classifier, details = _load(run)
+    classifier, record = _load(run)
     folder.mkdir(parents=True, exist_ok=True)
-    classifier.save(folder / runs.MODEL)
-    runs.write_details(folder, details)
-    say(f"{folder / runs.MODEL}: for DiDiClassifier.load and skdidicm predict")
+    classifier.save(folder / run_folder.MODEL)
+    if record is not None:
+        run_folder.write_record(folder, record)
+    say(f"{folder / run_folder.MODEL}: for DiDiClassifier.load and skdidicm predict")
     if onnx:
         network = classifier.network_
         if not isinstance(network, ExportsOnnx):
@@ -38,20 +41,21 @@ def export(
         if classifier.members_:
             say(
                 f"The ONNX files hold the network that learnt from all rows, not the "
-                f"{len(classifier.members_)} that answer beside it in {runs.MODEL}."
+                f"{len(classifier.members_)} that answer beside it in {run_folder.MODEL}."
             )
 
 
-def _load(run: Path) -> tuple[Any, dict[str, Any]]:
+def _load(run: Path) -> tuple[Any, RunRecord | None]:
     """Return the classifier of a run, model or checkpoint, and what is known about it."""
     from skdidicm import DiDiClassifier
     from skdidicm.imagenet.checkpoint import read
-    from skdidicm.saving.from_checkpoint import model_of_checkpoint, run_details
+    from skdidicm.saving.from_checkpoint import model_of_checkpoint, record_of_checkpoint
 
     if run.suffix == ".safetensors":
         saved = read(run)
-        return DiDiClassifier._of_model(model_of_checkpoint(saved)), run_details(saved)
-    return DiDiClassifier.load(runs.find_model(run), device="cpu"), runs.read_details(run)
+        return DiDiClassifier._of_model(model_of_checkpoint(saved)), record_of_checkpoint(saved)
+    file = run_folder.find_model(run)
+    return DiDiClassifier.load(file, device="cpu"), run_folder.read_record(file)
 
 
 def import_official(
@@ -68,7 +72,7 @@ def import_official(
     from skdidicm.imagenet.checkpoint import BEST, FOLDER, Checkpoint, write
     from skdidicm.imagenet.recipes import resolve
     from skdidicm.imagenet.trainer import get_official_reader
-    from skdidicm.saving.from_checkpoint import model_of_checkpoint, run_details
+    from skdidicm.saving.from_checkpoint import model_of_checkpoint, record_of_checkpoint
     from skdidicm.saving.persistence import save
 
     model, weights = get_official_reader(backend).read_official(file)
@@ -77,10 +81,10 @@ def import_official(
     tensors = {f"model.{name}": value for name, value in weights.items()}
     values = {"config": config.plain(), "classes": names, "update": 0, "history": []}
     saved = Checkpoint(tensors, values)
-    with runs.new_folder(output, overwrite=False):
+    with run_folder.new_run(output, overwrite=False):
         write(output / FOLDER / BEST, saved)
-        save(model_of_checkpoint(saved), output / runs.MODEL)
-        runs.write_details(output, run_details(saved))
+        save(model_of_checkpoint(saved), output / run_folder.MODEL)
+        run_folder.write_record(output, record_of_checkpoint(saved))
     say(f"{output}: {model} with {len(names)} classes, for skdidicm predict and evaluate imagenet")
 
 

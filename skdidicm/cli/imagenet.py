@@ -1,6 +1,5 @@
 """`skdidicm train imagenet` and `evaluate imagenet`: runs on folders of pictures."""
 
-import json as json_text
 import os
 from collections.abc import Iterable
 from dataclasses import Field, make_dataclass
@@ -9,16 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from skdidicm.cli import runs
 from skdidicm.cli.console import print_json, print_scores, print_table, say
 from skdidicm.cli.options import expand, given
 from skdidicm.imagenet.config import AT_EVALUATION, SETTINGS
+from skdidicm.saving import run_folder
 
 if TYPE_CHECKING:
     from skdidicm.imagenet.recipes import Resolved
     from skdidicm.imagenet.trainer import TrainingResult
-
-CONFIG = "config.json"
 
 
 def _option(setting: "Field[Any]") -> tuple[str, Any, Any]:
@@ -69,7 +66,7 @@ def train(
         return
     if not resolved.config.data:
         raise ValueError("--data is missing; expected a folder with train/ and val/, or synthetic.")
-    folder = output or runs.default_folder("imagenet")
+    folder = output or run_folder.default_folder("imagenet")
     result = run(resolved, folder)
     if result is not None:
         _finish(folder, result.checkpoint, json=json)
@@ -91,24 +88,25 @@ def _write_config(folder: Path, resolved: "Resolved") -> None:
     """Write the settings and their origins, in the first process only."""
     folder.mkdir(parents=True, exist_ok=True)
     if os.environ.get("RANK", "0") == "0":
-        content = {"settings": resolved.config.plain(), "origins": resolved.origins}
-        (folder / CONFIG).write_text(json_text.dumps(content, indent=2) + "\n", encoding="utf-8")
+        content = run_folder.RunSettings(resolved.config.plain(), resolved.origins)
+        run_folder.write_settings(folder, content)
 
 
 def _finish(folder: Path, checkpoint: Path, *, json: bool) -> None:
     """Write metrics.json and model.skd of the last checkpoint, and print the figures."""
     from skdidicm.imagenet.checkpoint import read
-    from skdidicm.saving.from_checkpoint import model_of_checkpoint, run_details
+    from skdidicm.saving.from_checkpoint import model_of_checkpoint, record_of_checkpoint
     from skdidicm.saving.persistence import save
 
     saved = read(checkpoint)
-    details = run_details(saved)
-    save(model_of_checkpoint(saved), folder / runs.MODEL)
-    runs.write_details(folder, details)
+    record = record_of_checkpoint(saved)
+    save(model_of_checkpoint(saved), folder / run_folder.MODEL)
+    run_folder.write_record(folder, record)
     if json:
-        print_json({"output": str(folder), **details})
+        print_json({"output": str(folder), **record.plain()})
     else:
-        print_scores(f"imagenet, {details['metrics']['n_images']} images", details["metrics"])
+        metrics = dict(record.metrics or {})
+        print_scores(f"imagenet, {metrics['n_images']} images", metrics)
     say(f"Written to {folder}")
 
 

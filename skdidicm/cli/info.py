@@ -7,6 +7,7 @@ import typer
 
 from skdidicm.cli import runs
 from skdidicm.cli.console import print_json, print_table
+from skdidicm.saving import run_folder
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
@@ -16,7 +17,7 @@ def info(
     json: Json = False,
 ) -> None:
     """Describe a saved model: classes, input, size and parameters."""
-    content = describe(model)
+    content = facts_of_model(model)
     if json:
         print_json(content)
         return
@@ -33,16 +34,17 @@ def info(
     print_table(None, ("Parameter", ""), [(name, str(v)) for name, v in parameters.items()])
 
 
-def describe(model: Path) -> dict[str, Any]:
+def facts_of_model(model: Path) -> dict[str, Any]:
     """Return the facts about a saved model."""
     from skdidicm.saving.persistence import read
 
-    details = runs.read_details(model)
-    classifier = runs.load_model(model, {}, {})
-    header, _ = read(runs.find_model(model))
+    file = run_folder.find_model(model)
+    record = run_folder.read_record(file) or run_folder.RunRecord()
+    classifier = runs.load_model(file, {}, {})
+    header, _ = read(file)
     return {
-        "file": str(runs.find_model(model)),
-        "classes": runs.class_names(classifier, details),
+        "file": str(file),
+        "classes": record.names_of(classifier.classes_.tolist()),
         "input_shape": list(classifier.input_shape_),
         "versions": header["versions"],
         "epochs": classifier.n_iter_,

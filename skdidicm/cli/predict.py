@@ -13,6 +13,7 @@ import typer
 from skdidicm.cli import runs
 from skdidicm.cli.console import print_json, print_table
 from skdidicm.cli.options import PlaceOptions, SamplerOptions, expand, given
+from skdidicm.saving import run_folder
 
 
 class Format(StrEnum):
@@ -47,17 +48,16 @@ def predict(
     place: PlaceOptions,
 ) -> None:
     """Print the most probable classes and their probabilities for every row of the files."""
-    from skdidicm.cli.reading import read_rows
+    from skdidicm.inputs import read_rows
 
-    details = runs.read_details(model)
+    record = run_folder.read_record(run_folder.find_model(model)) or run_folder.RunRecord()
     classifier = runs.load_model(model, given(place), given(sampler))
-    names = runs.class_names(classifier, details)
-    white = pixel_max or float(details.get("pixel_max", 255))
+    names = record.names_of(classifier.classes_.tolist())
+    white = pixel_max or record.pixel_max or 255
     columns = tuple(getattr(classifier, "feature_names_in_", ()))
-    crop = details.get("crop")  # of models that were trained on folders of pictures
     predictions: list[dict[str, Any]] = []
     for path in files:
-        rows = read_rows(path, classifier.input_shape_, white, crop, columns)
+        rows = read_rows(path, classifier.input_shape_, white, record.crop, columns)
         for i, p in enumerate(_proba(classifier, rows)):
             predictions.append({"file": str(path), "row": i, "classes": leading(p, names, top)})
     _print(predictions, Format.json if json else output_format, str(model))

@@ -1,6 +1,6 @@
 """`skdidicm reproduce table1`: the paper's grid of runs, and one table and figure of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -8,25 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from skdidicm.cli import imagenet
-from skdidicm.cli.cells import (
-    AXES,
-    details,
-    finished,
-    is_first,
-    last_epoch,
-    run_cells,
-    settle,
-    state,
-)
+from skdidicm.cli.cells import AXES, finished, is_first, run_cells, settle, state
 from skdidicm.cli.console import print_json, print_table, say
 from skdidicm.cli.options import expand, given
 
 if TYPE_CHECKING:
     from skdidicm.imagenet.grid import Cell
     from skdidicm.imagenet.recipes import Resolved
-    from skdidicm.imagenet.table import Facts, TableRow
+    from skdidicm.imagenet.table import TableRow
 
-TABLE = "table1"
 
 app = typer.Typer(no_args_is_help=True, help="Run what the paper's tables are made of.")
 
@@ -85,6 +75,7 @@ def table1(
     A cell that is finished is not run again. Under torchrun all devices work on one cell at a time.
     """
     from skdidicm.imagenet import grid
+    from skdidicm.report.table1 import write_table
 
     whole = grid.plan(
         _numbers(resolutions, int, "--resolutions"),
@@ -110,87 +101,16 @@ def _numbers(text: str, kind: Any, flag: str) -> list[Any]:
         ) from error
 
 
-def write_table(whole: Sequence["Cell"], output: Path) -> "tuple[list[TableRow], Facts] | None":
-    """Write table1.md, .csv and .png from the finished cells; return what is in them."""
-    from skdidicm.imagenet import table
-
-    found = {cell: d for cell in whole if (d := details(output / cell.name)) is not None}
-    if not found:
-        return None
-    facts = gather_facts(found.values())
-    figures = {cell: said["metrics"] for cell, said in found.items()}
-    rows = table.rows(whole, figures)
-    (output / f"{TABLE}.md").write_text(table.markdown(rows, facts), encoding="utf-8")
-    (output / f"{TABLE}.csv").write_text(table.as_csv(rows, facts), encoding="utf-8")
-    _draw(rows, facts, output / f"{TABLE}.png")
-    return rows, facts
-
-
-def gather_facts(found: Iterable[Mapping[str, Any]]) -> "Facts":
-    """Return what all cells have in common.
-
-    Raises
-    ------
-    ValueError
-        If they were trained on different data.
-    """
-    from skdidicm.imagenet.table import Facts, is_imagenet
-
-    every = list(found)
-    first, n_vals = every[0], {said["metrics"]["n_images"] for said in every}
-    if len(n_vals) > 1 or any(said["class_names"] != first["class_names"] for said in every):
-        raise ValueError(
-            "the finished cells were evaluated on different data, which do not belong in one "
-            "table; choose another --output."
-        )
-    settings, (n_val,) = first["settings"], n_vals
-    n_train = _count_training(settings)
-    return Facts(
-        data=settings["data"],
-        n_classes=len(first["class_names"]),
-        n_train=n_train,
-        n_val=n_val,
-        model=_every(said["settings"]["model"] for said in every),
-        epochs=_every(last_epoch(said["settings"]) for said in every),
-        sampler=_every("{sampler}, {steps} steps".format(**said["settings"]) for said in every),
-        is_imagenet=is_imagenet(first["class_names"], n_train, n_val),
-    )
-
-
-def _every(values: Iterable[object]) -> str:
-    """Return all different values: cells of one table may differ, but it has to say so."""
-    return " and ".join(dict.fromkeys(map(str, values)))
-
-
-def _count_training(settings: Mapping[str, Any]) -> int | None:
-    """Return the number of training pictures, or None if they are in no folder."""
-    from skdidicm.imagenet.folder import find_split, scan
-
-    if settings["reader"] or not Path(settings["data"]).is_dir():
-        return None
-    return len(scan(find_split(Path(settings["data"]), "train")).files)
-
-
-def _draw(rows: Sequence["TableRow"], facts: "Facts", path: Path) -> None:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        say('No figure without matplotlib; install it with: pip install "skdidicm[plot]"')
-        return
-    from skdidicm.plotting.comparison import draw_comparison
-
-    what = "ImageNet-1k" if facts.is_imagenet else f"not ImageNet-1k, but {facts.data}"
-    title = f"{what}: {facts.n_classes} classes, {facts.model}, epochs: {facts.epochs}"
-    draw_comparison(rows, title).savefig(path, dpi=120)
-
-
 def _tell(whole: Sequence["Cell"], output: Path, *, json: bool) -> None:
     from skdidicm.imagenet.table import HEADER, caption, cells_of
+    from skdidicm.report.table1 import write_table
 
     written = write_table(whole, output)
     if written is None:
         raise ValueError(f"no cell of {output} is finished; expected at least one.")
-    rows, facts = written
+    rows, facts, drawn = written
+    if not drawn:
+        say('No figure without matplotlib; install it with: pip install "skdidicm[plot]"')
     if json:
         print_json({"output": str(output), "facts": facts._asdict(), "rows": _plain(rows)})
     else:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from skdidicm.cli import imagenet, runs
+from skdidicm.cli import imagenet
 from skdidicm.cli.console import print_json, print_scores, say
 from skdidicm.cli.options import RunOptions, TrainOptions, expand, given
-from skdidicm.cli.pictures import save_pictures
+from skdidicm.saving import run_folder
+from skdidicm.saving.run_folder import DataSource, HistoryFile, RunRecord
 
 if TYPE_CHECKING:
     from skdidicm.classifier import DiDiClassifier
@@ -32,7 +33,7 @@ def digits(*, settings: TrainOptions, run: RunOptions) -> None:
     A first run is to be short: there is no trial of how long to train, unless you ask for it.
     """
     settings = replace(settings, choose_epochs=bool(settings.choose_epochs))
-    train({"name": "digits", "seed": run.seed}, settings, run)
+    train(DataSource(name="digits", seed=run.seed), settings, run)
 
 
 @app.command()
@@ -53,34 +54,43 @@ def fashion_mnist(
     run: RunOptions,
 ) -> None:
     """Train on Fashion-MNIST or a part of it, as it is or with pixel noise."""
-    dataset = {
-        "name": "fashion-mnist",
-        "folder": str(data.resolve()),
-        "n_train": n_train,
-        "noise": noise,
-        "seed": run.seed,
-    }
-    train(dataset, settings, run)
+    folder = str(data.resolve())
+    source = DataSource(
+        name="fashion-mnist", folder=folder, n_train=n_train, noise=noise, seed=run.seed
+    )
+    train(source, settings, run)
 
 
-def train(dataset: dict[str, Any], settings: TrainOptions, run: RunOptions) -> None:
-    """Train on a data set as `runs.load_split` knows it, and write the run folder."""
-    folder = run.output or runs.default_folder(dataset["name"])
-    with runs.new_folder(folder, overwrite=run.overwrite):
-        data = runs.load_split(dataset)
+def train(source: DataSource, settings: TrainOptions, run: RunOptions) -> None:
+    """Train on a data set, test, and write the run folder."""
+    folder = run.output or run_folder.default_folder(source.name)
+    with run_folder.new_run(folder, overwrite=run.overwrite):
+        data = run_folder.load_data(source)
         check_classes(data)
-        say(f"Training on {len(data.X_train)} images of {dataset['name']}.")
-        classifier, training_seconds = fit(given(settings), run.seed, data, folder)
+        say(f"Training on {len(data.X_train)} images of {source.name}.")
+        history = HistoryFile(folder)
+        classifier, training_seconds = fit(given(settings), run.seed, data, history)
         result, y_proba = score(classifier, data)
         result = {**result, "training_seconds": training_seconds}
-        details = describe(dataset, data, given(settings)) | {"metrics": result}
-        runs.write_run(folder, classifier, details)
-        save_pictures(folder, classifier, data, y_proba)
+        record = record_of(source, data, given(settings), result)
+        run_folder.write_run(folder, classifier, record, history)
+        _draw(folder, classifier, data, y_proba)
     if run.json:
-        print_json({"output": str(folder), **details})
+        print_json({"output": str(folder), **record.plain()})
     else:
-        print_scores(f"{dataset['name']}, {len(data.X_test)} test images", result)
+        print_scores(f"{source.name}, {len(data.X_test)} test images", result)
     say(f"Written to {folder}")
+
+
+def _draw(folder: Path, classifier: "DiDiClassifier", data: "Split", y_proba: Any) -> None:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        say('No pictures without matplotlib; install it with: pip install "skdidicm[plot]"')
+        return
+    from skdidicm.report.pictures import save_pictures
+
+    save_pictures(folder, classifier, data, y_proba)
 
 
 def check_classes(data: "Split") -> None:
@@ -95,14 +105,14 @@ def check_classes(data: "Split") -> None:
 
 
 def fit(
-    settings: dict[str, Any], seed: int, data: "Split", folder: Path
+    settings: dict[str, Any], seed: int, data: "Split", history: HistoryFile
 ) -> tuple["DiDiClassifier", float]:
-    """Return a trained classifier and the seconds that it took; its history goes into a folder."""
+    """Return a trained classifier and the seconds that its training took."""
     from skdidicm import DiDiClassifier
     from skdidicm.fit.defaults import resolve_trial
 
     bar = sys.stderr.isatty()
-    lines, history = ProgressLines(), runs.HistoryFile(folder)
+    lines = ProgressLines()
     classifier = DiDiClassifier(
         **settings,
         random_state=seed,
@@ -131,19 +141,19 @@ def score(classifier: "DiDiClassifier", data: "Split") -> tuple[dict[str, Any], 
     return {**scores, "prediction_seconds": seconds}, y_proba
 
 
-def describe(dataset: dict[str, Any], data: "Split", settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what evaluate and predict need to know about a run, and what a reader wants to."""
-    from importlib.metadata import version
-
-    return {
-        "skdidicm": version("skdidicm"),
-        "dataset": dataset,
-        "settings": settings,
-        "class_names": list(data.class_names),
-        "pixel_max": 255 if data.X_train.dtype == "uint8" else 1,
-        "n_train": len(data.X_train),
-        "n_test": len(data.X_test),
-    }
+def record_of(
+    source: DataSource, data: "Split", settings: dict[str, Any], metrics: dict[str, Any]
+) -> RunRecord:
+    """Return the record of a finished run."""
+    return RunRecord(
+        dataset=source,
+        settings=settings,
+        class_names=list(data.class_names),
+        pixel_max=255 if data.X_train.dtype == "uint8" else 1,
+        n_train=len(data.X_train),
+        n_test=len(data.X_test),
+        metrics=metrics,
+    )
 
 
 class ProgressLines:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skdidicm.metrics import score_probabilities
-from skdidicm.plotting.canvas import cycle_styles, grid, tidy
+from skdidicm.plotting.canvas import TRUE_COLOR, WRONG_COLOR, cycle_styles, grid, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -187,3 +187,20 @@ class StepsDisplay:
 
 def _name(estimator: Any) -> str:
     return "CP" if estimator.sampler == "cp" else f"CL, {estimator.n_chains} chains"
+
+
+def draw_by_step(accuracy: Sequence[float], nll: Sequence[float]) -> "Figure":
+    """Return a figure of accuracy (0 to 1) and NLL (nats) after every step of one sampler."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    left = figure.add_subplot()
+    left.plot(range(len(accuracy)), accuracy, "o-", color=TRUE_COLOR, label="accuracy")
+    left.set(xlabel="step", ylabel="accuracy")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    right = left.twinx()
+    right.plot(range(len(nll)), nll, "s--", color=WRONG_COLOR, label="NLL")
+    right.set_ylabel("NLL (nats)")
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure

@@ -11,6 +11,7 @@ from skdidicm.imagenet.checkpoint import Checkpoint, evaluated_weights
 from skdidicm.imagenet.config import MEAN, STD, RunConfig
 from skdidicm.registry import new_network
 from skdidicm.saving.persistence import Model
+from skdidicm.saving.run_folder import DataSource, RunRecord
 
 
 def model_of_checkpoint(saved: Checkpoint) -> Model:
@@ -81,19 +82,16 @@ def _is_plain(config: RunConfig) -> bool:
     return config.objective == "cross-entropy"
 
 
-def run_details(saved: Checkpoint) -> dict[str, Any]:
-    """Return what `skdidicm predict` and a reader want to know about a run."""
-    from importlib.metadata import version
-
+def record_of_checkpoint(saved: Checkpoint) -> RunRecord:
+    """Return the record of the run that wrote a checkpoint."""
     config = saved.values["config"]
     history = saved.values["history"]
-    return {
-        "skdidicm": version("skdidicm"),
-        "dataset": {"name": "imagenet", "folder": config["data"]},
-        "settings": config,
-        "class_names": saved.values["classes"],
-        "pixel_max": 255,
-        "crop": config["crop"],
-        "update": saved.values["update"],
-        "metrics": history[-1].get("figures") if history else None,
-    }
+    return RunRecord(
+        dataset=DataSource(name="imagenet", folder=config["data"]),
+        settings=config,
+        class_names=saved.values["classes"],
+        pixel_max=255,
+        crop=config["crop"],
+        update=saved.values["update"],
+        metrics=history[-1].get("figures") if history else None,
+    )
