@@ -48,7 +48,7 @@ def predict(
     place: PlaceOptions,
 ) -> None:
     """Print the most probable classes and their probabilities for every row of the files."""
-    from skdidicm.inputs import read_rows
+    from skdidicm.predict.inputs import read_rows
 
     record = run_folder.read_record(run_folder.find_model(model)) or run_folder.RunRecord()
     classifier = runs.load_model(model, given(place), given(sampler))

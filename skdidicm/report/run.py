@@ -134,7 +134,7 @@ def _pictures(
 ) -> tuple[NDArray[Any], NDArray[Any], int]:
     """Return images of the validation folder, evenly spread if there are too many."""
     from skdidicm.imagenet.folder import find_split, scan
-    from skdidicm.inputs import read_rows
+    from skdidicm.predict.inputs import read_rows
 
     if source.folder in (None, "synthetic"):
         raise FileNotFoundError("the run was trained on synthetic images, which have no folder.")
