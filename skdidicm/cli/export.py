@@ -69,11 +69,11 @@ def import_official(
     backend: Annotated[str, typer.Option(help="The backend that reads the file.")] = "torch",
 ) -> None:
     """Turn a checkpoint of the paper's code into a run folder, without running code of it."""
+    from skdidicm import DiDiClassifier
     from skdidicm.imagenet.checkpoint import BEST, FOLDER, Checkpoint, write
     from skdidicm.imagenet.recipes import resolve
     from skdidicm.imagenet.trainer import get_official_reader
     from skdidicm.saving.from_checkpoint import model_of_checkpoint, record_of_checkpoint
-    from skdidicm.saving.persistence import save
 
     model, weights = get_official_reader(backend).read_official(file)
     names = _names(classes, len(weights["fc.weight"]))
@@ -83,7 +83,7 @@ def import_official(
     saved = Checkpoint(tensors, values)
     with run_folder.new_run(output, overwrite=False):
         write(output / FOLDER / BEST, saved)
-        save(model_of_checkpoint(saved), output / run_folder.MODEL)
+        DiDiClassifier._of_model(model_of_checkpoint(saved)).save(output / run_folder.MODEL)
         run_folder.write_record(output, record_of_checkpoint(saved))
     say(f"{output}: {model} with {len(names)} classes, for skdidicm predict and evaluate imagenet")
 

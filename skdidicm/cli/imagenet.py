@@ -94,13 +94,13 @@ def _write_config(folder: Path, resolved: "Resolved") -> None:
 
 def _finish(folder: Path, checkpoint: Path, *, json: bool) -> None:
     """Write metrics.json and model.skd of the last checkpoint, and print the figures."""
+    from skdidicm import DiDiClassifier
     from skdidicm.imagenet.checkpoint import read
     from skdidicm.saving.from_checkpoint import model_of_checkpoint, record_of_checkpoint
-    from skdidicm.saving.persistence import save
 
     saved = read(checkpoint)
     record = record_of_checkpoint(saved)
-    save(model_of_checkpoint(saved), folder / run_folder.MODEL)
+    DiDiClassifier._of_model(model_of_checkpoint(saved)).save(folder / run_folder.MODEL)
     run_folder.write_record(folder, record)
     if json:
         print_json({"output": str(folder), **record.plain()})
