@@ -4,7 +4,6 @@ This is the only file that knows one engine from another.
 """
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -21,9 +20,6 @@ elif NAME == "tensorflow":
     import tensorflow
 else:
     import torch
-
-_QUARTER = 0x1921FB544 / 2**32  # pi / 2 in 33 bits: multiples up to a million are exact
-_REST = 6.077100506506192e-11
 
 COMPILES = NAME != "torch"
 """Whether a function is traced anew for arrays of another shape."""
@@ -111,39 +107,11 @@ def value_and_gradients(
 
 
 def cos_and_sin(angles: Any) -> tuple[Any, Any]:
-    """Return both; those of Keras turn float64 into float32 on JAX."""
+    """Return both by the engine itself: on JAX, those of Keras turn float64 into float32."""
     if NAME == "jax":
-        if angles.dtype == np.float64:
-            return _jax_cos_and_sin(angles)
         return jax.numpy.cos(angles), jax.numpy.sin(angles)
     library = tensorflow if NAME == "tensorflow" else torch
     return library.cos(angles), library.sin(angles)
-
-
-def _jax_cos_and_sin(angles: Any) -> tuple[Any, Any]:
-    """Return both for float64 angles, to the last bit or two up to a million.
-
-    JAX computes float64 sines on a CPU one by one, which takes five times as long.
-    """
-    quarters = jax.numpy.round(angles * (2 / math.pi))
-    x = (angles - quarters * _QUARTER) - quarters * _REST  # within pi / 4 of 0
-    cos, sin = (_series(x * x, first) for first in (0, 1))
-    sin *= x
-    quarter = quarters - 4 * jax.numpy.floor(quarters / 4)
-    turned = (quarter == 1) | (quarter == 3)
-    cos, sin = jax.numpy.where(turned, sin, cos), jax.numpy.where(turned, cos, sin)
-    return (
-        jax.numpy.where((quarter == 1) | (quarter == 2), -cos, cos),
-        jax.numpy.where(quarter >= 2, -sin, sin),
-    )
-
-
-def _series(square: Any, first: int) -> Any:
-    """Return 1 - x^2 / 2! + ..., the cosine, or with `first` 1 the sine over x, for small x^2."""
-    result = 0.0
-    for i in reversed(range(9)):
-        result = result * square + (-1) ** i / math.factorial(2 * i + first)
-    return result
 
 
 def read(variable: Any) -> Any:

@@ -54,10 +54,6 @@ class Process(Protocol):
         """Return p after an exact reverse step from sigma to sigma_next; equation (9)."""
         ...
 
-    def label_rates(self, log_score: Array, label: Array) -> Array:
-        """Return the reverse rates out of `label`, (..., k); equation (6)."""
-        ...
-
 
 def ratio(q_t: Array, label: Array) -> Array:
     """Return q_t(i) / q_t(label), (..., k), finite even where q_t(label) is 0; equation (3)."""
@@ -172,10 +168,3 @@ class UniformProcess:
         w *= q_next
         w /= xp.where(total > 0, total, 1.0)
         return w
-
-    def label_rates(self, log_score: Array, label: Array) -> Array:
-        """Return the reverse rates s(i) / K out of `label`, (..., k), rows summing to zero."""
-        xp = namespace(log_score)
-        own = one_hot(label, self.n_classes, log_score.dtype)
-        rates = xp.exp(log_score) * (1 - own) / self.n_classes
-        return rates - own * xp.sum(rates, axis=-1, keepdims=True)

@@ -98,13 +98,6 @@ class RateProcess:
         distance = sigma - sigma_next
         return self.undiffuse(q, distance) * self.adjoint(p / q, distance)
 
-    def label_rates(self, log_score: Array, label: Array) -> Array:
-        """Return the reverse rates s(i) R(label, i) out of `label`, (..., k)."""
-        xp = namespace(log_score)
-        own = one_hot(label, self.n_classes, log_score.dtype)
-        rates = xp.exp(log_score) * (own @ self._constant("rates", log_score)) * (1 - own)
-        return rates - own * xp.sum(rates, axis=-1, keepdims=True)
-
     @cached_property
     def _limit(self) -> NDArray[np.float64]:
         # Kept, since every prediction asks for it and it costs two decompositions.

@@ -110,13 +110,6 @@ def test_bridge_step_is_the_rule_of_bayes(array, agree, laws, bridge, k, distanc
     agree(result, expected, float32=2e-3)
 
 
-def test_label_rates_are_a_column_of_the_reverse_rates(array, agree, laws, reverse_rates):
-    q, label = laws(5, 4)[1:], [3, 0, 2]
-    expected = [reverse_rates(uniform_rates(5), q[i])[:, label[i]] for i in range(3)]
-    score = np.log(q) - np.log(q[[0, 1, 2], label])[:, None]
-    agree(UniformProcess(5).label_rates(array(score), array(label)), expected, rows=True)
-
-
 @pytest.mark.parametrize("n_classes", [0, -3])
 def test_a_process_without_classes_is_refused(n_classes):
     with pytest.raises(ValueError, match=f"n_classes is {n_classes}"):

@@ -126,13 +126,12 @@ def test_renamed_classes_are_sampled_alike(k, seed, solver, steps):
 def test_rows_do_not_depend_on_each_other(chosen, sigma):
     process, rng = chosen
     k = process.n_classes
-    p, q, label = random_laws(k, rng), random_laws(k, rng), rng.integers(0, k, 3)
+    p, q = random_laws(k, rng), random_laws(k, rng)
     calls = [
         lambda rows: process.diffuse(p[rows], sigma),
         lambda rows: process.undiffuse(p[rows], sigma),
         lambda rows: process.euler_step(p[rows], q[rows], sigma),
         lambda rows: process.bridge_step(p[rows], q[rows], sigma + 1, 1.0),
-        lambda rows: process.label_rates(np.log(q[rows]), label[rows]),
     ]
     for call in calls:
         together = call(slice(None))

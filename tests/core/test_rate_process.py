@@ -56,12 +56,11 @@ def test_every_library_agrees_with_the_matrix_exponential(
 def test_the_uniform_generator_is_the_uniform_process(array, agree, generator, laws):
     dense, fast = RateProcess(generator("uniform", 6)), UniformProcess(6)
     unit = float(dense.rate_matrix[1, 0]) * 6  # the fixture scales its generators
-    p, q, label = laws(6), laws(6)[::-1], array([0, 5, 2, 2])
+    p, q = laws(6), laws(6)[::-1]
     for sigma in (1e-6, 0.5, 7.0):
         agree(dense.diffuse(array(q), sigma / unit), np.asarray(fast.diffuse(q, sigma)))
         agree(dense.adjoint(array(q), sigma / unit), np.asarray(fast.adjoint(q, sigma)))
     agree(dense.euler_step(array(p), array(q), 0.2 / unit), fast.euler_step(p, q, 0.2))
-    agree(dense.label_rates(array(q), label) / unit, fast.label_rates(q, np.asarray(label)))
 
 
 @pytest.mark.parametrize("kind", WAYS)
@@ -100,17 +99,12 @@ def test_ratio_is_the_concrete_score(array, agree, generator, laws):
 
 @pytest.mark.parametrize("kind", WAYS)
 @pytest.mark.parametrize("k", [2, 5])
-def test_euler_step_and_label_rates_are_the_dense_ones(
-    array, agree, generator, kind, k, laws, reverse_rates
-):
+def test_euler_step_is_the_dense_one(array, agree, generator, kind, k, laws, reverse_rates):
     rates, p, q = generator(kind, k), laws(k), laws(k)[::-1]
-    process, h, label = RateProcess(rates), np.array([0.01, 0.3, 2.0, 50.0]), np.arange(4) % k
+    process, h = RateProcess(rates), np.array([0.01, 0.3, 2.0, 50.0])
     reverse = [reverse_rates(rates, law) for law in q]
     stepped = np.stack([p[i] + h[i] * reverse[i] @ p[i] for i in range(4)])
     agree(process.euler_step(array(p), array(q), array(h)), stepped, rows=True, float32=1e-4)
-    score = np.log(q) - np.log(q[range(4), label])[:, None]
-    columns = np.stack([reverse[i][:, label[i]] for i in range(4)])
-    agree(process.label_rates(array(score), array(label)), columns, float32=1e-4)
 
 
 @pytest.mark.parametrize("kind", WAYS)

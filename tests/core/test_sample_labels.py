@@ -69,14 +69,6 @@ def test_every_library_gives_the_same_shares(array, exact_score, agree, rng, sol
     agree(shares, expected, float64=1e-6, float32=1e-6)
 
 
-def test_weights_of_the_official_code(parity):
-    numbers, process = parity("cl_euler.npz"), UniformProcess(7)
-    own = np.eye(7)[numbers["label"]]
-    step = (numbers["h"] * LogLinear().rate(numbers["t"]))[:, None]
-    weights = own + step * process.label_rates(np.log(numbers["score"]), numbers["label"])
-    np.testing.assert_allclose(weights, numbers["weights"], rtol=1e-5, atol=1e-5)
-
-
 def test_a_step_has_the_official_weights_up_to_what_it_can_hold(parity):
     numbers, process = parity("cl_euler.npz"), UniformProcess(7)
     h = numbers["h"] * LogLinear().rate(numbers["t"])
