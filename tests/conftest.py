@@ -88,6 +88,17 @@ def rng():
 
 
 @pytest.fixture(scope="session")
+def quick():
+    """Make a classifier that trains for two epochs: `quick(**parameters)`."""
+    from skdidicm import DiDiClassifier
+
+    def make(**parameters):
+        return DiDiClassifier(**{"max_epochs": 2, "random_state": 0} | parameters)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def parity():
     """Load numbers computed once with the official code."""
 

@@ -25,19 +25,15 @@ IMAGES = PIXELS.reshape(-1, 8, 8)
 DATA = {"table": (X, y), "grey images": (IMAGES, DIGITS)}
 
 
-def quick(**settings):
-    return DiDiClassifier(**({"max_epochs": 3, "random_state": 0} | settings))
-
-
 @pytest.fixture(scope="module", params=DATA)
-def data(request):
+def data(quick, request):
     """Rows, labels and a classifier fitted to them."""
     rows, labels = DATA[request.param]
     return rows, labels, quick().fit(rows, labels)
 
 
 @pytest.mark.parametrize("n_draws", ["auto", 4])
-def test_eight_steps_find_the_posterior_of_two_normal_laws(rng, n_draws):
+def test_eight_steps_find_the_posterior_of_two_normal_laws(quick, rng, n_draws):
     """P(1 | x) = 1 / (1 + exp(-2 x)) for N(-1, 1) against N(1, 1).
 
     A logistic regression on 600 rows is off by about 0.02 on average, and so is a good network.
@@ -52,7 +48,7 @@ def test_eight_steps_find_the_posterior_of_two_normal_laws(rng, n_draws):
     assert error.max() < 0.15
 
 
-def test_a_posterior_given_as_soft_labels_is_found_more_closely():
+def test_a_posterior_given_as_soft_labels_is_found_more_closely(quick):
     grid = np.linspace(-3, 3, 120)[:, None]
     posterior = np.hstack([expit(-2 * grid), expit(2 * grid)])
     model = quick(max_epochs=200, learning_rate=5e-3).fit_soft(grid, posterior)
@@ -61,7 +57,7 @@ def test_a_posterior_given_as_soft_labels_is_found_more_closely():
     assert np.abs(shares - posterior).mean() < 0.03 + 0.5 / np.sqrt(500)
 
 
-def test_one_hot_soft_labels_are_the_same_as_labels():
+def test_one_hot_soft_labels_are_the_same_as_labels(quick):
     hard = quick().fit(X, y)
     soft = quick().fit_soft(X, np.eye(3)[y])
     np.testing.assert_array_equal(soft.predict_proba(X), hard.predict_proba(X))
@@ -69,7 +65,7 @@ def test_one_hot_soft_labels_are_the_same_as_labels():
     assert set(named.predict(X)) <= {"a", "b", "c"}
 
 
-def test_labels_that_say_nothing_give_answers_that_say_nothing():
+def test_labels_that_say_nothing_give_answers_that_say_nothing(quick):
     model = quick(max_epochs=100, learning_rate=5e-3).fit_soft(X, np.full((150, 3), 1 / 3))
     np.testing.assert_allclose(model.predict_proba(X), 1 / 3, atol=0.1)
 
@@ -86,7 +82,7 @@ def test_labels_that_say_nothing_give_answers_that_say_nothing():
         (np.eye(3)[y], ["b", "a", "c"], "sorted and without repeats"),
     ],
 )
-def test_soft_labels_that_are_no_laws_are_refused(q_0, classes, message):
+def test_soft_labels_that_are_no_laws_are_refused(quick, q_0, classes, message):
     with pytest.raises(ValueError, match=message):
         quick().fit_soft(X, q_0, classes=classes)
 
@@ -97,7 +93,7 @@ def test_soft_labels_that_are_no_laws_are_refused(q_0, classes, message):
      np.array(["a", "b", "c"], dtype=object), np.array([1, 2, 250], dtype=np.uint8)],
     ids=["strings", "integers", "floats", "objects", "bytes"],
 )  # fmt: skip
-def test_labels_of_any_kind_are_only_names(names):
+def test_labels_of_any_kind_are_only_names(quick, names):
     plain, named = quick().fit(X, y), quick().fit(X, names[y])
     np.testing.assert_array_equal(named.classes_, names)
     np.testing.assert_array_equal(named.predict_proba(X), plain.predict_proba(X))
@@ -107,14 +103,14 @@ def test_labels_of_any_kind_are_only_names(names):
     np.testing.assert_array_equal(listed.predict_proba(X), plain.predict_proba(X))
 
 
-def test_booleans_are_labels_too():
+def test_booleans_are_labels_too(quick):
     model = quick().fit(X, y == 1)
     assert model.classes_.tolist() == [False, True]
     assert model.predict(X).dtype == bool
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
-def test_a_data_frame_is_a_table_with_names(library):
+def test_a_data_frame_is_a_table_with_names(quick, library):
     frames = pytest.importorskip(library)
     names = ["a", "b", "c", "d"]
     frame = frames.DataFrame(dict(zip(names, X.T, strict=True)))
@@ -129,7 +125,7 @@ def test_a_data_frame_is_a_table_with_names(library):
         model.predict(X)
 
 
-def test_bytes_and_floats_and_an_axis_of_one_channel_make_no_difference():
+def test_bytes_and_floats_and_an_axis_of_one_channel_make_no_difference(quick):
     variants = [IMAGES, IMAGES.astype(np.uint8), IMAGES.astype(np.float32), IMAGES[..., None]]
     models = [quick().fit(images, DIGITS) for images in variants]
     expected = models[0].predict_proba(IMAGES)
@@ -140,7 +136,7 @@ def test_bytes_and_floats_and_an_axis_of_one_channel_make_no_difference():
     )
 
 
-def test_colour_images_are_told_apart_by_colour(rng):
+def test_colour_images_are_told_apart_by_colour(quick, rng):
     colour = rng.integers(0, 256, (60, 6, 9, 3)).astype(np.uint8)
     labels = np.arange(60) % 2
     colour[labels == 1, ..., 2] //= 4
@@ -149,14 +145,14 @@ def test_colour_images_are_told_apart_by_colour(rng):
     assert model.score(colour, labels) > 0.9
 
 
-def test_tensors_are_arrays():
+def test_tensors_are_arrays(quick):
     expected = quick().fit(X, y).predict_proba(X)
     rows, labels = torch.tensor(X, requires_grad=True), torch.tensor(y)
     model = quick().fit(rows, labels, sample_weight=torch.ones(150))
     np.testing.assert_array_equal(model.predict_proba(rows), expected)
 
 
-def test_nothing_that_is_handed_over_is_changed(data):
+def test_nothing_that_is_handed_over_is_changed(quick, data):
     rows, labels, model = data
     rows, weight = rows.copy(), np.linspace(1, 2, len(labels))
     labels = labels.copy()
@@ -166,11 +162,11 @@ def test_nothing_that_is_handed_over_is_changed(data):
     np.testing.assert_array_equal(model.predict_proba(rows), model.predict_proba(rows.copy()))
 
 
-def test_one_column_is_enough():
+def test_one_column_is_enough(quick):
     assert quick(max_epochs=30, learning_rate=0.01).fit(X[:, 3:], y).score(X[:, 3:], y) > 0.8
 
 
-def test_the_seed_decides_everything(data):
+def test_the_seed_decides_everything(quick, data):
     rows, labels, model = data
     expected = model.predict_proba(rows)
     np.testing.assert_array_equal(quick().fit(rows, labels).predict_proba(rows), expected)
@@ -181,7 +177,7 @@ def test_the_seed_decides_everything(data):
     assert np.abs(second.predict_proba(rows) - expected).max() > 0
 
 
-def test_the_global_generators_stay_as_they_were(data):
+def test_the_global_generators_stay_as_they_were(quick, data):
     rows, labels, _ = data
     np.random.seed(3)
     torch.manual_seed(3)
@@ -208,7 +204,7 @@ def test_an_answer_does_not_depend_on_the_other_rows(data, sampler):
     [{"steps": 3}, {"solver": "the other"}, {"label_rule": "argmax"}, {"label_rule": "draw"},
      {"sampler": "cl"}, {"sampler": "cl", "n_chains": 5}],
 )  # fmt: skip
-def test_settings_of_the_sampler_count_at_the_next_prediction(data, change):
+def test_settings_of_the_sampler_count_at_the_next_prediction(quick, data, change):
     rows, labels, model = data
     if "solver" in change:
         change = {"solver": "bridge" if rows.ndim == 2 else "euler"}
@@ -260,8 +256,8 @@ def test_settings_are_read_and_set_by_name():
         DiDiClassifier(8, "cl")
 
 
-def test_it_is_shown_as_a_classifier_with_what_was_changed(data):
-    assert repr(quick(steps=4)) == "DiDiClassifier(max_epochs=3, random_state=0, steps=4)"
+def test_it_is_shown_as_a_classifier_with_what_was_changed(quick, data):
+    assert repr(quick(steps=4)) == "DiDiClassifier(max_epochs=2, random_state=0, steps=4)"
     assert "DiDiClassifier" in quick()._repr_html_()
     assert "fitted" in data[2]._repr_html_()
 
@@ -277,7 +273,7 @@ def test_tags_tell_what_it_takes():
     assert tags.classifier_tags.multi_class
 
 
-def test_a_pipeline_hands_its_data_frames_on():
+def test_a_pipeline_hands_its_data_frames_on(quick):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=list("abcd"))
     model = make_pipeline(StandardScaler(), quick()).set_output(transform="pandas")
@@ -285,7 +281,7 @@ def test_a_pipeline_hands_its_data_frames_on():
     assert model[-1].feature_names_in_.tolist() == list("abcd")
 
 
-def test_validation_rows_go_through_a_pipeline_as_well():
+def test_validation_rows_go_through_a_pipeline_as_well(quick):
     X_val, y_val = X[1::2], y[1::2]
     with config_context(enable_metadata_routing=True):
         last = quick().set_fit_request(X_val=True, y_val=True)

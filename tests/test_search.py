@@ -18,8 +18,6 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skdidicm import DiDiClassifier
-
 pytest.importorskip("torch")
 
 X, y = load_iris(return_X_y=True)
@@ -29,10 +27,6 @@ FOLDS = StratifiedKFold(3, shuffle=True, random_state=0)
 GRID = {"steps": [1, 4], "conditioning": ["last", "head"]}
 
 
-def quick(**settings):
-    return DiDiClassifier(**({"max_epochs": 2, "random_state": 0} | settings))
-
-
 def scores_by_hand(model, folds=FOLDS):
     return [
         -log_loss(y[test], model.fit(X[train], y[train]).predict_proba(X[test]))
@@ -40,7 +34,7 @@ def scores_by_hand(model, folds=FOLDS):
     ]
 
 
-def test_a_grid_search_finds_what_a_loop_finds():
+def test_a_grid_search_finds_what_a_loop_finds(quick):
     search = GridSearchCV(quick(), GRID, cv=FOLDS, scoring="neg_log_loss").fit(X, y)
     by_hand = [
         np.mean(scores_by_hand(quick(steps=steps, conditioning=conditioning)))
@@ -53,13 +47,13 @@ def test_a_grid_search_finds_what_a_loop_finds():
     assert search.predict_proba(X).shape == (150, 3)
 
 
-def test_a_search_reaches_into_a_pipeline():
+def test_a_search_reaches_into_a_pipeline(quick):
     pipeline = make_pipeline(StandardScaler(), quick())
     search = GridSearchCV(pipeline, {"didiclassifier__learning_rate": [0.0, 0.02]}, cv=2)
     assert search.fit(X, y).best_params_ == {"didiclassifier__learning_rate": 0.02}
 
 
-def test_cross_validation_of_tables_and_images_is_that_of_a_loop():
+def test_cross_validation_of_tables_and_images_is_that_of_a_loop(quick):
     found = cross_val_score(quick(), X, y, cv=FOLDS, scoring="neg_log_loss")
     np.testing.assert_allclose(found, scores_by_hand(quick()))
     p = cross_val_predict(quick(), IMAGES, DIGITS, cv=FOLDS, method="predict_proba")
@@ -69,7 +63,7 @@ def test_cross_validation_of_tables_and_images_is_that_of_a_loop():
 
 
 @pytest.mark.parametrize("ensemble", [True, False])
-def test_calibration_can_be_put_on_top(ensemble):
+def test_calibration_can_be_put_on_top(quick, ensemble):
     base = quick(max_epochs=20, learning_rate=0.01)
     model = CalibratedClassifierCV(base, cv=2, ensemble=ensemble).fit(X, y)
     p = model.predict_proba(X)
@@ -79,7 +73,7 @@ def test_calibration_can_be_put_on_top(ensemble):
     assert CalibratedClassifierCV(frozen, method="isotonic").fit(X, y).score(X, y) > 0.8
 
 
-def test_it_votes_and_bags_with_others():
+def test_it_votes_and_bags_with_others(quick):
     members = [("a", quick()), ("b", LogisticRegression(max_iter=500))]
     vote = VotingClassifier(members, voting="soft").fit(X, y)
     expected = np.mean([m.predict_proba(X) for m in vote.estimators_], axis=0)
@@ -88,7 +82,7 @@ def test_it_votes_and_bags_with_others():
     assert bag.predict_proba(X).shape == (150, 3)
 
 
-def test_sample_weights_reach_the_estimator_in_cross_validation():
+def test_sample_weights_reach_the_estimator_in_cross_validation(quick):
     weight = np.where(y == 2, 1e-9, 1.0)
     p = cross_val_predict(
         quick(max_epochs=40, learning_rate=0.01), X, y, cv=FOLDS, params={"sample_weight": weight}
@@ -97,7 +91,7 @@ def test_sample_weights_reach_the_estimator_in_cross_validation():
     assert (p[y == 2] != 2).all()
 
 
-def test_threads_find_what_one_worker_finds():
+def test_threads_find_what_one_worker_finds(quick):
     alone = cross_val_score(quick(), X, y, cv=FOLDS, scoring="neg_log_loss")
     with parallel_config("threading", n_jobs=3):
         together = cross_val_score(quick(), X, y, cv=FOLDS, scoring="neg_log_loss")
@@ -105,7 +99,7 @@ def test_threads_find_what_one_worker_finds():
 
 
 @pytest.mark.slow
-def test_processes_find_what_one_worker_finds():
+def test_processes_find_what_one_worker_finds(quick):
     alone = GridSearchCV(quick(), GRID, cv=2).fit(X, y)
     together = GridSearchCV(quick(), GRID, cv=2, n_jobs=2).fit(X, y)
     for name in ("mean_test_score", "params"):
@@ -115,7 +109,7 @@ def test_processes_find_what_one_worker_finds():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of the cluster's own libraries
-def test_a_dask_cluster_finds_what_one_worker_finds():
+def test_a_dask_cluster_finds_what_one_worker_finds(quick):
     distributed = pytest.importorskip("distributed")
     alone = GridSearchCV(quick(), GRID, cv=2).fit(X, y)
     with (

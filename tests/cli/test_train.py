@@ -16,7 +16,7 @@ FILES = ["history.jsonl", "learning_curve.png", "metrics.json", "model.skd", "po
 
 
 @pytest.fixture
-def quick(torch, fashion_data):
+def quick_command(torch, fashion_data):
     """A training command that takes a fraction of a second."""
     return ["train", "fashion-mnist", "--data", str(fashion_data), "--epochs", "1", "--steps", "1"]
 
@@ -64,9 +64,9 @@ def test_progress_without_a_terminal_is_plain_lines(digits_run):
     assert "\x1b" not in digits_run.err
 
 
-def test_a_trial_is_announced(cli, quick, tmp_path, no_matplotlib):
+def test_a_trial_is_announced(cli, quick_command, tmp_path, no_matplotlib):
     for option, announced in (("--choose-epochs", True), ("--all-epochs", False)):
-        result = cli(*quick, option, "--output", tmp_path / option)
+        result = cli(*quick_command, option, "--output", tmp_path / option)
         assert result.code == 0, result.err
         assert ("First a trial" in result.err) is announced
         trial = DiDiClassifier.load(tmp_path / option / "model.skd").trial_
@@ -107,10 +107,10 @@ def test_a_folder_with_files_is_refused_before_training(cli, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_overwrite_replaces_the_run_and_nothing_else(cli, quick, tmp_path, no_matplotlib):
+def test_overwrite_replaces_the_run_and_nothing_else(cli, quick_command, tmp_path, no_matplotlib):
     for name in ("notes.txt", "posterior_path.png", "model.skd"):
         (tmp_path / name).write_text("old")
-    result = cli(*quick, "--output", tmp_path, "--overwrite")
+    result = cli(*quick_command, "--output", tmp_path, "--overwrite")
     assert result.code == 0
     assert (tmp_path / "notes.txt").read_text() == "old"
     assert (tmp_path / "model.skd").read_bytes() != b"old"
@@ -119,10 +119,10 @@ def test_overwrite_replaces_the_run_and_nothing_else(cli, quick, tmp_path, no_ma
 
 
 def test_the_default_folder_is_named_for_data_and_time(
-    cli, quick, tmp_path, monkeypatch, no_matplotlib
+    cli, quick_command, tmp_path, monkeypatch, no_matplotlib
 ):
     monkeypatch.chdir(tmp_path)
-    result = cli(*quick)
+    result = cli(*quick_command)
     assert result.code == 0
     (folder,) = (tmp_path / "runs").iterdir()
     assert re.fullmatch(r"fashion-mnist-\d{8}-\d{6}", folder.name)
@@ -144,9 +144,11 @@ def test_the_default_folder_is_named_for_data_and_time(
         (["--learning-rate", "-1"], "learning_rate is -1.0"),
     ],
 )
-def test_a_setting_that_means_nothing_is_one_sentence(cli, quick, tmp_path, options, message):
+def test_a_setting_that_means_nothing_is_one_sentence(
+    cli, quick_command, tmp_path, options, message
+):
     folder = tmp_path / "run"
-    result = cli(*quick, "--output", folder, *options)
+    result = cli(*quick_command, "--output", folder, *options)
     assert result.code == 1
     assert message in result.err
     assert "Traceback" not in result.err
@@ -180,23 +182,23 @@ def test_a_subset_without_a_class_is_refused(cli, fashion_data, tmp_path):
     ],
 )
 def test_a_failure_while_training_is_one_sentence(
-    cli, quick, tmp_path, monkeypatch, error, message
+    cli, quick_command, tmp_path, monkeypatch, error, message
 ):
     def fail(*arguments):
         raise error
 
     monkeypatch.setattr(DiDiClassifier, "fit", fail)
-    result = cli(*quick, "--output", tmp_path / "run")
+    result = cli(*quick_command, "--output", tmp_path / "run")
     assert result.code == 1
     assert message in result.err
     assert len(result.err.splitlines()) == 2
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bug_is_not_hidden(cli, quick, tmp_path, monkeypatch):
+def test_a_bug_is_not_hidden(cli, quick_command, tmp_path, monkeypatch):
     monkeypatch.setattr(DiDiClassifier, "fit", lambda *arguments: {}["no such key"])
     with pytest.raises(KeyError):
-        cli(*quick, "--output", tmp_path / "run")
+        cli(*quick_command, "--output", tmp_path / "run")
 
 
 def test_traceback_shows_where_an_error_came_from(cli, tmp_path):
@@ -212,9 +214,9 @@ def test_an_output_that_is_a_file_is_refused(cli, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal")
-def test_ctrl_c_ends_quietly_with_130_and_keeps_the_history(quick, tmp_path):
+def test_ctrl_c_ends_quietly_with_130_and_keeps_the_history(quick_command, tmp_path):
     folder = tmp_path / "run"
-    command = ["-m", "skdidicm", *quick, "--epochs", "100000", "--output", str(folder)]
+    command = ["-m", "skdidicm", *quick_command, "--epochs", "100000", "--output", str(folder)]
     with subprocess.Popen(
         [sys.executable, *command],
         stdout=subprocess.PIPE,

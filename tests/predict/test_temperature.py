@@ -67,13 +67,8 @@ def test_tempered_probabilities_are_a_power(rng):
     np.testing.assert_allclose(tempered(proba, 1), proba)
 
 
-def quick(**settings):
-    pytest.importorskip("torch")
-    return DiDiClassifier(**({"max_epochs": 4, "random_state": 0} | settings)).fit(X, y)
-
-
-def test_a_classifier_answers_at_its_temperature_which_may_change_after_fit():
-    model = quick()
+def test_a_classifier_answers_at_its_temperature_which_may_change_after_fit(quick):
+    model = quick().fit(X, y)
     assert model.temperature_ == 1
     plain, labels, chains = model.predict_proba(X), model.predict(X), model.sample_labels(X)
     model.set_params(temperature=2.0)
@@ -83,11 +78,11 @@ def test_a_classifier_answers_at_its_temperature_which_may_change_after_fit():
     np.testing.assert_array_equal(model.sample_labels(X), chains)
 
 
-def test_the_trial_finds_the_temperature():
-    model = quick(max_epochs=20, choose_epochs=True)
+def test_the_trial_finds_the_temperature(quick):
+    model = quick(max_epochs=20, choose_epochs=True).fit(X, y)
     chosen = next(row for row in model.trial_ if row["epochs"] == model.max_epochs_)
     assert model.temperature_ == chosen["temperature"] != 1
-    without = quick(max_epochs=20, choose_epochs=True, temperature=1)
+    without = quick(max_epochs=20, choose_epochs=True, temperature=1).fit(X, y)
     assert without.temperature_ == 1
     assert {row["temperature"] for row in without.trial_} == {1}
     lengths = {row["epochs"]: row["val_nll"] for row in without.trial_}
@@ -116,14 +111,14 @@ def test_validation_rows_that_are_only_looked_at_have_no_part_in_it():
     assert model.fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2]).temperature_ == 1
 
 
-def test_training_on_keeps_the_temperature():
-    model = quick(max_epochs=8, choose_epochs=True)
+def test_training_on_keeps_the_temperature(quick):
+    model = quick(max_epochs=8, choose_epochs=True).fit(X, y)
     found = model.temperature_
     assert model.partial_fit(X, y).temperature_ == found != 1
 
 
-def test_a_file_keeps_the_temperature(tmp_path):
-    model = quick(max_epochs=8, choose_epochs=True)
+def test_a_file_keeps_the_temperature(quick, tmp_path):
+    model = quick(max_epochs=8, choose_epochs=True).fit(X, y)
     model.save(tmp_path / "a.skd")
     loaded = DiDiClassifier.load(tmp_path / "a.skd")
     assert loaded.temperature_ == model.temperature_ != 1

@@ -24,17 +24,13 @@ IMAGES = IMAGES.reshape(-1, 8, 8)
 RATES = np.array([[-1.0, 0.5, 0.1], [0.8, -0.7, 0.2], [0.2, 0.2, -0.3]])
 
 
-def quick(**settings):
-    return DiDiClassifier(**({"max_epochs": 2, "random_state": 0} | settings))
-
-
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "model.skd"
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
+def saved(quick, tmp_path_factory):
     """A model and its file."""
     model, path = quick().fit(X, y), tmp_path_factory.mktemp("saved") / "model.skd"
     model.save(path)
@@ -63,7 +59,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_a_loaded_table_model_gives_the_same_answers(path, settings):
+def test_a_loaded_table_model_gives_the_same_answers(quick, path, settings):
     model = quick(**settings).fit(X, y)
     model.save(path)
     loaded = DiDiClassifier.load(path)
@@ -82,7 +78,7 @@ def test_a_loaded_table_model_gives_the_same_answers(path, settings):
     [IMAGES, IMAGES.astype(np.uint8), np.repeat(IMAGES[..., None], 3, axis=-1)],
     ids=["grey", "bytes", "colour"],
 )
-def test_a_loaded_image_model_gives_the_same_answers(path, images):
+def test_a_loaded_image_model_gives_the_same_answers(quick, path, images):
     model = quick().fit(images, DIGITS)
     model.save(path)
     loaded = DiDiClassifier.load(path)
@@ -99,7 +95,7 @@ def test_a_loaded_image_model_gives_the_same_answers(path, images):
      np.array(["a", "b", "c"], dtype=object), np.array([-9, 0, 250], dtype=np.int16)],
     ids=["strings", "booleans", "floats", "objects", "integers"],
 )  # fmt: skip
-def test_class_names_keep_their_kind(path, names):
+def test_class_names_keep_their_kind(quick, path, names):
     model = quick().fit(X, names[y])
     model.save(path)
     loaded = DiDiClassifier.load(path)
@@ -107,7 +103,7 @@ def test_class_names_keep_their_kind(path, names):
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
 
 
-def test_column_names_are_kept_and_checked(path):
+def test_column_names_are_kept_and_checked(quick, path):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=list("abcd"))
     model = quick().fit(frame, y)
@@ -118,7 +114,7 @@ def test_column_names_are_kept_and_checked(path):
         loaded.predict(frame[list("bacd")])
 
 
-def test_a_loaded_model_trains_on_and_can_be_cloned(path):
+def test_a_loaded_model_trains_on_and_can_be_cloned(quick, path):
     quick(schedule=Cosine(), rate_matrix=RATES).fit_soft(X, np.eye(3)[y]).save(path)
     loaded = DiDiClassifier.load(path)
     again = clone(loaded).fit(X, y)
@@ -130,7 +126,7 @@ def test_a_loaded_model_trains_on_and_can_be_cloned(path):
     )
 
 
-def test_a_network_of_your_own_must_be_given_again(path):
+def test_a_network_of_your_own_must_be_given_again(quick, path):
     def backbone():
         return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 5))
 
@@ -144,7 +140,7 @@ def test_a_network_of_your_own_must_be_given_again(path):
         DiDiClassifier.load(path, network=torch.nn.Flatten())
 
 
-def test_a_backend_of_your_own_is_given_again(path):
+def test_a_backend_of_your_own_is_given_again(quick, path):
     from skdidicm_torch import build_network
 
     model = quick(backend=build_network).fit(X, y)
@@ -154,7 +150,7 @@ def test_a_backend_of_your_own_is_given_again(path):
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
 
 
-def test_only_a_fitted_model_with_a_known_schedule_can_be_saved(path):
+def test_only_a_fitted_model_with_a_known_schedule_can_be_saved(quick, path):
     class Own(LogLinear):
         pass
 
@@ -225,7 +221,7 @@ def test_a_model_of_another_class_is_not_taken_for_this_one(saved):
         Other.load(saved[1])
 
 
-def test_files_of_earlier_versions_name_the_bayes_corrected_loss_otherwise(path):
+def test_files_of_earlier_versions_name_the_bayes_corrected_loss_otherwise(quick, path):
     model = quick(parameterization="posterior", objective="bayes_cross_entropy").fit(X, y)
     tensors, header = describe(model._model)
     header["parameters"]["objective"] = header["config"]["objective"] = "cross_entropy"
@@ -235,12 +231,12 @@ def test_files_of_earlier_versions_name_the_bayes_corrected_loss_otherwise(path)
     assert loaded.partial_fit(X, y).n_iter_ == model.n_iter_ + 1
 
 
-def test_an_ordinary_classifier_keeps_its_loss(path):
+def test_an_ordinary_classifier_keeps_its_loss(quick, path):
     quick(conditioning="none", objective="cross_entropy").fit(X, y).save(path)
     assert DiDiClassifier.load(path).network_.config.objective == "cross_entropy"
 
 
-def test_a_network_with_dropout_predicts_with_it_again(path):
+def test_a_network_with_dropout_predicts_with_it_again(quick, path):
     def build(config):
         return get_backend("torch")(replace(config, dropout=0.5))
 
