@@ -57,26 +57,29 @@ class HistoryDisplay:
 
     def plot(self, ax: "Axes | None" = None) -> "HistoryDisplay":
         """Draw one panel per curve, in place of `ax` or in a new pyplot figure."""
-        from matplotlib.ticker import MaxNLocator
-
         curves = self._curves()
         self.figure_, axes = grid(ax, 1, [1.0] * len(curves), self.figure_size())
         self.axes_ = axes[0]
         for panel, (key, title) in zip(self.axes_, curves, strict=True):
-            rows = [row for row in self.history if key in row]
-            marker = "o" if len(rows) <= 15 else ""
-            panel.plot(
-                [row["epoch"] for row in rows],
-                [row[key] for row in rows],
-                color=TRUE_COLOR,
-                marker=marker,
-                markersize=3.5,
-            )
+            self.draw_curve(panel, key)
             panel.set_title(title, fontsize=10)
-            panel.set_xlabel("Epoch")
-            panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-            tidy(panel)
         return self
+
+    def draw_curve(self, ax: "Axes", key: str) -> None:
+        """Draw one figure of the history, such as "loss", into axes."""
+        from matplotlib.ticker import MaxNLocator
+
+        rows = [row for row in self.history if key in row]
+        ax.plot(
+            [row["epoch"] for row in rows],
+            [row[key] for row in rows],
+            color=TRUE_COLOR,
+            marker="o" if len(rows) <= 15 else "",
+            markersize=3.5,
+        )
+        ax.set_xlabel("Epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        tidy(ax)
 
     def _curves(self) -> list[tuple[str, str]]:
         return [curve for curve in _CURVES if any(curve[0] in row for row in self.history)]

@@ -1,68 +1,78 @@
-"""The figures of a report: which numbers go into which chart."""
+"""The figures of a report: the displays of `skdidicm.plotting`, and a reliability diagram."""
 
 import base64
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.report.charts import Axis, Curve, bar_chart, extent, line_chart
+from skdidicm.plotting import HistoryDisplay, UncertaintyDisplay
+from skdidicm.plotting.canvas import TRUE_COLOR, tidy
 from skdidicm.report.facts import Test
+from skdidicm.report.svg import svg_of
 
-_CURVES = (
-    ("loss", "Training loss"),
-    ("val_nll", "Validation NLL (nats)"),
-    ("val_accuracy", "Validation accuracy"),
-)
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_SIZE = (4.2, 3.0)  # inches
+_CURVES = {
+    "loss": "Training loss",
+    "val_nll": "Validation NLL (nats)",
+    "val_accuracy": "Validation accuracy",
+}
 
 
 def learning_curves(history: Sequence[Mapping[str, float]]) -> Iterator[str]:
     """Yield a chart for every figure that the history has."""
-    for key, title in _CURVES:
-        points = [
-            (row["epoch"], row[key]) for row in history if math.isfinite(row.get(key, math.nan))
-        ]
-        if points:
-            epochs, values = zip(*points, strict=True)
-            first, last = min(epochs), max(epochs)
-            x = Axis(first, max(last, first + 1), "Epoch", whole=True)
-            yield line_chart(title, x, Axis(*extent(values), title), [Curve(points)])
+    for key, title in _CURVES.items():
+        rows = [row for row in history if math.isfinite(row.get(key, math.nan))]
+        if rows:
+            figure, ax = _figure()
+            HistoryDisplay(rows).draw_curve(ax, key)
+            ax.set_ylabel(title)
+            yield svg_of(figure, title)
 
 
 def reliability(test: Test) -> str:
-    """Return the accuracy in every bin of confidence; the line is confidence kept."""
-    n = len(test.bins[0])
-    bars = [
-        (
-            100 * i / n,
-            100 * (i + 1) / n,
-            100 * float(accuracy),
-            f"{count} rows: confidence {confidence:.1%}, accuracy {accuracy:.1%}",
-        )
-        for i, (count, confidence, accuracy) in enumerate(zip(*test.bins, strict=True))
-        if count
-    ]
-    x, y = Axis(0, 100, "Confidence (%)"), Axis(0, 100, "Accuracy (%)")
-    return bar_chart("Reliability", x, y, bars, Curve([(0, 0), (100, 100)], "guide"))
+    """Return the accuracy in every bin of confidence; on the dashed line both are equal."""
+    figure, ax = _figure()
+    edges = 100 * np.linspace(0, 1, len(test.bins[0]) + 1)
+    tips = {}
+    for i, (count, confidence, accuracy) in enumerate(zip(*test.bins, strict=True)):
+        if count:
+            left, right = edges[i], edges[i + 1]
+            name = f"bin{i}"
+            width = 0.92 * (right - left)
+            ax.bar((left + right) / 2, 100 * accuracy, width, color=TRUE_COLOR, gid=name)
+            tips[name] = f"{count} rows: confidence {confidence:.1%}, accuracy {accuracy:.1%}"
+    ax.plot([0, 100], [0, 100], color="black", linestyle="--", linewidth=1)
+    ax.set(xlabel="Confidence (%)", ylabel="Accuracy (%)", xlim=(0, 100), ylim=(0, 100))
+    tidy(ax)
+    return svg_of(figure, "Reliability", tips)
 
 
 def coverage(test: Test) -> str:
-    """Return the accuracy on the rows that are left when the least confident are refused."""
-    shares, accuracy = (100 * values for values in test.coverage)
+    """Return the accuracy on the most confident rows, as a function of their share."""
+    shares, accuracy = test.coverage
     kept = _thinned(len(shares))
-    points = list(zip(shares[kept].tolist(), accuracy[kept].tolist(), strict=True))
-    best = [(share, min(100.0, 100 * accuracy[-1] / share)) for share in range(1, 101)]
-    low, high = extent([*accuracy.tolist(), 100.0])
-    y = Axis(max(low, 0), min(high, 100), "Accuracy (%)")
-    curves = [Curve(best, "guide"), Curve(points)]
-    return line_chart("Accuracy against coverage", Axis(0, 100, "Coverage (%)"), y, curves)
+    figure, ax = _figure()
+    UncertaintyDisplay(shares[kept], accuracy[kept]).plot(ax)
+    return svg_of(figure, "Accuracy against coverage")
+
+
+def _figure() -> "tuple[Figure, Axes]":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    return figure, figure.add_subplot()
 
 
 def data_uri(image: NDArray[Any]) -> str:
-    """Return an image (h, w) or (h, w, c) as a PNG inside an address."""
+    """Return an image (h, w) or (h, w, c) as a data URI of a PNG file."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -71,7 +81,7 @@ def data_uri(image: NDArray[Any]) -> str:
 
 
 def as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return pixels (h, w) or (h, w, 3 or 4) of 0 to 255; floats are stretched if they exceed 0-1.
+    """Return pixels (h, w) or (h, w, 3 or 4) from 0 to 255; floats outside [0, 1] are rescaled.
 
     Examples
     --------
@@ -87,5 +97,5 @@ def as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _thinned(n: int, most: int = 400) -> NDArray[np.int64]:
-    """Return at most so many of n places, with both ends: a page need not show more."""
+    """Return at most `most` of n places, evenly spread, with both ends."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))

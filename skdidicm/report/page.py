@@ -36,9 +36,10 @@ def render(facts: Facts) -> str:
     Raises
     ------
     ImportError
-        Without Jinja2 or Pillow, which come with the extra `plot`.
+        Without Jinja2, matplotlib or Pillow, which come with the extra `plot`.
     """
     try:
+        import matplotlib as _  # noqa: F401
         import PIL.Image  # noqa: F401
         from jinja2 import Environment
         from markupsafe import Markup

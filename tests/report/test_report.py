@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 
 from skdidicm.report import Facts, gather, render
-from skdidicm.report.charts import Axis, Curve, line_chart, ticks
+from skdidicm.report.figures import coverage, learning_curves
 
 pytest.importorskip("jinja2")
+pytest.importorskip("matplotlib")
 image = pytest.importorskip("PIL.Image")
 
 HOSTILE = "<script>alert('x')</script>"
@@ -150,8 +152,13 @@ def test_the_least_sure_rows_are_shown_with_their_paths(case, facts):
 
 def test_the_bars_of_the_reliability_diagram_are_the_accuracies(case, facts):
     _, y, proba, _ = case
-    tips = [text for _, text in Page(render(facts)).all("rect")]
-    expected = []
+    (chart,) = [
+        inside
+        for inside in re.findall("<svg.*?</svg>", render(facts), re.DOTALL)
+        if 'aria-label="Reliability"' in inside
+    ]
+    tips = [text for _, text in Page(chart).all("title")][1:]  # the first is that of the chart
+    expected, heights = [], []
     for b in range(10):
         inside = [
             (p.index(max(p)) == label, max(p))
@@ -161,28 +168,57 @@ def test_the_bars_of_the_reliability_diagram_are_the_accuracies(case, facts):
         if inside:
             hits, sure = (sum(values) / len(inside) for values in zip(*inside, strict=True))
             expected.append(f"{len(inside)} rows: confidence {sure:.1%}, accuracy {hits:.1%}")
+            heights.append(hits)
     assert tips == expected
+    bars = [points_of(path) for path in re.findall(r'</title> *<path d="([^"]+)"', chart)]
+    drawn = np.array([max(y for _, y in bar) - min(y for _, y in bar) for bar in bars])
+    np.testing.assert_allclose(drawn / drawn.max(), np.array(heights) / max(heights), rtol=1e-4)
+
+
+def points_of(path):
+    """The points that a path of straight lines goes through."""
+    numbers = re.findall(r"[ML] *(-?[\d.]+) (-?[\d.]+)", path)
+    return [(float(x), float(y)) for x, y in numbers]
+
+
+def curve_in(chart):
+    """The points of the blue curve of a chart; upwards is positive."""
+    (path,) = re.findall(r'<path d="([^"]+)" style="fill: none; stroke: var\(--blue\)', chart)
+    return np.array([(x, -y) for x, y in points_of(path)])
 
 
 def test_curves_pass_through_their_points():
-    chart = line_chart("c", Axis(0, 10, "x"), Axis(-1, 1, "y"), [Curve([(0, -1), (5, 0), (10, 1)])])
-    (points,) = re.findall('polyline class="curve" points="([^"]+)"', chart)
-    (x0, y0), (x1, y1), (x2, y2) = ([float(v) for v in p.split(",")] for p in points.split())
-    assert x0 < x1 < x2
-    assert y0 > y1 > y2
-    assert (x0 + x2, y0 + y2) == pytest.approx((2 * x1, 2 * y1))
+    values = [4.0, 1.0, 2.0, 0.5]
+    history = [{"epoch": i, "loss": v, "val_nll": math.nan} for i, v in enumerate(values, start=1)]
+    (chart,) = learning_curves(history)
+    curve = curve_in(chart)
+    for drawn, given in zip(curve.T, ([1, 2, 3, 4], values), strict=True):
+        scaled = np.polynomial.Polynomial.fit(given, drawn, 1)
+        np.testing.assert_allclose(scaled(np.array(given)), drawn, atol=1e-3)
+        assert scaled(1.0) > scaled(0.0)
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.031, 0.034), (-7, 1234), (1, 2)])
-def test_ticks_are_few_even_and_inside(low, high):
-    found = ticks(low, high)
-    assert 2 <= len(found) <= 11
-    assert low - 1e-9 <= found[0] < found[-1] <= high + 1e-9
-    np.testing.assert_allclose(np.diff(found), found[1] - found[0])
-    if high - low >= 1:
-        whole = ticks(low, high, whole=True)
-        assert whole == [round(value) for value in whole]
-        assert 2 <= len(whole) <= len(found)
+def test_the_coverage_falls_to_the_accuracy_of_all_rows(case):
+    X, y, proba, predict_path = case
+    test = gather(X, y, proba, predict_path, NAMES, 0)
+    curve = curve_in(coverage(test))
+    order = sorted(range(60), key=lambda i: -max(proba[i]))
+    hits = [y[i] == proba[i].argmax() for i in order]
+    expected = [sum(hits[: i + 1]) / (i + 1) for i in range(60)]
+    scaled = np.polynomial.Polynomial.fit(expected, curve[:, 1], 1)
+    np.testing.assert_allclose(scaled(np.array(expected)), curve[:, 1], atol=1e-3)
+
+
+def test_charts_take_the_colours_of_the_page_and_share_no_ids(facts):
+    html = render(facts)
+    for chart in re.findall("<svg.*?</svg>", html, re.DOTALL):
+        assert "#000000" not in chart
+        assert "var(--blue)" in chart
+        assert "<style" not in chart
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    referred = set(re.findall(r'xlink:href="#([^"]+)"', html))
+    assert {name for name in ids if ids.count(name) > 1} == set()
+    assert referred <= set(ids)
 
 
 def test_rows_of_a_table_have_cards_without_pictures(case):
