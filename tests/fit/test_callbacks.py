@@ -11,7 +11,7 @@ callback = pytest.importorskip("sklearn.callback")
 X, Y = load_iris(return_X_y=True)
 
 
-class Recorder:
+class RecordingCallback:
     """A callback that notes what it is told, and stops after some epochs."""
 
     def __init__(self, stop_after=None):
@@ -39,7 +39,7 @@ def make(**changes):
 
 
 def test_every_epoch_is_a_task_of_fit():
-    recorder = Recorder()
+    recorder = RecordingCallback()
     classifier = make().set_callbacks(recorder).fit(X, Y)
     epochs = ["begin epoch", "end epoch"] * 3
     assert recorder.told == ["setup", "begin fit", *epochs, "end fit", "teardown"]
@@ -47,7 +47,7 @@ def test_every_epoch_is_a_task_of_fit():
 
 
 def test_a_callback_can_stop_training():
-    recorder = Recorder(stop_after=2)
+    recorder = RecordingCallback(stop_after=2)
     classifier = make().set_callbacks(recorder).fit(X, Y)
     assert classifier.n_iter_ == 2
     assert recorder.told[-2:] == ["end fit", "teardown"]
@@ -55,12 +55,12 @@ def test_a_callback_can_stop_training():
 
 def test_callbacks_change_nothing_about_the_result():
     plain = make().fit(X, Y).predict_proba(X)
-    watched = make().set_callbacks(Recorder()).fit(X, Y).predict_proba(X)
+    watched = make().set_callbacks(RecordingCallback()).fit(X, Y).predict_proba(X)
     assert (plain == watched).all()
 
 
 def test_teardown_happens_when_fit_fails():
-    recorder = Recorder()
+    recorder = RecordingCallback()
 
     def broken(estimator, row):
         raise RuntimeError("broken")

@@ -189,29 +189,8 @@ def test_weights_after_an_epoch_count_as_its_number_times_the_next(rng):
         assert mean["count"] == epoch
 
 
-class Recorder:
-    """A network that keeps its batches, counts its updates in its state, and says losses."""
-
-    def __init__(self, losses=(), weights=()):
-        self.losses, self.weights = dict(losses), dict(weights)
-        self.batches, self.rates, self.updates = [], [], 0.0
-
-    def train_step(self, batch, learning_rate):
-        self.batches.append(batch)
-        self.rates.append(learning_rate)
-        n = len(self.batches)
-        self.updates = self.weights.get(n, self.updates + 1)
-        return self.losses.get(n, float(n))
-
-    def state(self):
-        return {"updates": np.array(self.updates)}
-
-    def load_state(self, state):
-        self.updates = float(state["updates"])
-
-
-def test_an_epoch_shows_every_row_once_in_batches_of_nearly_equal_size(rng):
-    network, rows = Recorder(), make_rows(n=10)
+def test_an_epoch_shows_every_row_once_in_batches_of_nearly_equal_size(recording_network, rng):
+    network, rows = recording_network(), make_rows(n=10)
     history = list(epochs(network, rows, make_plan(max_epochs=2, batch_size=4), rng))
     assert [len(b.x) for b in network.batches] == [4, 3, 3] * 2
     seen = [np.concatenate([b.x for b in network.batches[i : i + 3]])[:, 0] for i in (0, 3)]
@@ -225,8 +204,8 @@ def test_an_epoch_shows_every_row_once_in_batches_of_nearly_equal_size(rng):
     assert all(row["seconds"] > 0 for row in history)
 
 
-def test_a_full_batch_keeps_the_order_of_the_rows_and_shares_its_noise(rng):
-    network, rows = Recorder(), make_rows()
+def test_a_full_batch_keeps_the_order_of_the_rows_and_shares_its_noise(recording_network, rng):
+    network, rows = recording_network(), make_rows()
     list(epochs(network, rows, make_plan(max_epochs=2, batch_size=6, constant_rate=True), rng))
     for batch in network.batches:
         np.testing.assert_array_equal(batch.x, rows.x)
@@ -234,8 +213,10 @@ def test_a_full_batch_keeps_the_order_of_the_rows_and_shares_its_noise(rng):
     assert network.rates == [0.1, 0.1]
 
 
-def test_whoever_looks_sees_the_average_and_training_goes_on_from_the_last_weights(rng):
-    network = Recorder()
+def test_whoever_looks_sees_the_average_and_training_goes_on_from_the_last_weights(
+    recording_network, rng
+):
+    network = recording_network()
     plan = make_plan(max_epochs=5, batch_size=6, average=True)
     for row in epochs(network, make_rows(), plan, rng):
         trained = np.arange(1.0, row["epoch"] + 1)  # the weights count the updates
@@ -246,15 +227,15 @@ def test_whoever_looks_sees_the_average_and_training_goes_on_from_the_last_weigh
     assert network.rates == [learning_rate_at(i, 5, 0.1, plateau=0.5) for i in range(5)]
 
 
-def test_the_curve_of_the_rate_can_be_longer_than_the_training(rng):
-    network = Recorder()
+def test_the_curve_of_the_rate_can_be_longer_than_the_training(recording_network, rng):
+    network = recording_network()
     plan = make_plan(max_epochs=3, batch_size=6, average=True, curve_epochs=10)
     list(epochs(network, make_rows(), plan, rng))
     assert network.rates == [learning_rate_at(i, 10, 0.1, plateau=0.5) for i in range(3)]
 
 
-def test_a_loss_that_is_not_finite_puts_the_last_sound_average_back(rng):
-    network = Recorder({4: math.nan})
+def test_a_loss_that_is_not_finite_puts_the_last_sound_average_back(recording_network, rng):
+    network = recording_network({4: math.nan})
     with pytest.raises(NonFiniteLossError, match="in epoch 4"):
         list(epochs(network, make_rows(), make_plan(max_epochs=5, batch_size=6, average=True), rng))
     assert network.updates == pytest.approx((1 * 2 + 2 * 6) / 8)  # of epochs 1 and 2
@@ -266,18 +247,18 @@ def test_a_loss_that_is_not_finite_puts_the_last_sound_average_back(rng):
 )
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_puts_the_last_sound_weights_back(
-    rng, batch_size, bad_update, epoch, kept, loss
+    recording_network, rng, batch_size, bad_update, epoch, kept, loss
 ):
     """`kept` counts updates: a state is sound once the first batch after it had a finite loss."""
-    network = Recorder({bad_update: loss})
+    network = recording_network({bad_update: loss})
     training = epochs(network, make_rows(), make_plan(batch_size=batch_size), rng)
     with pytest.raises(NonFiniteLossError, match=f"{loss} in epoch {epoch};.*learning_rate"):
         list(training)
     assert network.updates == kept
 
 
-def test_weights_that_are_not_finite_are_never_left_behind(rng):
-    network = Recorder(weights={3: math.nan})
+def test_weights_that_are_not_finite_are_never_left_behind(recording_network, rng):
+    network = recording_network(weights={3: math.nan})
     with pytest.raises(FloatingPointError, match="a weight became NaN in epoch 3"):
         list(epochs(network, make_rows(), make_plan(batch_size=6), rng))
     assert network.updates == 2

@@ -1,5 +1,7 @@
 """The trial that chooses how long to train."""
 
+import math
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -13,35 +15,23 @@ DIGITS = load_digits()
 X, Y = DIGITS.images[:150], DIGITS.target[:150]
 
 
-class Recorder:
-    """A network that only notes the learning rates it is given, and loses its mind on demand."""
+@pytest.fixture
+def trial_of(recording_network):
+    """Run a trial of one network whose rounds have these NLLs, and whose losses become NaN."""
 
-    def __init__(self, broken_after=None):
-        self.rates, self.broken_after, self.taken_back = [], broken_after, None
+    def run(nlls, max_epochs=16, size=9, average=False, broken_after=math.inf):
+        plan = TrainingPlan(
+            UniformProcess(3), LogLinear(), "score_entropy", max_epochs, 8, 0.1, 2, average=average
+        )
+        rows = Rows(np.zeros((8, 2)), np.eye(3)[np.arange(8) % 3], np.ones(8))
+        losses = {n: math.nan for n in range(1, max_epochs + 1) if n > broken_after}
+        network, answers = recording_network(losses), iter(nlls)
+        rng, held = np.random.default_rng(0), rows_held(size)
+        fold = Fold(network, rows, rng, held, lambda: with_nll(next(answers), held))
+        verdict = run_trial([fold], plan, find_temperature=False)
+        return network, verdict.epochs, verdict.rounds
 
-    def train_step(self, batch, rate):
-        self.rates.append(rate)
-        broken = self.broken_after is not None and len(self.rates) > self.broken_after
-        return np.nan if broken else 1.0
-
-    def state(self):
-        return {"updates": np.array(float(len(self.rates)))}
-
-    def load_state(self, state):
-        self.taken_back = float(state["updates"])
-
-
-def trial_of(nlls, max_epochs=16, size=9, average=False, **settings):
-    plan = TrainingPlan(
-        UniformProcess(3), LogLinear(), "score_entropy", max_epochs, 8, 0.1, 2, average=average
-    )
-    rows = Rows(np.zeros((8, 2)), np.eye(3)[np.arange(8) % 3], np.ones(8))
-    network, answers = Recorder(**settings), iter(nlls)
-    rng = np.random.default_rng(0)
-    held = rows_held(size)
-    fold = Fold(network, rows, rng, held, lambda: with_nll(next(answers), held))
-    verdict = run_trial([fold], plan, find_temperature=False)
-    return network, verdict.epochs, verdict.rounds
+    return run
 
 
 def rows_held(size):
@@ -63,13 +53,13 @@ def test_rounds_end_later_and_later_and_with_all_epochs(max_epochs, average):
     assert ends[0] >= 1
 
 
-def test_a_trial_goes_on_while_the_validation_loss_falls():
+def test_a_trial_goes_on_while_the_validation_loss_falls(trial_of):
     network, best, trial = trial_of([0.9, 0.8, 0.7])
     assert [row["epochs"] for row in trial] == [4, 8, 16]
     assert len(network.rates) == best == 16
 
 
-def test_a_trial_ends_when_the_validation_loss_rises():
+def test_a_trial_ends_when_the_validation_loss_rises(trial_of):
     network, best, trial = trial_of([0.8, 0.9])
     assert len(network.rates) == 8
     assert best == 4
@@ -79,15 +69,15 @@ def test_a_trial_ends_when_the_validation_loss_rises():
 @pytest.mark.parametrize(
     ("nlls", "best"), [([0.9, 0.8, 0.7], 16), ([0.9, 0.8, 0.85], 8), ([0.8, 0.9], 4)]
 )
-def test_the_networks_are_left_as_they_were_in_the_best_round(nlls, best):
-    assert trial_of(nlls)[0].taken_back == best
+def test_the_networks_are_left_as_they_were_in_the_best_round(trial_of, nlls, best):
+    assert trial_of(nlls)[0].updates == best
 
 
-def test_of_equal_rounds_the_shorter_is_taken():
+def test_of_equal_rounds_the_shorter_is_taken(trial_of):
     assert trial_of([0.9, 0.9, 0.1])[1] == 4
 
 
-def test_rounds_are_compared_at_their_own_temperatures():
+def test_rounds_are_compared_at_their_own_temperatures(recording_network):
     """The second round is right more often than the first, only far too sure."""
     plan = TrainingPlan(UniformProcess(3), LogLinear(), "score_entropy", 16, 8, 0.1, 2)
     rows = Rows(np.zeros((8, 2)), np.eye(3)[np.arange(8) % 3], np.ones(8))
@@ -99,11 +89,13 @@ def test_rounds_are_compared_at_their_own_temperatures():
         sure.append(np.where(answer == 1, p, (1 - p) / 2))
     for find, best in ((True, 8), (False, 4)):
         told = iter([*sure, sure[1]])
-        fold = Fold(Recorder(), rows, np.random.default_rng(0), held, lambda t=told: next(t))
+        fold = Fold(
+            recording_network(), rows, np.random.default_rng(0), held, lambda t=told: next(t)
+        )
         assert run_trial([fold], plan, find_temperature=find).epochs == best
 
 
-def test_the_rate_of_every_round_falls_to_nearly_zero():
+def test_the_rate_of_every_round_falls_to_nearly_zero(trial_of):
     network, _, _ = trial_of([0.9, 0.8, 0.7], max_epochs=400)
     rates = np.array(network.rates)
     for start, end in [(0, 100), (100, 200), (200, 400)]:
@@ -111,7 +103,7 @@ def test_the_rate_of_every_round_falls_to_nearly_zero():
         assert rates[end - 1] < 1e-4
 
 
-def test_the_rounds_of_averaged_weights_lie_on_one_curve():
+def test_the_rounds_of_averaged_weights_lie_on_one_curve(trial_of):
     nlls = [0.9, 0.8, 0.85]
     network, best, trial = trial_of(nlls, max_epochs=400, average=True)
     assert network.rates == [learning_rate_at(i, 400, 0.1, plateau=0.5) for i in range(300)]
@@ -119,19 +111,25 @@ def test_the_rounds_of_averaged_weights_lie_on_one_curve():
     assert [row["epochs"] for row in trial] == [100, 200, 300]
 
 
-def test_a_round_whose_loss_is_not_finite_ends_the_trial():
+def test_a_round_whose_loss_is_not_finite_ends_the_trial(trial_of):
     _, best, trial = trial_of([0.9], broken_after=6)
     assert [row["epochs"] for row in trial] == [best] == [4]
     assert trial_of([], broken_after=0)[1:] == (16, [])
 
 
-def test_all_folds_are_trained_and_count_alike():
+def test_all_folds_are_trained_and_count_alike(recording_network):
     plan = TrainingPlan(UniformProcess(3), LogLinear(), "score_entropy", 16, 8, 0.1, 2)
     rows = Rows(np.zeros((8, 2)), np.eye(3)[np.arange(8) % 3], np.ones(8))
     told = [iter([1.0, 0.7, 0.9]), iter([1.0, 0.9, 0.7]), iter([1.0, 0.5, 0.5])]
     held = rows_held(4)
     folds = [
-        Fold(Recorder(), rows, np.random.default_rng(i), held, lambda t=t: with_nll(next(t), held))
+        Fold(
+            recording_network(),
+            rows,
+            np.random.default_rng(i),
+            held,
+            lambda t=t: with_nll(next(t), held),
+        )
         for i, t in enumerate(told)
     ]
     best, _, trial = run_trial(folds, plan, find_temperature=False)
