@@ -1,7 +1,8 @@
 """The contract between the library and a backend.
 
 A backend is one function, `build_network`, that returns a `ScoreNetwork`. Everything else (noise,
-loops, samplers, saving) is written once, in `skdidicm`, and speaks to a network only through this.
+training loop, samplers, saving) exists once, in `skdidicm`, and uses a network only through this
+interface.
 """
 
 from collections.abc import Mapping
@@ -23,25 +24,26 @@ class Batch(NamedTuple):
     target: NDArray[np.floating]
     """Clean class probabilities q_0, (n, k)."""
     label: NDArray[np.int32]
-    """Noisy labels, (n, m), or (1, m) where all rows are given the same noise."""
+    """Noisy labels, (n, m), or (1, m) if all rows share them."""
     sigma: NDArray[np.floating]
-    """Total noise, (n, m), or (1, m) where all rows are given the same levels."""
+    """Total noise, (n, m), or (1, m) if all rows share the levels."""
     weight: NDArray[np.floating]
     """Weight of each draw, (n, m): the loss of the batch is sum(weight * loss)."""
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """All that decides a network, its loss and its optimiser, the same for every backend.
+    """Full specification of a network, its loss and its optimiser, for any backend.
 
     `network` is a name that the backend knows ("auto", "mlp", "didirn-tiny", "didirn50", ...) or
     an object of the backend's framework that maps inputs to features. With `conditioning="none"`
-    it is an ordinary classifier; `objective="cross_entropy"` trains it as such. `mean` and `scale`
-    are kept as buffers, so that the network itself standardises raw rows, as (x - mean) / scale.
+    it is an ordinary classifier, which `objective="cross_entropy"` trains as usual. The network
+    standardises raw rows itself, as (x - mean) / scale.
 
     `dropout` is the share of channels that an ordinary classifier drops after every block, in
-    training and at prediction, where the probabilities of `skdidicm.networks.PASSES` passes are
-    averaged (MC dropout). Each pass has the same mask for all rows.
+    training and at prediction. A prediction is the mean probability over
+    `skdidicm.networks.PASSES` passes (MC dropout); each pass uses one mask for all rows. A backend
+    without dropout must refuse a positive value.
     """
 
     input_shape: tuple[int, ...]
@@ -68,44 +70,44 @@ class ScoreNetwork(Protocol):
     config: NetworkConfig
 
     def encode(self, x: NDArray[Any], /) -> Any:
-        """Return all that depends on neither label nor sigma, for host rows (n, *input_shape)."""
+        """Return the features of host rows (n, *input_shape), before label and sigma enter."""
         ...
 
     def log_score(self, features: Any, label: Any, sigma: Any, /) -> Any:
         """Return log scores (n, k) for labels and sigma (n,), or (n, m, k) for (n, m).
 
-        The entry at `label` is exactly 0. No gradient is kept. The arrays are those of
-        `start`'s library.
+        The entry at `label` is exactly 0. No gradient is kept. Label, sigma and result are arrays
+        of the library that `start` returns.
         """
         ...
 
     def start(self, values: NDArray[np.floating], /) -> Any:
-        """Return host values as an array of the library and device that the samplers shall use."""
+        """Return host values as an array of the library and device for the samplers."""
         ...
 
     def train_step(self, batch: Batch, learning_rate: float, /) -> SupportsFloat:
         """Update the weights once and return the loss of the batch before the update.
 
-        What is returned may still be on a device: the caller reads it at the end of an epoch.
+        The loss may stay on the device: the caller reads it at the end of an epoch.
         """
         ...
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return weights and buffers by name as host arrays that later updates do not change."""
+        """Return copies of weights and buffers as host arrays by name."""
         ...
 
     def load_state(self, state: Mapping[str, NDArray[Any]], /) -> None:
-        """Take over what `state` returned; names and shapes must match.
+        """Set weights and buffers to those that `state` returned; names and shapes must match.
 
-        What the optimiser has gathered stays: training goes on as if nothing had been loaded where
-        the weights are those that it left.
+        The state of the optimiser is kept. After a round trip through `state` and `load_state`,
+        training continues unchanged.
         """
         ...
 
 
 @runtime_checkable
 class ExportsOnnx(Protocol):
-    """What a network can do besides, where its framework can: be written as ONNX."""
+    """A network that can also be exported to ONNX, an optional capability."""
 
     def export_onnx(self, folder: Path, /) -> None:
         """Write encode.onnx and decode.onnx, the two halves of the network, into a folder."""
@@ -116,5 +118,5 @@ class BuildNetwork(Protocol):
     """The one function of a backend."""
 
     def __call__(self, config: NetworkConfig, /) -> ScoreNetwork:
-        """Return a new network with freshly drawn weights."""
+        """Return a new network with randomly initialised weights."""
         ...

@@ -1,4 +1,4 @@
-"""The networks that every backend builds: names, sizes, what "auto" is, and masks of dropout."""
+"""The networks of all backends: names, sizes, the meaning of "auto", and dropout masks."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,13 +10,13 @@ CONDITIONINGS = ("blocks", "last", "head", "none")
 """Where label and noise enter a network; "none" is an ordinary classifier."""
 
 TIMM = "timm/"
-"""Prefix of the names of networks from timm."""
+"""Prefix of the names of timm networks."""
 
 PASSES = 16
 """Forward passes that a prediction with dropout averages over."""
 
-_SMALL = 64  # pixels; smaller images get a network of few channels
-_TINY = 16  # pixels; smaller images are not pooled in the stem
+_SMALL = 64  # pixels; for smaller images "auto" is didirn-tiny
+_TINY = 16  # pixels; smaller images are not pooled in the stem of didirn-tiny
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def block_widths(name: str) -> list[int]:
 
 
 def is_own(network: Any) -> bool:
-    """Return whether a network is one of a backend: neither the user's nor one of timm.
+    """Return whether a network is built in: neither a custom one nor one from timm.
 
     Examples
     --------
@@ -112,12 +112,12 @@ def is_own(network: Any) -> bool:
 
 
 def resolve_network(network: Any, input_shape: tuple[int, ...]) -> Any:
-    """Return the network for rows of a shape; "auto" depends on the shape, all others stay.
+    """Return the network for rows of a shape; only "auto" depends on it.
 
     Raises
     ------
     ValueError
-        If a network for tables is asked for on images, or one for images on a table.
+        If a network for tables is given images, or a network for images a table.
 
     Examples
     --------
@@ -150,10 +150,10 @@ def n_channels(input_shape: tuple[int, ...]) -> int:
 
 
 class DropoutMasks:
-    """Masks of the channels of an ordinary classifier with dropout, one (n, c) for every block.
+    """Dropout masks for the channels of an ordinary classifier, one (n, c) for every block.
 
-    A mask is 0 where a channel is dropped, else 1 / (1 - share). They are drawn on the host, so
-    that a seed means the same on every backend.
+    A mask is 0 where a channel is dropped, else 1 / (1 - share). Masks are drawn on the host, so
+    that all backends draw the same for a seed.
 
     Parameters
     ----------
@@ -162,14 +162,14 @@ class DropoutMasks:
     conditioning : str
         Where label and noise enter; only "none" can have dropout.
     share : float
-        Share of the channels to drop, in [0, 1).
+        Share of channels to drop, in [0, 1).
     seed : int
         Seed of the masks.
 
     Raises
     ------
     ValueError
-        If such a network cannot have dropout.
+        If the network does not support dropout.
     """
 
     def __init__(self, network: Any, conditioning: str, share: float, seed: int) -> None:
@@ -185,11 +185,11 @@ class DropoutMasks:
         self._rng = np.random.default_rng(seed)
 
     def of_rows(self, n: int) -> list[NDArray[np.float32]]:
-        """Return new masks for n rows in training, none without dropout."""
+        """Return new masks for n training rows; an empty list without dropout."""
         return self._draw(self._rng, n)
 
     def of_passes(self) -> list[list[NDArray[np.float32]]]:
-        """Return the masks of each pass of a prediction: always the same, for all rows."""
+        """Return the masks of each pass of a prediction, always the same and for all rows."""
         rng = np.random.default_rng(self._seed)
         return [self._draw(rng, 1) for _ in range(PASSES)]
 

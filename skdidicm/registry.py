@@ -1,4 +1,4 @@
-"""Find a backend by its name through the entry-point group `skdidicm.backends`."""
+"""Find backends by name in the entry-point group `skdidicm.backends`."""
 
 import threading
 from importlib import metadata, util
@@ -8,11 +8,11 @@ from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
 GROUP = "skdidicm.backends"
 
 PREFERENCE = ("torch", "keras")
-"""What backend="auto" tries first; other backends follow in alphabetical order."""
+"""Order of preference of backend="auto"; other backends follow alphabetically."""
 
 INSTALL = {
     "torch": 'pip install "skdidicm[torch]"',
-    "keras": 'pip install "skdidicm[keras]" jax',  # or torch, or tensorflow: Keras needs an engine
+    "keras": 'pip install "skdidicm[keras]" jax',  # or torch or tensorflow: Keras needs an engine
 }
 
 _FRAMEWORK = {"torch": "torch", "keras": "keras"}
@@ -28,7 +28,7 @@ def registered_backends() -> dict[str, metadata.EntryPoint]:
 
 
 def installed_backends() -> list[str]:
-    """Return the backends whose framework can be imported, in order of preference."""
+    """Return the names of the backends whose framework is installed, in order of preference."""
     return [name for name in registered_backends() if _framework_found(name)]
 
 
@@ -38,13 +38,13 @@ def get_backend(name: str | BuildNetwork = "auto") -> BuildNetwork:
     Parameters
     ----------
     name : str or callable, default="auto"
-        A registered name, or "auto" for the first one that is installed. A `build_network`
-        function of your own is taken as it is.
+        A registered name, or "auto" for the first one that is installed. A callable is used as the
+        `build_network` function itself.
 
     Raises
     ------
     ImportError
-        If the backend's framework is not installed; the message holds the pip command.
+        If the framework of the backend is not installed. The message has the pip command.
     ValueError
         If no such backend is registered.
     """
@@ -54,7 +54,7 @@ def get_backend(name: str | BuildNetwork = "auto") -> BuildNetwork:
     if name == "auto":
         if not installed:
             raise ImportError(
-                "No backend of skdidicm is installed; a network needs a framework to train it. "
+                "No backend of skdidicm is installed, but training needs one. "
                 f"Install one, for instance with: {INSTALL['torch']}"
             )
         name = installed[0]
@@ -74,7 +74,7 @@ def get_backend(name: str | BuildNetwork = "auto") -> BuildNetwork:
 
 
 def new_network(backend: str | BuildNetwork, config: NetworkConfig) -> ScoreNetwork:
-    """Return a network with fresh weights, built while no other thread builds one.
+    """Return a network with randomly initialised weights, built by one thread at a time.
 
     Frameworks draw weights from one generator that all threads share.
     """

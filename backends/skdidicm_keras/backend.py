@@ -1,4 +1,4 @@
-"""A score network on Keras 3: the contract of `skdidicm.backend` with Keras inside."""
+"""A score network on Keras 3: the implementation of `skdidicm.backend`."""
 
 import math
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from skdidicm_keras.weights import BACKBONE, check_state, from_torch, initial_st
 
 
 class Features(NamedTuple):
-    """What `encode` returns: tensors for the first `n` rows and for some that fill them up."""
+    """What `encode` returns: tensors for `n` rows, followed by padding."""
 
     tensors: tuple[Any, ...]
     n: int
@@ -32,7 +32,7 @@ class KerasNetwork:
     Parameters
     ----------
     config : NetworkConfig
-        What to build; `config.network` is "auto", a name of `skdidicm_keras.NETWORKS`, or a Keras
+        What to build. `config.network` is "auto", a name in `skdidicm_keras.NETWORKS`, or a Keras
         model that maps images to features.
     """
 
@@ -56,9 +56,9 @@ class KerasNetwork:
         self._count = 0
 
     def start(self, values: NDArray[np.floating], /) -> NDArray[np.floating]:
-        """Return host values in the network's number format: the samplers compute in NumPy.
+        """Return host values with the dtype of the network; the samplers compute in NumPy.
 
-        array-api-compat knows no TensorFlow, and JAX would compile every small operation.
+        array-api-compat does not support TensorFlow, and JAX would compile every small operation.
         """
         return np.array(values, dtype=self.dtype)
 
@@ -119,13 +119,13 @@ class KerasNetwork:
         return loss
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return copies of weights and buffers by torch's names and in its layouts."""
+        """Return copies of weights and buffers with the names and layouts of the torch backend."""
         parts = self.program.split(engine.to_host(self.values.weights))
         parts += [engine.to_host(value) for value in self.values.fixed]
         return {name: np.array(to_torch(name, parts[i])) for name, i in self.program.names.items()}
 
     def load_state(self, state: Mapping[str, NDArray[Any]], /) -> None:
-        """Take over weights and buffers; names and shapes must match."""
+        """Set weights and buffers; names and shapes must match."""
         check_state(self.program.shapes, state)
         parts = self.program.split(engine.to_host(self.values.weights))
         parts += [engine.to_host(value) for value in self.values.fixed]
@@ -144,7 +144,7 @@ class KerasNetwork:
         return features
 
     def _initialise(self) -> None:
-        """Draw weights from the seed; a user's model brings its own."""
+        """Draw weights from the seed; the model of a user keeps its own."""
         program = self.program
         parts = [engine.to_host(v.value) for v in (*program.trainable, *program.fixed)]
         ours = {k: v for k, v in program.shapes.items() if not k.startswith(BACKBONE)}
@@ -157,7 +157,7 @@ class KerasNetwork:
     def _tensors(
         self, parts: list[NDArray[Any]], state: Mapping[str, NDArray[Any]]
     ) -> tuple[Any, list[Any]]:
-        """Return trained weights and the others, some of the parts replaced by named arrays."""
+        """Return trained and fixed tensors, with the named arrays in place of their parts."""
         parts = list(parts)
         for name, array in state.items():
             i = self.program.names[name]
@@ -169,11 +169,11 @@ class KerasNetwork:
             return self._tensor(weights), fixed
 
     def _rows(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return rows as they go to the device: bytes, or else the network's floats."""
+        """Return rows as they are sent to the device: uint8 as it is, else in the dtype."""
         return x if x.dtype == np.uint8 else np.asarray(x, dtype=self.dtype)
 
     def _run_rows(self, n: int) -> int:
-        """Return how many rows to run for n: more, where another number would be traced anew."""
+        """Return the padded number of rows, so that a compiled function is traced less often."""
         return _padded(n) if engine.COMPILES else n
 
     def _tensor(self, values: NDArray[Any]) -> Any:
@@ -196,7 +196,7 @@ class KerasNetwork:
 
 
 def _padded(n: int) -> int:
-    """Return n rounded up to four binary digits: a trace serves many numbers of rows.
+    """Return n rounded up to four significant bits, so that few numbers of rows are traced.
 
     Examples
     --------
@@ -208,6 +208,6 @@ def _padded(n: int) -> int:
 
 
 def _filled(rows: NDArray[Any], n: int) -> NDArray[Any]:
-    """Return n rows, the first one repeated at the end."""
+    """Return n rows, padded with copies of the first one."""
     missing = n - len(rows)
     return np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)]) if missing else rows

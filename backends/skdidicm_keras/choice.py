@@ -1,6 +1,6 @@
-"""Which engine Keras computes with: the user's choice if there is one, else one that is there.
+"""Choice of the Keras engine: the one the user configured, else one that is installed.
 
-Keras reads its engine once, when it is imported, and takes TensorFlow unless told otherwise.
+Keras reads its engine once, at import, and defaults to TensorFlow.
 """
 
 import importlib
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 ENGINES = ("torch", "jax", "tensorflow")
-"""Engines that can train, in the order in which one is chosen."""
+"""Engines that can train, in order of preference."""
 
 _VARIABLE = "KERAS_BACKEND"
 _INSTALL = (
@@ -21,12 +21,12 @@ _INSTALL = (
 
 
 def import_keras() -> ModuleType:
-    """Import Keras with an engine that can train, and leave the environment as it was.
+    """Import Keras with an engine that can train, without changing the environment.
 
     Raises
     ------
     ImportError
-        If Keras or its engine is not installed; the message holds the pip commands.
+        If Keras or its engine is not installed. The message has the pip commands.
     """
     if "keras" not in sys.modules:
         engine = choose_engine()
@@ -45,10 +45,10 @@ def import_keras() -> ModuleType:
 
 
 def choose_engine() -> str:
-    """Return the engine of KERAS_BACKEND, else of keras.json if it is there, else one that is.
+    """Return the engine in KERAS_BACKEND, else in keras.json, else the first one installed.
 
-    A file that names an engine which is not there is passed over, since Keras itself writes it,
-    with TensorFlow, when it is first imported.
+    keras.json is ignored if its engine is not installed: Keras itself writes the file, with
+    TensorFlow, at its first import.
     """
     if util.find_spec("keras") is None:
         raise ImportError(f"backend 'keras' needs Keras, which is not installed; {_INSTALL}")
@@ -74,12 +74,12 @@ def _check_engine(engine: str, origin: str) -> None:
     if util.find_spec(engine) is None:
         raise ImportError(
             f"{origin} {engine!r}, which is not installed; install it with: pip install {engine}, "
-            f"or set {_VARIABLE} to an engine that is."
+            f"or set {_VARIABLE} to an installed engine."
         )
 
 
 def _configured_engine() -> str | None:
-    """Return what keras.json names; where Keras looks for it is said by KERAS_HOME."""
+    """Return the engine in keras.json, which is in KERAS_HOME or in ~/.keras."""
     folder = os.environ.get("KERAS_HOME")
     path = (Path(folder) if folder else Path.home() / ".keras") / "keras.json"
     try:

@@ -1,4 +1,4 @@
-"""How a noisy label and its noise level enter a network."""
+"""Conditioning of a network on the noisy label and the noise level."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ class SigmaEmbedding(keras.layers.Layer):  # type: ignore[misc]
     """Sinusoids of the total noise, cosines first, through a two-layer perceptron."""
 
     def __init__(self, name: str, dtype: Any) -> None:
-        super().__init__(name=name, dtype=dtype, autocast=False)  # sigma keeps all its digits
+        super().__init__(name=name, dtype=dtype, autocast=False)  # sigma keeps its precision
         self.first = Linear(f"{name}.mlp.0", _SINUSOIDS, EMBEDDING, dtype)
         self.second = Linear(f"{name}.mlp.2", EMBEDDING, EMBEDDING, dtype)
         self.built = True
@@ -34,15 +34,15 @@ class SigmaEmbedding(keras.layers.Layer):  # type: ignore[misc]
 
 
 class Condition(NamedTuple):
-    """The conditions of n rows and m draws, or each distinct one once and which draw has which."""
+    """The conditions of n rows and m draws, or the distinct ones with an index for every draw."""
 
     e: Any
     """Conditions, (n or 1, m, 128), or (number of distinct ones, 128)."""
     place: Any = None
-    """Where a draw finds its own, (n or 1, m), if `e` has each once."""
+    """Index of the condition of every draw, (n or 1, m), if `e` has the distinct ones."""
 
     def through(self, layers: Callable[[Any], Any]) -> Any:
-        """Return what layers make of the condition of every draw, (n or 1, m, ...)."""
+        """Return the layers' output for the condition of every draw, (n or 1, m, ...)."""
         y = layers(self.e)
         return y if self.place is None else ops.take(y, self.place, axis=0)
 
@@ -52,11 +52,11 @@ class Condition(NamedTuple):
 
 
 class ConditionedNetwork(keras.layers.Layer):  # type: ignore[misc]
-    """A network of an input, a noisy label and the total noise, cut in two halves.
+    """A network of an input, a noisy label and the total noise, split in two halves.
 
-    `encode` sees the input alone, `decode` the rest; `call` is their composition. With
-    `conditional=False` it is an ordinary classifier, which sees neither label nor noise: `encode`
-    returns its logits, and `decode` repeats them for every draw.
+    `encode` takes the input alone, `decode` the rest; `call` is their composition. With
+    `conditional=False` it is an ordinary classifier, which takes neither label nor noise: `encode`
+    returns the logits, and `decode` repeats them for every draw.
     """
 
     def __init__(self, name: str, n_classes: int, dtype: Any, *, conditional: bool = True) -> None:
@@ -64,7 +64,7 @@ class ConditionedNetwork(keras.layers.Layer):  # type: ignore[misc]
         self.n_classes = n_classes
         self.conditional = conditional
         self.built = True
-        if not conditional:  # embeddings that nothing sees would stay untrained
+        if not conditional:  # it has no use for embeddings
             return
         self.ff_emb = SigmaEmbedding("ff_emb", dtype)
         self.label_embedder = Embedding("label_embedder", n_classes, EMBEDDING, dtype)
@@ -76,8 +76,8 @@ class ConditionedNetwork(keras.layers.Layer):  # type: ignore[misc]
     def encode(self, x: Any, training: bool = False, masks: Sequence[Any] = ()) -> tuple[Any, ...]:
         """Return all that depends on neither label nor noise.
 
-        `masks` drop channels, (n or 1, c) after each block; only our own ordinary classifiers
-        take them.
+        `masks` (n or 1, c), one per block, drop channels of its output; only the ordinary
+        classifiers in `NETWORKS` use them.
         """
         raise NotImplementedError
 
@@ -102,8 +102,8 @@ class ConditionedNetwork(keras.layers.Layer):  # type: ignore[misc]
     def condition(self, label: Any, sigma: Any) -> Condition:
         """Return the conditions of labels and noise, (n, m), (1, m) or, noise alone, (1, 1).
 
-        Rows that share their noise have few distinct conditions: a small network would spend most
-        of its time on computing them for every draw.
+        If rows share their noise, there are few distinct conditions. Computing one for every draw
+        would take most of the time of a small network.
         """
         if sigma.shape[0] != 1 or label.shape[0] <= self.n_classes:
             return Condition(self.ff_emb(sigma) + self.label_embedder(label))
@@ -114,7 +114,7 @@ class ConditionedNetwork(keras.layers.Layer):  # type: ignore[misc]
 
 
 def masked(x: Any, masks: Sequence[Any], block: int) -> Any:
-    """Return the output (n, ..., c) of a block, its channels masked where there are masks."""
+    """Return the output (n, ..., c) of a block, with its channels masked if there are masks."""
     if not masks:
         return x
     n, c = masks[block].shape
@@ -123,7 +123,7 @@ def masked(x: Any, masks: Sequence[Any], block: int) -> Any:
 
 
 class ConditionalHead(keras.layers.Layer):  # type: ignore[misc]
-    """A small network on a feature vector that sees the condition: norm, SiLU, skip, linear."""
+    """A small conditional network on a feature vector: norm, SiLU, skip, linear."""
 
     def __init__(self, name: str, n_features: int, n_classes: int, dtype: Any) -> None:
         super().__init__(name=name, dtype=dtype)
@@ -134,7 +134,7 @@ class ConditionalHead(keras.layers.Layer):  # type: ignore[misc]
         self.built = True
 
     def encode(self, pooled: Any) -> tuple[Any, Any]:
-        """Return what the condition is added to, and the skip, both (n, d)."""
+        """Return the term to which the condition is added, and the skip, both (n, d)."""
         return self.project(pooled), pooled
 
     def decode(self, features: tuple[Any, ...], condition: Condition) -> Any:

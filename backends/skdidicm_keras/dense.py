@@ -1,4 +1,4 @@
-"""Networks for tables, and conditional heads on backbones of the user's own."""
+"""Networks for tables, and conditional heads on custom backbones."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from skdidicm_keras.layers import LayerNorm, Linear, mean
 
 
 class DenseBlock(keras.layers.Layer):  # type: ignore[misc]
-    """A residual block of two linear layers; conditional as the blocks of DiDiRN are."""
+    """A residual block of two linear layers, conditional like the blocks of DiDiRN."""
 
     def __init__(self, name: str, width: int, *, conditional: bool, dtype: Any) -> None:
         super().__init__(name=name.replace(".", "-"), dtype=dtype)
@@ -70,7 +70,9 @@ class Perceptron(ConditionedNetwork):
         super().__init__("mlp", n_classes, dtype, conditional=conditioning != "none")
         width, depth = size.width, size.depth
         self.conditioning = conditioning
-        self.first = 0 if conditioning == "blocks" else depth - 1  # the block that is cut in two
+        self.first = (
+            0 if conditioning == "blocks" else depth - 1
+        )  # the block that is split between encode and decode
         self.stem = Linear("stem", n_features, width, dtype)
         self.blocks = [
             DenseBlock(
@@ -128,11 +130,11 @@ class BackboneNetwork(ConditionedNetwork):
     Parameters
     ----------
     backbone : keras.Layer or callable
-        Maps (n, h, w, c) to (n, d) or (n, h', w', d); it is copied, and maps are averaged.
+        Maps (n, h, w, c) to (n, d) or (n, h', w', d). It is copied; maps are averaged over pixels.
     n_classes : int
         Number of classes K.
     example : tensor (1, ...)
-        An input to find d with.
+        An input from which to infer d.
     dtype : str
         Number format of the head, or a Keras dtype policy.
     """
@@ -146,7 +148,7 @@ class BackboneNetwork(ConditionedNetwork):
         self.head = ConditionalHead("head", n_features, n_classes, dtype)
 
     def pool(self, x: Any, training: bool = False) -> Any:
-        """Return the backbone's features as vectors (n, d); a frozen one keeps its statistics."""
+        """Return the backbone's features as vectors (n, d); a frozen one runs as in evaluation."""
         if isinstance(self.backbone, keras.layers.Layer):
             learns = bool(self.backbone.trainable_variables)
             features = self.backbone(x, training=training and learns)
@@ -158,7 +160,9 @@ class BackboneNetwork(ConditionedNetwork):
                 "features or (n, h, w, d) of feature maps. In keras.applications, set "
                 "include_top=False."
             )
-        features = ops.cast(features, self.variable_dtype)  # the user's model may be narrower
+        features = ops.cast(
+            features, self.variable_dtype
+        )  # the user's model may be in lower precision
         return features if len(features.shape) == 2 else mean(features, (1, 2))
 
     def encode(

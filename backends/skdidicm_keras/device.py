@@ -1,4 +1,4 @@
-"""Where and in which number format a network runs."""
+"""Device and number format of a network."""
 
 import multiprocessing
 import re
@@ -13,12 +13,12 @@ _KINDS = {"cpu": "cpu", "gpu": "gpu", "cuda": "gpu", "tpu": "tpu", "mps": "mps"}
 def resolve_device(device: str) -> str:
     """Return Keras's name of a device, such as "gpu:0"; "auto" is a GPU or TPU if there is one.
 
-    Worker processes of joblib and multiprocessing are spread over the GPUs.
+    Worker processes of joblib and multiprocessing are distributed over the GPUs.
 
     Raises
     ------
     ValueError
-        If the name means nothing here, or there is no such device.
+        If the name is unknown or the device is not available.
     """
     if device == "auto":
         for kind in ("gpu", "tpu", "mps"):
@@ -41,8 +41,8 @@ def resolve_device(device: str) -> str:
 def resolve_precision(precision: str, device: str, *, table: bool) -> str:
     """Return "float32", "float64" or "bfloat16" (mixed with float32 weights).
 
-    "auto" is float64 for tables on a CPU, where networks are small and exact sums are worth more
-    than speed, bfloat16 for images on a TPU, and float32 otherwise.
+    "auto" is float64 for tables on a CPU, where networks are small and precision matters more than
+    speed, bfloat16 for images on a TPU, and float32 otherwise.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; expected one of {PRECISIONS}.")
@@ -55,7 +55,7 @@ def resolve_precision(precision: str, device: str, *, table: bool) -> str:
 
 
 def _worker_number() -> int:
-    """Return 0 in a main process and the worker's running number, from 0, in a worker."""
+    """Return the index of a worker process, and 0 in the main process."""
     if multiprocessing.parent_process() is None:
         return 0
     identity = multiprocessing.current_process()._identity

@@ -1,7 +1,7 @@
-"""DiDiRN: a ResNet whose blocks see the noisy label and the noise level.
+"""DiDiRN: a ResNet conditioned on the noisy label and the noise level.
 
-Names and shapes of all tensors are those of the official checkpoints when `conditioning="blocks"`,
-once `weights` has turned the filters. Images and maps are (n, h, w, c).
+With `conditioning="blocks"`, all tensors have the names and shapes of the official checkpoints,
+after `weights` has transposed the filters. Images and maps are (n, h, w, c).
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from skdidicm_keras.layers import (
 class Block(keras.layers.Layer):  # type: ignore[misc]
     """A residual block: convolutions, then (if conditional) condition, GroupNorm and SiLU.
 
-    `split` runs the convolutions, which do not see the condition; `join` does the rest.
+    `split` runs the convolutions, which do not depend on the condition; `join` does the rest.
     """
 
     def __init__(
@@ -92,7 +92,8 @@ class Block(keras.layers.Layer):  # type: ignore[misc]
         """Return `join` averaged over the pixels, (n, m, c), for conditions (n, m, 128).
 
         The condition is constant over pixels, so the GroupNorm of h + e is an affine map of h that
-        the statistics of h give: m draws need no convolution and one pass over the pixels each.
+        depends on the statistics of h: m draws need no convolution, only one pass over the pixels
+        each.
         """
         h, skip, centre_of_h, variance = statistics
         norm, (n, c) = self.out_layers, centre_of_h.shape
@@ -119,7 +120,7 @@ class DiDiRN(ConditionedNetwork):
     size : ResNetSize
         Stem, stages and blocks.
     conditioning : {"blocks", "last", "head", "none"}
-        Where the condition enters; "none" is an ordinary ResNet of the same stem and blocks.
+        Where the condition enters; "none" is an ordinary ResNet with the same stem and blocks.
     dtype : str
         Number format, or a Keras dtype policy.
     """
@@ -165,7 +166,7 @@ class DiDiRN(ConditionedNetwork):
     def stem(self, x: Any, training: bool = False) -> Any:
         """Return the input of the first block."""
         x = ops.relu(self.bn1(self.conv1(x), training=training))
-        if self.stem_pool == "max":  # zeros are never the maximum after a relu
+        if self.stem_pool == "max":  # after a relu, padding with zeros never changes a maximum
             return ops.max_pool(pad(x, 1), (3, 3), (2, 2), data_format="channels_last")
         if self.stem_pool == "average":
             return ops.average_pool(x, (2, 2), (2, 2), data_format="channels_last")

@@ -1,6 +1,6 @@
-"""What Keras's common interface does not say: compilation, gradients, scopes, devices.
+"""What Keras does not abstract over its engines: compilation, gradients, scopes, devices.
 
-This is the only file that knows one engine from another.
+No other file depends on the engine.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ else:
     import torch
 
 COMPILES = NAME != "torch"
-"""Whether a function is traced anew for arrays of another shape."""
+"""Whether a compiled function is traced again for every new shape."""
 
 
 @contextlib.contextmanager
 def scope(device: str, *, float64: bool = False) -> Iterator[None]:
-    """Compute on a device, in float64 where asked, and keep no gradients; for this thread only."""
+    """Compute on a device, optionally in float64, without gradients, in this thread only."""
     with contextlib.ExitStack() as stack:
-        # Older versions of Keras want a number on JAX.
+        # Older versions of Keras need a device number on JAX.
         numbered = NAME == "jax" and ":" not in device
         stack.enter_context(keras.device(f"{device}:0" if numbered else device))
         if NAME == "jax" and float64:
@@ -48,7 +48,7 @@ def _jax_x64() -> Any:
 
 
 def compiled(function: Callable[..., Any], *, on_torch: bool = False) -> Callable[..., Any]:
-    """Return the function traced once for arrays of the same shapes; torch runs it as it is.
+    """Return the compiled function; on torch only if `on_torch` is set.
 
     It must be pure, and its arguments must be tensors in lists and tuples.
     """
@@ -63,9 +63,9 @@ def compiled(function: Callable[..., Any], *, on_torch: bool = False) -> Callabl
 
 
 def stateful(function: Callable[..., Any], variables: Sequence[Any]) -> Callable[..., Any]:
-    """Return a function, traced once, that reads and assigns some variables of Keras.
+    """Return a compiled function that reads and assigns some Keras variables.
 
-    JAX gets their values handed in and out.
+    On JAX their values are passed in and out.
     """
     if NAME != "jax":
         return compiled(function)
@@ -89,7 +89,7 @@ def stateful(function: Callable[..., Any], variables: Sequence[Any]) -> Callable
 def value_and_gradients(
     function: Callable[[list[Any]], tuple[Any, Any]], weights: list[Any]
 ) -> tuple[tuple[Any, Any], list[Any]]:
-    """Return what the function returns, a loss and something else, and the loss's gradients."""
+    """Return the function's result, a loss and an auxiliary value, and the loss's gradients."""
     if NAME == "jax":
         found, gradients = jax.value_and_grad(function, has_aux=True)(weights)
         return found, gradients
@@ -107,7 +107,7 @@ def value_and_gradients(
 
 
 def cos_and_sin(angles: Any) -> tuple[Any, Any]:
-    """Return both by the engine itself: on JAX, those of Keras turn float64 into float32."""
+    """Return both, computed by the engine: `keras.ops` casts float64 to float32 on JAX."""
     if NAME == "jax":
         return jax.numpy.cos(angles), jax.numpy.sin(angles)
     library = tensorflow if NAME == "tensorflow" else torch
@@ -115,19 +115,19 @@ def cos_and_sin(angles: Any) -> tuple[Any, Any]:
 
 
 def read(variable: Any) -> Any:
-    """Return the tensor that a variable of Keras holds."""
+    """Return the value of a Keras variable."""
     return tensorflow.convert_to_tensor(variable.value) if NAME == "tensorflow" else variable.value
 
 
 def to_host(tensor: Any) -> NDArray[Any]:
-    """Return a tensor as a NumPy array of its own."""
-    if NAME == "torch":  # Keras's own way warns with NumPy 2
+    """Return a copy of a tensor as a NumPy array."""
+    if NAME == "torch":  # the conversion in Keras warns with NumPy 2
         tensor = tensor.detach().cpu()
     return np.array(tensor.numpy() if NAME != "jax" else tensor)
 
 
 def device_count(kind: str) -> int:
-    """Return how many devices there are of a kind, "cpu", "gpu", "tpu" or "mps"."""
+    """Return the number of devices of a kind: "cpu", "gpu", "tpu" or "mps"."""
     if NAME == "jax":
         return len([device for device in jax.devices() if device.platform == kind]) or int(
             kind == "cpu"

@@ -1,7 +1,7 @@
-"""torch's layers for Keras: the same names, layouts, arithmetic and number formats.
+"""Layers like those of torch, with the same names, layouts, arithmetic and number formats.
 
-Keras's own ones differ in names and in details (variances, epsilons), and lose float64 on torch
-and JAX. Only the filters of a convolution lie in memory as Keras wants them, (h, w, in, out).
+The layers of Keras differ in names and details (variances, epsilons), and lose float64 on torch
+and JAX. Only the filters of convolutions have the layout of Keras, (h, w, in, out).
 """
 
 import math
@@ -15,31 +15,31 @@ MOMENTUM = 0.1
 
 
 class Leaf(keras.layers.Layer):  # type: ignore[misc]
-    """A layer with weights; `name` is that of torch's module, such as "layer1.0.conv1"."""
+    """A layer with weights; `name` is the name of the torch module, such as "layer1.0.conv1"."""
 
     def __init__(self, name: str, dtype: Any) -> None:
-        # On the torch engine the name becomes that of a parameter, which may hold no dot.
+        # On the torch engine this becomes the name of a parameter, which must not have dots.
         super().__init__(name=name.replace(".", "-"), dtype=dtype)
-        self.built = True  # all weights are made at once
+        self.built = True  # all weights are created in __init__
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
-        """Return `call` at once: what Keras does around it costs more than a small layer."""
+        """Return `call` directly: the overhead in Keras exceeds the cost of a small layer."""
         return self.call(*inputs, **settings)
 
     def narrow(self, *tensors: Any) -> tuple[Any, ...]:
-        """Return tensors in the format that matrix products are computed in."""
+        """Return tensors in the number format of matrix products."""
         if self.compute_dtype == self.variable_dtype:
             return tensors
         return tuple(ops.cast(tensor, self.compute_dtype) for tensor in tensors)
 
     def wide(self, x: Any) -> Any:
-        """Return a tensor in the format of the weights, in which norms are computed."""
+        """Return a tensor in the number format of weights and norms."""
         return x if self.compute_dtype == self.variable_dtype else ops.cast(x, self.variable_dtype)
 
     def parameter(self, name: str, shape: tuple[int, ...], **settings: Any) -> Any:
-        """Return a new variable of zeros; `weights.initial_state` knows what belongs in it.
+        """Return a new variable of zeros, for `weights.initial_state` to fill.
 
-        Keras does not cast it: `narrow` does, where a product is computed.
+        Keras does not cast it; `narrow` does, for matrix products.
         """
         settings |= {"initializer": "zeros", "autocast": False}
         return self.add_weight(name=name, shape=shape, **settings)
@@ -56,12 +56,12 @@ class Linear(Leaf):
     def call(self, x: Any) -> Any:
         """Return (..., n_out) for (..., n_in), in the format of the weights."""
         x, weight, bias = self.narrow(x, self.weight.value, self.bias.value)
-        # The operator, since ops.matmul turns float64 into float32 on torch.
+        # Not ops.matmul, which casts float64 to float32 on torch.
         return self.wide(x @ ops.transpose(weight) + bias)
 
 
 class Embedding(Leaf):
-    """One vector for every label."""
+    """A vector for every label."""
 
     def __init__(self, name: str, n_in: int, n_out: int, dtype: Any) -> None:
         super().__init__(name, dtype)
@@ -73,7 +73,7 @@ class Embedding(Leaf):
 
 
 class Convolution(Leaf):
-    """A convolution without bias, padded alike on all sides as torch does it."""
+    """A convolution without bias, padded equally on all sides as in torch."""
 
     def __init__(
         self, name: str, c_in: int, c_out: int, size: int, stride: int = 1, *, dtype: Any
@@ -85,7 +85,7 @@ class Convolution(Leaf):
     def call(self, x: Any) -> Any:
         """Return (n, h', w', c_out) for (n, h, w, c_in)."""
         x, weight = self.narrow(x, self.weight.value)
-        # "same" pads strided convolutions at the far sides only.
+        # With strides, "same" pads one side only.
         padding = "same" if self.stride == 1 else "valid"
         if self.stride > 1 and self.size > 1:
             x = pad(x, self.size // 2)
@@ -125,9 +125,9 @@ class GroupNorm(LayerNorm):
 
 
 class BatchNorm(LayerNorm):
-    """Normalisation of every channel over rows and pixels; running averages at prediction.
+    """Normalisation of every channel over rows and pixels, with running averages at prediction.
 
-    A single value per channel has no variance, so there the running averages stand in as well.
+    A single value per channel has no variance; the running averages are used then, too.
     """
 
     def __init__(self, name: str, width: int, dtype: Any) -> None:
@@ -155,14 +155,14 @@ class BatchNorm(LayerNorm):
 
 
 def moments(x: Any, axis: Any, *, keepdims: bool = True) -> tuple[Any, Any]:
-    """Return mean and (biased) variance over some axes."""
+    """Return the mean and the biased variance over some axes."""
     centre = mean(x, axis, keepdims=True)
     variance = mean(ops.square(x - centre), axis, keepdims=keepdims)
     return (centre if keepdims else ops.squeeze(centre, axis)), variance
 
 
 def mean(x: Any, axis: int | tuple[int, ...], *, keepdims: bool = False) -> Any:
-    """Return the mean over some axes; ops.mean computes in float32 on torch and JAX."""
+    """Return the mean over some axes; ops.mean computes float64 in float32 on torch and JAX."""
     axes = (axis,) if isinstance(axis, int) else axis
     count = math.prod(x.shape[i] for i in axes)
     return ops.sum(x, axis=axes, keepdims=keepdims) / count

@@ -1,7 +1,7 @@
-"""The training loss: the core's, with the part that has a gradient written in keras.ops.
+"""The training loss of the core, with the differentiable part written in `keras.ops`.
 
-array-api-compat knows no TensorFlow, and JAX traces. What depends on the batch alone is computed
-on the host by the core itself (`targets`); the tests hold the rest to the core's numbers.
+The core runs on any array-API library. TensorFlow is not one, so this part exists twice; tests
+compare it with the core. The core computes what depends only on the batch, on the host (`targets`).
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,14 +15,14 @@ from skdidicm.core import UniformProcess
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_TINY = 1e-30  # below it a float32 ratio adds nothing to a sum, and its logarithm only overflows
+_TINY = 1e-30  # smaller float32 ratios do not change a sum, and their logarithms overflow
 
 Rule = tuple[str, str, bool]
-"""Parameterization, objective, and whether the process is uniform: all that a trace depends on."""
+"""Parameterization, objective, and whether the process is uniform; each has its own trace."""
 
 
 class Targets(NamedTuple):
-    """What a loss compares the outputs with; n rows, m draws, k classes."""
+    """Targets of a loss for n rows, m draws and k classes."""
 
     truth: Any
     """The true concrete score, or for the two cross-entropies P(c_0 | label) or q_0, (n, m, k)."""
@@ -31,23 +31,23 @@ class Targets(NamedTuple):
 
 
 def rule(config: NetworkConfig) -> Rule:
-    """Return which loss a configuration asks for."""
+    """Return the loss of a configuration."""
     uniform = isinstance(config.process, UniformProcess)
     return config.parameterization, config.objective, uniform
 
 
 def targets(config: NetworkConfig, batch: Batch) -> Targets:
-    """Return what the loss of a batch is computed from, on the host and in float64."""
+    """Return the targets of a batch, computed on the host in float64."""
     process, k = config.process, config.n_classes
     label = np.broadcast_to(batch.label, batch.weight.shape)
     q_0 = np.broadcast_to(batch.target[:, None, :], (*label.shape, k)).astype(np.float64)
     sigma = np.asarray(batch.sigma, dtype=np.float64)
     if config.objective == "cross_entropy":
-        return Targets(q_0, np.zeros((1, 1, 1)))  # no noisy label tells one class from another
+        return Targets(q_0, np.zeros((1, 1, 1)))  # the noisy label carries no information
     if config.objective == "bayes_cross_entropy":
         likelihood = process.likelihood(np.asarray(batch.label), sigma, np.dtype(np.float64))
         likelihood = np.maximum(likelihood, _TINY)
-        truth = q_0 * likelihood  # what the noisy label leaves of soft labels
+        truth = q_0 * likelihood  # soft labels given the noisy label
         return Targets(truth / truth.sum(axis=-1, keepdims=True), np.log(likelihood))
     noise: NDArray[np.float64] = sigma
     if config.parameterization == "posterior" and not isinstance(process, UniformProcess):

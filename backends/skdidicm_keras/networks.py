@@ -1,4 +1,4 @@
-"""Build a network by its name."""
+"""Build networks by name."""
 
 from collections.abc import Callable
 from typing import Any
@@ -48,15 +48,15 @@ def create_network(
         block, or a small head on the pooled features. A backbone can have "head" only. A DiDiRN
         or perceptron with "none" is an ordinary classifier that sees neither: the baseline.
     image_size : (height, width), optional
-        Lets "didirn-tiny" leave out its stem pool under 16 px, and tells a backbone what to expect
-        (224 x 224 if left out).
+        Size of the images. Under 16 px "didirn-tiny" has no pool in its stem. A backbone is probed
+        with an image of this size, by default 224 x 224.
     dtype : str, default="float32"
         Number format, or a Keras dtype policy such as "mixed_bfloat16".
 
     Raises
     ------
     ValueError
-        If a name is not known, or does not fit the backbone.
+        If a name is unknown, or the conditioning does not fit the backbone.
 
     Examples
     --------
@@ -102,8 +102,8 @@ def _on_backbone(
         )
     if conditioning != "head":
         raise ValueError(
-            f"conditioning is {conditioning!r}, but a backbone of your own can be conditioned in "
-            "its head only; set conditioning='head'."
+            f"conditioning is {conditioning!r}, but a custom backbone can only be conditioned in "
+            "its head; set conditioning='head'."
         )
     example = ops.zeros((1, *(image_size or (224, 224)), in_channels))
     return BackboneNetwork(backbone, n_classes, example, dtype)

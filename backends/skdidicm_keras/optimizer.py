@@ -1,6 +1,6 @@
-"""AdamW and the bound on the gradient's norm, step for step those of torch.
+"""AdamW and gradient clipping with the same updates as torch.
 
-Keras's own AdamW scales epsilon otherwise, and has no pure form that works on TensorFlow.
+AdamW in Keras scales epsilon differently, and has no pure form that works on TensorFlow.
 """
 
 import math
@@ -17,7 +17,7 @@ EPSILON = 1e-8
 def step_settings(
     count: int, learning_rate: float, weight_decay: float, max_grad_norm: float
 ) -> NDArray[np.float64]:
-    """Return the numbers of update `count`, from 1: a step's length, a root, a decay, a bound."""
+    """Return the coefficients of update `count` >= 1: step length, root, decay, norm bound."""
     length = learning_rate / (1 - BETAS[0] ** count)
     root = math.sqrt(1 - BETAS[1] ** count)
     bound = max_grad_norm or math.inf
@@ -29,8 +29,8 @@ def adamw(
 ) -> tuple[Any, tuple[Any, Any]]:
     """Return weights (p,) and both moments of the gradient after one update.
 
-    All weights of a network lie in one vector: that is faster to trace and to run than one small
-    operation for each. The first `n_decaying` of them are shrunk.
+    All weights of a network are one vector, which is faster to trace and to run than one operation
+    per tensor. Weight decay applies to the first `n_decaying` of them.
     """
     length, root, keep, bound = (settings[i] for i in range(4))
     first, second = moments
@@ -42,6 +42,6 @@ def adamw(
 
 
 def _scale(gradient: Any, bound: Any) -> Any:
-    """Return the factor that makes the norm of a gradient at most `bound`."""
+    """Return the factor that limits the norm of a gradient to `bound`."""
     norm = ops.sqrt(ops.sum(ops.square(gradient)))
     return ops.where(norm > bound, bound / (norm + 1e-6), 1.0)

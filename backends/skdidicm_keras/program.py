@@ -1,4 +1,4 @@
-"""A network as pure functions of its weights, traced once and shared by all networks alike."""
+"""A network as pure functions of its weights, compiled once and shared by equal networks."""
 
 import math
 from collections.abc import Sequence
@@ -16,30 +16,30 @@ from skdidicm_keras.conditioning import ConditionedNetwork
 from skdidicm_keras.networks import create_network
 from skdidicm_keras.weights import named_variables, to_torch
 
-_KEPT = 8  # programs, each with a network of zeros
+_KEPT = 8  # programs in the cache, each with a network of zeros
 
 
 class Values(NamedTuple):
     """The tensors of one network; p is the number of trained weights."""
 
     weights: Any
-    """All that is trained as one vector (p,), what decays first."""
+    """All trained weights as one vector (p,), those with weight decay first."""
     fixed: list[Any]
-    """What is not trained: running averages, counts, seeds of a user's model."""
+    """What is not trained: running averages, counts, random states of a user's model."""
     moments: tuple[Any, Any]
-    """Running means of the gradient and of its square, (p,) each."""
+    """Running means of the gradient and its square, (p,) each."""
 
 
 class Program:
-    """The traced functions of one architecture; a network hands in its own values.
+    """The compiled functions of one architecture; every network passes in its own values.
 
-    Keras's variables only say where a value belongs, so that equal networks share one trace, and
-    a search over learning rates compiles once.
+    The Keras variables are only placeholders. Equal networks therefore share one trace, and a
+    search over learning rates compiles once.
     """
 
     def __init__(self, module: ConditionedNetwork, rule: losses.Rule, *, on_torch: bool) -> None:
         self.module, self.rule = module, rule
-        # Vectors do not decay: they are biases and norms.
+        # Vectors are biases and norms, which have no weight decay.
         decaying = [v for v in module.trainable_variables if len(v.shape) > 1]
         vectors = [v for v in module.trainable_variables if len(v.shape) <= 1]
         self.trainable, self.n_decaying = [*decaying, *vectors], _size(decaying)
@@ -55,7 +55,7 @@ class Program:
         self.train = engine.compiled(self._train, on_torch=on_torch)
 
     def split(self, weights: Any) -> list[Any]:
-        """Return the parts of a vector (p,), NumPy's or Keras's, in their variables' shapes."""
+        """Return the parts of a vector (p,) in the shapes of their variables."""
         reshape = np.reshape if isinstance(weights, np.ndarray) else ops.reshape
         parts, start = [], 0
         for variable in self.trainable:
@@ -89,7 +89,7 @@ class Program:
         settings: Any,
         masks: Any,
     ) -> tuple[Any, Values]:
-        """Return the loss before and the values after one update."""
+        """Return the loss before an update and the values after it."""
         label, sigma, weight = draws
 
         def loss(parts: list[Any]) -> tuple[Any, list[Any]]:
@@ -125,7 +125,7 @@ def _size(variables: Sequence[Any]) -> int:
 
 
 def program_for(config: NetworkConfig, precision: str, device: str) -> Program:
-    """Return the program of a configuration, a shared one if the network is known by its name."""
+    """Return the program of a configuration, from the cache if the network has a name."""
     network = resolve_network(config.network, config.input_shape)
     build = _shared if isinstance(network, str) else _build
     return build(
@@ -147,7 +147,7 @@ def _build(
     conditioning: str,
     precision: str,
     rule: losses.Rule,
-    device: str,  # noqa: ARG001 - programs of two devices are two
+    device: str,  # noqa: ARG001 - part of the key of the cache
     on_torch: bool,
 ) -> Program:
     module = create_network(

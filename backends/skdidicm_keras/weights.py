@@ -1,13 +1,13 @@
-"""Weights by name: torch's names and layouts on the host, Keras's variables inside.
+"""Weights with the names and layouts of the torch backend, from and to Keras variables.
 
-The mapping, both ways:
+The mapping, in both directions:
 
 ==================================== =========================================================
 torch                                here
 ==================================== =========================================================
 "layer1.0.conv1.weight" (o, i, h, w) variable "layer1-0-conv1/weight", (h, w, i, o)
 any other name and shape             the same, with "-" for "." and "/" before the last part
-"backbone.3"                         the fourth weight of a model of the user's, as Keras has it
+"backbone.3"                         the fourth weight of a custom model, in the layout of Keras
 ==================================== =========================================================
 """
 
@@ -22,12 +22,12 @@ BACKBONE = "backbone."
 
 
 def tensor_name(variable: Any) -> str:
-    """Return torch's name of a variable of one of our layers."""
+    """Return the torch name of a variable of one of our layers."""
     return str(variable.path).replace("/", ".").replace("-", ".")
 
 
 def to_torch(name: str, value: NDArray[Any]) -> NDArray[Any]:
-    """Return an array of the network's as torch lays it out."""
+    """Return an array of the network in the layout of torch."""
     if name.startswith(BACKBONE):
         return value
     if name.endswith("num_batches_tracked"):
@@ -36,14 +36,14 @@ def to_torch(name: str, value: NDArray[Any]) -> NDArray[Any]:
 
 
 def from_torch(name: str, value: NDArray[Any]) -> NDArray[Any]:
-    """Return an array in torch's layout as the network has it."""
+    """Return an array with the layout of torch in that of the network."""
     if name.startswith(BACKBONE) or value.ndim != 4:
         return value
     return value.transpose(2, 3, 1, 0)
 
 
 def check_state(expected: Mapping[str, tuple[int, ...]], state: Mapping[str, Any]) -> None:
-    """Raise ValueError unless the state has the network's names and shapes."""
+    """Raise ValueError unless the state has the names and shapes of the network."""
     found = {name: tuple(value.shape) for name, value in state.items()}
     if found != dict(expected):
         differing = sorted(set(found.items()) ^ set(expected.items()))
@@ -56,10 +56,11 @@ def check_state(expected: Mapping[str, tuple[int, ...]], state: Mapping[str, Any
 def initial_state(
     shapes: Mapping[str, tuple[int, ...]], rng: np.random.Generator
 ) -> dict[str, NDArray[Any]]:
-    """Return fresh weights (names, shapes and laws are torch's), the same on every engine.
+    """Return initial weights with the names, shapes and distributions of the torch backend.
 
-    Filters are normal by their fan-out, linear maps and their biases uniform within
-    1 / sqrt(fan-in), embeddings standard normal, norms ones and zeros.
+    They are the same on every engine. Filters are normal with a scale by their fan-out, linear
+    maps and their biases uniform within 1 / sqrt(fan-in), embeddings standard normal, norms ones
+    and zeros.
     """
     return {name: _draw(name, shapes, rng) for name in shapes}
 
@@ -81,9 +82,9 @@ def _draw(
 
 
 def named_variables(module: Any) -> dict[str, Any]:
-    """Return the variables that make up a network's state, by torch's names.
+    """Return the variables of a network's state by their torch names.
 
-    Weights of a user's model go by their number: Keras numbers unnamed layers by process.
+    Weights of a custom model are numbered, since the names that Keras gives vary by process.
     """
     backbone = getattr(module, "backbone", None)
     theirs: Iterable[Any] = getattr(backbone, "weights", ())

@@ -1,4 +1,4 @@
-"""A score network on torch: the contract of `skdidicm.backend` with torch inside."""
+"""A score network on torch: the implementation of `skdidicm.backend`."""
 
 import math
 import threading
@@ -30,8 +30,8 @@ class TorchNetwork:
     Parameters
     ----------
     config : NetworkConfig
-        What to build; `config.network` is "auto", a name of `skdidicm_torch.NETWORKS`, or a torch
-        module that maps images to features.
+        What to build. `config.network` is "auto", a name in `skdidicm_torch.NETWORKS`, "timm/NAME",
+        or a torch module that maps images to features.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -53,8 +53,8 @@ class TorchNetwork:
         self._loss = torch.compile(self._batch_loss) if config.compile else self._batch_loss
 
     def start(self, values: NDArray[np.floating], /) -> Tensor:
-        """Return host values as a tensor of the network's device and type."""
-        # A copy, since torch warns of arrays that must not be written to.
+        """Return host values as a tensor with the device and dtype of the network."""
+        # A copy, since torch warns about read-only arrays.
         return torch.tensor(values, dtype=self.dtype, device=self.device)
 
     def encode(self, x: NDArray[Any], /) -> tuple[Tensor, ...]:
@@ -72,7 +72,7 @@ class TorchNetwork:
         """Return log scores (n, k) for labels and noise (n,), or (n, m, k) for (n, m)."""
         with torch.inference_mode(), self._autocast():
             output = self.module.decode(features, label, sigma)
-        with torch.no_grad():  # what the process keeps here is used in training, too
+        with torch.no_grad():  # the process may cache tensors that training uses later
             scores: Tensor = log_score(
                 output.to(self.dtype),
                 label,
@@ -104,21 +104,23 @@ class TorchNetwork:
         return {k: v.detach().cpu().numpy().copy() for k, v in self.module.state_dict().items()}
 
     def load_state(self, state: Mapping[str, NDArray[Any]], /) -> None:
-        """Take over weights and buffers; names and shapes must match."""
+        """Set weights and buffers; names and shapes must match."""
         own = self.module.state_dict()
         if {k: v.shape for k, v in own.items()} != {k: np.shape(v) for k, v in state.items()}:
-            # This raises, and says what does not fit.
+            # This raises an error that names the mismatch.
             self.module.load_state_dict({k: torch.as_tensor(v) for k, v in state.items()})
-        # By hand, since load_state_dict takes up to ten times as long, and averages are loaded
-        # after every epoch.
+        # Averages are loaded after every epoch, and load_state_dict is up to ten times slower.
         with torch.no_grad():
             for name, value in own.items():
                 value.copy_(torch.as_tensor(state[name]))
 
     def export_onnx(self, folder: Path, /) -> None:
-        """Write the two halves as ONNX; see `skdidicm_torch.onnx`."""
+        """Write the two halves of the network as ONNX; see `skdidicm_torch.onnx`."""
         if self.config.dropout:
-            raise ValueError("a network with dropout cannot be written as ONNX.")
+            raise ValueError(
+                f"the network has dropout={self.config.dropout}, which the export to ONNX does not "
+                "support; export a network with dropout=0."
+            )
         module = self.module.eval()
         export_onnx(module, self.standardise, self.config, self.dtype, folder)
 
@@ -164,7 +166,7 @@ class TorchNetwork:
         return self.standardise(torch.tensor(x, device=self.device))
 
     def standardise(self, rows: Tensor) -> Tensor:
-        """Return rows as the module takes them: standardised, with channels first."""
+        """Return standardised rows with channels first, the input of the module."""
         rows = rows.to(self.dtype)
         if rows.ndim == 3:
             rows = rows[..., None]
@@ -178,7 +180,7 @@ class TorchNetwork:
 
 
 def _build_module(config: NetworkConfig, network: Any) -> ConditionedNetwork:
-    """Return the module with weights drawn from the seed; torch's own generator is left alone."""
+    """Return the module with weights drawn from the seed, without touching torch's generator."""
     shape = config.input_shape
     with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed GPUs
@@ -192,7 +194,7 @@ def _build_module(config: NetworkConfig, network: Any) -> ConditionedNetwork:
 
 
 def _optimizer(module: nn.Module, weight_decay: float, device: torch.device) -> torch.optim.AdamW:
-    """Return AdamW that decays matrices and filters, but neither biases nor norms."""
+    """Return AdamW with weight decay on matrices and filters, but not on biases and norms."""
     trainable = [p for p in module.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},

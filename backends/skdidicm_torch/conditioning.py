@@ -1,4 +1,4 @@
-"""How a noisy label and its noise level enter a network."""
+"""Conditioning of a network on the noisy label and the noise level."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -32,15 +32,15 @@ class SigmaEmbedding(nn.Module):
 
 
 class Condition(NamedTuple):
-    """The conditions of n rows and m draws, or each distinct one once and which draw has which."""
+    """The conditions of n rows and m draws, or the distinct ones with an index for every draw."""
 
     e: Tensor
     """Conditions, (n or 1, m, 128), or (number of distinct ones, 128)."""
     place: Tensor | None = None
-    """Where a draw finds its own, (n or 1, m), if `e` has each once."""
+    """Index of the condition of every draw, (n or 1, m), if `e` has the distinct ones."""
 
     def through(self, layers: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return what layers make of the condition of every draw, (n or 1, m, ...)."""
+        """Return the layers' output for the condition of every draw, (n or 1, m, ...)."""
         y = layers(self.e)
         return y if self.place is None else functional.embedding(self.place, y)
 
@@ -50,18 +50,18 @@ class Condition(NamedTuple):
 
 
 class ConditionedNetwork(nn.Module):
-    """A network of an input, a noisy label and the total noise, cut in two halves.
+    """A network of an input, a noisy label and the total noise, split in two halves.
 
-    `encode` sees the input alone, `decode` the rest; `forward` is their composition. With
-    `conditional=False` it is an ordinary classifier, which sees neither label nor noise: `encode`
-    returns its logits, and `decode` repeats them for every draw.
+    `encode` takes the input alone, `decode` the rest; `forward` is their composition. With
+    `conditional=False` it is an ordinary classifier, which takes neither label nor noise: `encode`
+    returns the logits, and `decode` repeats them for every draw.
     """
 
     def __init__(self, n_classes: int, *, conditional: bool = True) -> None:
         super().__init__()
         self.n_classes = n_classes
         self.conditional = conditional
-        if not conditional:  # embeddings that nothing sees would stay untrained
+        if not conditional:  # it has no use for embeddings
             return
         self.ff_emb = SigmaEmbedding()
         self.label_embedder = nn.Embedding(n_classes, EMBEDDING)
@@ -73,8 +73,8 @@ class ConditionedNetwork(nn.Module):
     def encode(self, x: Tensor, masks: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
         """Return all that depends on neither label nor noise.
 
-        `masks` drop channels, (n or 1, c) after each block; only our own ordinary classifiers
-        take them.
+        `masks` (n or 1, c), one per block, drop channels of its output; only the ordinary
+        classifiers in `NETWORKS` use them.
         """
         raise NotImplementedError
 
@@ -93,12 +93,12 @@ class ConditionedNetwork(nn.Module):
     def condition(self, label: Tensor, sigma: Tensor) -> Condition:
         """Return the conditions of labels and noise, (n, m) or (1, m).
 
-        Rows that share their noise have few distinct conditions: a small network would spend most
-        of its time on computing them for every draw.
+        If rows share their noise, there are few distinct conditions. Computing one for every draw
+        would take most of the time of a small network.
         """
         if sigma.numel() and not any(sigma.stride()):  # broadcast from one number
             sigma = sigma[:1, :1]
-        n, n_levels = label.shape[0], sigma.shape[0]  # torch.export would fix what len returns
+        n, n_levels = label.shape[0], sigma.shape[0]  # len would be a constant under torch.export
         if n_levels > 1 or n <= self.n_classes:
             return Condition(self.ff_emb(sigma) + self.label_embedder(label))
         table = self.ff_emb(sigma[0])[:, None] + self.label_embedder.weight  # (m or 1, k, 128)
@@ -107,14 +107,14 @@ class ConditionedNetwork(nn.Module):
 
 
 def masked(x: Tensor, masks: Sequence[Tensor], block: int) -> Tensor:
-    """Return the output (n, c, ...) of a block, its channels masked where there are masks."""
+    """Return the output (n, c, ...) of a block, with its channels masked if there are masks."""
     if not masks:
         return x
     return x * masks[block].reshape(*masks[block].shape, *[1] * (x.ndim - 2))
 
 
 class ConditionalHead(nn.Module):
-    """A small network on a feature vector that sees the condition: norm, SiLU, skip, linear."""
+    """A small conditional network on a feature vector: norm, SiLU, skip, linear."""
 
     def __init__(self, n_features: int, n_classes: int) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class ConditionalHead(nn.Module):
         self.fc = nn.Linear(n_features, n_classes)
 
     def encode(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the condition is added to, and the skip, both (n, d)."""
+        """Return the term to which the condition is added, and the skip, both (n, d)."""
         return self.project(pooled), pooled
 
     def decode(self, features: tuple[Tensor, ...], condition: Condition) -> Tensor:

@@ -1,4 +1,4 @@
-"""Networks for tables, and conditional heads on backbones of the user's own."""
+"""Networks for tables, and conditional heads on custom backbones."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from skdidicm_torch.conditioning import (
 
 
 class DenseBlock(nn.Module):
-    """A residual block of two linear layers; conditional as the blocks of DiDiRN are."""
+    """A residual block of two linear layers, conditional like the blocks of DiDiRN."""
 
     def __init__(self, width: int, *, conditional: bool) -> None:
         super().__init__()
@@ -65,7 +65,9 @@ class Perceptron(ConditionedNetwork):
         super().__init__(n_classes, conditional=conditioning != "none")
         width, depth = size.width, size.depth
         self.conditioning = conditioning
-        self.first = 0 if conditioning == "blocks" else depth - 1  # the block that is cut in two
+        self.first = (
+            0 if conditioning == "blocks" else depth - 1
+        )  # the block that is split between encode and decode
         self.stem = nn.Linear(n_features, width)
         self.layers = nn.ModuleList(
             DenseBlock(
@@ -115,11 +117,11 @@ class BackboneNetwork(ConditionedNetwork):
     Parameters
     ----------
     backbone : nn.Module or callable
-        Maps (n, c, h, w) to (n, d) or (n, d, h', w'); it is copied, and maps are averaged.
+        Maps (n, c, h, w) to (n, d) or (n, d, h', w'). It is copied; maps are averaged over pixels.
     n_classes : int
         Number of classes K.
     example : Tensor (1, ...)
-        An input to find d with.
+        An input from which to infer d.
     """
 
     def __init__(
@@ -133,7 +135,7 @@ class BackboneNetwork(ConditionedNetwork):
         self.head = ConditionalHead(n_features, n_classes)
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode; a backbone with all weights frozen keeps its statistics frozen too."""
+        """Set training mode; a frozen backbone stays in evaluation mode."""
         super().train(mode)
         if isinstance(self.backbone, nn.Module):
             frozen = not any(p.requires_grad for p in self.backbone.parameters())
@@ -160,7 +162,7 @@ class BackboneNetwork(ConditionedNetwork):
 
 
 class TimmClassifier(ConditionedNetwork):
-    """A classifier of timm as it is, which sees neither label nor noise."""
+    """A classifier from timm, which takes neither label nor noise."""
 
     def __init__(self, module: nn.Module, n_classes: int) -> None:
         super().__init__(n_classes, conditional=False)

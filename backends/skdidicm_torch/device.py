@@ -1,4 +1,4 @@
-"""Where and in which number format a network runs."""
+"""Device and number format of a network."""
 
 import multiprocessing
 
@@ -10,12 +10,12 @@ PRECISIONS = ("auto", "float32", "float64", "bfloat16")
 def resolve_device(device: str) -> torch.device:
     """Return the torch device for a name; "auto" is the first of CUDA, MPS and CPU that works.
 
-    Worker processes of joblib and multiprocessing are spread over the CUDA devices.
+    Worker processes of joblib and multiprocessing are distributed over the CUDA devices.
 
     Raises
     ------
     ValueError
-        If the name means nothing to torch, or such a device is not there.
+        If the name is unknown or the device is not available.
     """
     if device == "auto":
         if torch.cuda.is_available():
@@ -35,8 +35,8 @@ def resolve_device(device: str) -> torch.device:
 def resolve_precision(precision: str, device: torch.device, *, table: bool) -> str:
     """Return "float32", "float64" or "bfloat16" (autocast over float32 weights).
 
-    "auto" is float64 for tables on a CPU, where networks are small and exact sums are worth more
-    than speed, bfloat16 for images on a GPU that computes in it, and float32 otherwise.
+    "auto" is float64 for tables on a CPU, where networks are small and precision matters more than
+    speed, bfloat16 for images on a GPU that supports it, and float32 otherwise.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; expected one of {PRECISIONS}.")
@@ -49,7 +49,7 @@ def resolve_precision(precision: str, device: torch.device, *, table: bool) -> s
 
 
 def _worker_number() -> int:
-    """Return 0 in a main process and the worker's running number, from 0, in a worker."""
+    """Return the index of a worker process, and 0 in the main process."""
     if multiprocessing.parent_process() is None:
         return 0
     identity = multiprocessing.current_process()._identity

@@ -1,6 +1,6 @@
-"""DiDiRN: a ResNet whose blocks see the noisy label and the noise level.
+"""DiDiRN: a ResNet conditioned on the noisy label and the noise level.
 
-Names and shapes of all tensors are those of the official checkpoints when `conditioning="blocks"`.
+With `conditioning="blocks"`, all tensors have the names and shapes of the official checkpoints.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +21,9 @@ def _convolution(c_in: int, c_out: int, size: int, stride: int = 1) -> nn.Conv2d
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """BatchNorm that trains on one value per channel too, as one row of one pixel has.
+    """BatchNorm that also trains on a single value per channel: one row of one pixel.
 
-    A single value has no variance; torch refuses it. The running statistics stand in.
+    A single value has no variance, and torch raises an error. The running statistics are used.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class BatchNorm(nn.BatchNorm2d):
 class Block(nn.Module):
     """A residual block: convolutions, then (if conditional) condition, GroupNorm and SiLU.
 
-    `split` runs the convolutions, which do not see the condition; `join` does the rest.
+    `split` runs the convolutions, which do not depend on the condition; `join` does the rest.
     """
 
     def __init__(
@@ -104,9 +104,9 @@ class Block(nn.Module):
     def affine(self, mean: Tensor, variance: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
         """Return gain and offset (n, m, c) of h in the GroupNorm of h + e.
 
-        The condition (n, m, 128) is constant over pixels, so mean and variance of h by channel,
-        (n, c), say it all: m draws need no convolution and one pass over the pixels each. It also
-        spares GPUs torch's GroupNorm, which leaves the layout and number format of the rest.
+        The condition (n, m, 128) is constant over pixels, so the mean and variance of h by channel,
+        (n, c), suffice: m draws need no convolution, only one pass over the pixels each. It also
+        avoids torch's GroupNorm, which changes the memory layout and number format on GPUs.
         """
         norm = cast("nn.GroupNorm", self.out_layers[0])
         shift = self.emb_layers(e)
@@ -130,7 +130,7 @@ class DiDiRN(ConditionedNetwork):
     size : ResNetSize
         Stem, stages and blocks.
     conditioning : {"blocks", "last", "head", "none"}
-        Where the condition enters; "none" is an ordinary ResNet of the same stem and blocks.
+        Where the condition enters; "none" is an ordinary ResNet with the same stem and blocks.
     """
 
     def __init__(
@@ -219,10 +219,10 @@ class DiDiRN(ConditionedNetwork):
         return output.reshape(*draws, -1)
 
     def _run(self, part: Callable[..., Any], *inputs: Tensor) -> Any:
-        """Return a block's output; with `checkpointing` it is computed again for the gradient."""
+        """Return the output of a block; `checkpointing` recomputes it in the backward pass."""
         if not (self.checkpointing and self.training):
             return part(*inputs)
-        if torch.compiler.is_compiling():  # which sees to the statistics itself
+        if torch.compiler.is_compiling():  # the compiler handles the statistics
             return checkpoint(part, *inputs, use_reentrant=False)
         return checkpoint(part, *inputs, use_reentrant=False, context_fn=self._both_passes)
 
@@ -232,7 +232,7 @@ class DiDiRN(ConditionedNetwork):
 
 @contextmanager
 def _without_statistics(network: nn.Module) -> Iterator[None]:
-    """Let a second pass over a batch leave the running statistics as the first has made them."""
+    """Keep the running statistics unchanged during a second pass over a batch."""
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
@@ -251,7 +251,7 @@ def _moments(h: Tensor, pixels: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     if h.dtype == dtype:
         centred = h - mean.reshape(*mean.shape, *(1 for _ in pixels))
         return mean, centred.square().mean(dim=pixels)  # faster here than var_mean
-    # Sums of squares without a copy in float32; h comes from a BatchNorm and is nearly centred.
+    # Sums of squares without a float32 copy; h comes from a BatchNorm, so it is nearly centred.
     square = torch.linalg.vector_norm(h, dim=pixels, dtype=dtype).square()
     n_pixels = h[0, 0].numel()
     return mean, (square / n_pixels - mean.square()).clamp_min(0)

@@ -1,4 +1,4 @@
-"""Build a network by its name."""
+"""Build networks by name."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ def create_network(
     *,
     image_size: tuple[int, int] | None = None,
 ) -> ConditionedNetwork:
-    """Return a network of (input, noisy label, total noise) with freshly drawn weights.
+    """Return a randomly initialised network of (input, noisy label, total noise).
 
     Its `forward(x, label, sigma)` takes x (n, c, h, w), or (n, d) for "mlp", and returns raw
     outputs (n, k); `encode` and `decode` are its two halves.
@@ -42,17 +42,17 @@ def create_network(
     in_channels : int, default=3
         Image channels; the number of columns for "mlp".
     conditioning : {"blocks", "last", "head", "none"}
-        Where label and noise enter: every block (the paper), after the convolutions of the last
-        block, or a small head on the pooled features. A backbone can have "head" only. "none" is
-        an ordinary classifier, which sees neither.
+        Where label and noise enter: in every block (the paper), after the convolutions of the last
+        block, or in a small head on the pooled features, the only choice for a backbone. "none" is
+        an ordinary classifier, which takes neither.
     image_size : (height, width), optional
-        Lets "didirn-tiny" leave out its stem pool under 16 px, and tells a backbone what to expect
-        (224 x 224 if left out).
+        Size of the images. Under 16 px "didirn-tiny" has no pool in its stem. A backbone is probed
+        with an image of this size, by default 224 x 224.
 
     Raises
     ------
     ValueError
-        If a name is not known, or does not fit the backbone.
+        If a name is unknown, or the conditioning does not fit the backbone.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def _from_timm(
     conditioning: str,
     image_size: tuple[int, int] | None,
 ) -> ConditionedNetwork:
-    """Return timm's classifier as it is for "none", else a conditional head on its features."""
+    """Return the classifier of timm for "none", else a conditional head on its features."""
     try:
         from skdidicm_torch.imagenet.timm_parts import create_timm
     except ImportError as error:
@@ -113,8 +113,8 @@ def _on_backbone(
         )
     if conditioning != "head":
         raise ValueError(
-            f"conditioning is {conditioning!r}, but a backbone of your own can be conditioned in "
-            "its head only; set conditioning='head'."
+            f"conditioning is {conditioning!r}, but a custom backbone can only be conditioned in "
+            "its head; set conditioning='head'."
         )
     example = torch.zeros(1, in_channels, *(image_size or (224, 224)))
     return BackboneNetwork(backbone, n_classes, example)

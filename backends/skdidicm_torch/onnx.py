@@ -1,4 +1,4 @@
-"""Networks as ONNX: the two halves, so that a runtime can sample without torch."""
+"""Export to ONNX in two halves, so that a runtime can sample without torch."""
 
 import warnings
 from collections.abc import Callable
@@ -16,7 +16,7 @@ ENCODE, DECODE = "encode.onnx", "decode.onnx"
 
 
 Standardise = Callable[[Tensor], Tensor]
-"""Turns rows as users have them into what a module takes."""
+"""Maps rows as users have them to the input of a module."""
 
 
 class _Encode(nn.Module):
@@ -46,29 +46,29 @@ def export_onnx(
 ) -> None:
     """Write encode.onnx and decode.onnx, and check them with onnxruntime.
 
-    "encode" maps rows x (n, *input_shape), as users have them, to features; "decode" maps labels
-    int64 (n,), total noise (n,) and the features to raw outputs (n, k), from which
-    `skdidicm.core.log_score` reads log scores on arrays of any library.
+    "encode" maps rows x (n, *input_shape), as users have them, to features. "decode" maps labels
+    int64 (n,), total noise (n,) and the features to raw outputs (n, k), which
+    `skdidicm.core.log_score` turns into log scores on arrays of any library.
 
     Parameters
     ----------
     module : ConditionedNetwork
         The network, in evaluation mode.
     standardise : callable
-        Turns rows (n, *input_shape) into what the module takes.
+        Maps rows (n, *input_shape) to the input of the module.
     config : NetworkConfig
-        Shape, classes and moments, from which examples are drawn.
+        Input shape, number of classes and moments, for example inputs.
     dtype : torch.dtype
         Number format of rows and noise.
     folder : Path
-        Where to write; it is made if it is not there.
+        Where to write; it is created if necessary.
 
     Raises
     ------
     ImportError
         If onnx, onnxscript or onnxruntime is not installed.
     RuntimeError
-        If onnxruntime computes something else than torch.
+        If the results of onnxruntime and torch differ.
     """
     try:
         import onnxruntime
@@ -128,10 +128,10 @@ def _export(
 ) -> None:
     rows = torch.export.Dim("n", min=1)
     shapes: Any = tuple({0: rows} for _ in example)
-    if isinstance(module, _Decode):  # torch counts *features as one argument
+    if isinstance(module, _Decode):  # torch treats *features as one argument
         shapes = (*shapes[:2], shapes[2:])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's exporter about itself
+        warnings.simplefilter("ignore")  # torch's exporter warns about its own internals
         torch.onnx.export(
             module,
             example,

@@ -1,4 +1,4 @@
-"""Array-API helpers that the rest of the core is written with."""
+"""Array-API functions that the rest of the core builds on."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ Array = Any
 
 
 def namespace(*arrays: Array) -> Any:
-    """Return the array namespace of the arguments; plain Python numbers count as NumPy.
+    """Return the array namespace of the arguments; Python numbers count as NumPy.
 
     Examples
     --------
@@ -26,14 +26,14 @@ def like(value: Array, other: Array) -> Array:
     """Return `value` as an array with the dtype and on the device of `other`."""
     xp = namespace(other)
     if isinstance(value, np.generic):
-        value = value.item()  # torch would take it for an array that it may share
+        value = value.item()  # else torch would share its memory
     if is_array_api_obj(value) and namespace(value) is xp:
         return xp.astype(value, other.dtype, copy=False)
     return xp.asarray(value, dtype=other.dtype, device=device_of(other), copy=True)
 
 
 def index_dtype(xp: Any) -> Any:
-    """Return the integer dtype that a library indexes with: int64, but int32 in JAX by default."""
+    """Return the integer dtype of indices: int64, or int32 in JAX by default."""
     return xp.__array_namespace_info__().default_dtypes()["indexing"]
 
 
@@ -81,7 +81,7 @@ def softmax(x: Array) -> Array:
 def normalize(weights: Array) -> Array:
     """Clip weights (..., k) at zero and scale every row to sum to one.
 
-    A row without a positive weight knows nothing and becomes uniform.
+    A row without a positive weight becomes uniform.
 
     Examples
     --------
@@ -100,10 +100,10 @@ def normalize(weights: Array) -> Array:
 
 
 def draw(weights: Array, uniform: Array) -> Array:
-    """Draw a label (...) from unnormalised weights (..., k) by the inverse distribution function.
+    """Draw labels (...) from unnormalised weights (..., k) by inverse transform sampling.
 
-    Negative weights count as zero. `uniform` lies in [0, 1) and is a number or an array (...),
-    so that one number gives every row the same noise.
+    Negative weights count as zero. `uniform` is a number or an array (...) in [0, 1); a single
+    number gives every row the same noise.
 
     Examples
     --------
@@ -114,6 +114,6 @@ def draw(weights: Array, uniform: Array) -> Array:
     xp = namespace(weights)
     cumulative = xp.cumulative_sum(xp.clip(weights, min=0.0), axis=-1)
     threshold = column(uniform, weights) * cumulative[..., -1:]
-    # The second condition holds a threshold that was rounded up to the total off empty classes.
+    # The second condition avoids empty classes if rounding lifts the threshold to the total.
     passed = (cumulative <= threshold) & (cumulative < cumulative[..., -1:])
     return xp.sum(xp.astype(passed, index_dtype(xp)), axis=-1)

@@ -1,9 +1,9 @@
-"""What a network's output means, and how far it is from the truth.
+"""Log scores from the output of a network, and training losses.
 
 `output` is what the network returns for (image, noisy label, sigma), an array (..., k). The
-parameterization tells how log scores are read from it:
+parameterization defines its meaning:
 
-* "score": the output is log s itself, its entry at the noisy label set to zero;
+* "score": the output is log s, with its entry at the noisy label set to zero;
 * "posterior": the output is the logits of q_0, from which (2) and (3) give the scores.
 """
 
@@ -20,7 +20,7 @@ from skdidicm.core.process import Process
 PARAMETERIZATIONS = ("score", "posterior")
 OBJECTIVES = ("score_entropy", "bayes_cross_entropy", "cross_entropy")
 
-_TINY = 1e-30  # below it a float32 ratio adds nothing to a sum, and its logarithm only overflows
+_TINY = 1e-30  # smaller float32 ratios do not change a sum, and their logarithms overflow
 
 
 def log_score(
@@ -64,7 +64,7 @@ def score_entropy(log_score: Array, ratio: Array) -> Array:
     array([0.])
     """
     xp = namespace(log_score)
-    # r (e^u - 1 - u) with u = log(s / r) equals s - r log s + r (log r - 1) and does not cancel.
+    # r (e^u - 1 - u) with u = log(s / r) equals s - r log s + r (log r - 1) without cancellation.
     positive = ratio > _TINY
     safe = xp.where(positive, ratio, 1.0)
     u = log_score - xp.log(safe)
@@ -86,8 +86,8 @@ def bayes_cross_entropy(
     sigma : float or array (...)
         Total noise at which it was drawn.
     q_0 : array (..., k)
-        Clean class probabilities, one-hot or soft. Where they are soft, the noisy label tells
-        about the clean one, so the target is P(c_0 | label) ~ q_0 P(label | c_0).
+        Clean class probabilities, one-hot or soft. If they are soft, the noisy label carries
+        information about the clean one, so the target is P(c_0 | label) ~ q_0 P(label | c_0).
     process : Process
         Gives P(c_t = label | c_0), which turns the logits into those of P(c_0 | image, c_t).
 
@@ -136,8 +136,8 @@ def denoising_loss(
     """Return the training loss of every row without its weight, (...).
 
     `objective` is "score_entropy", equation (5), "bayes_cross_entropy", equation (11), or
-    "cross_entropy", which neither the noisy label nor the noise enters; the last two need the
-    posterior parameterization.
+    "cross_entropy", which ignores noisy label and noise. The last two need the posterior
+    parameterization.
     """
     if objective == "cross_entropy":
         return cross_entropy(output, q_0)
@@ -148,10 +148,10 @@ def denoising_loss(
 
 
 def check_objective(parameterization: str, objective: str, conditioning: str = "none") -> None:
-    """Raise ValueError unless the names exist and go together.
+    """Raise ValueError unless the names exist and are compatible.
 
-    `conditioning` is where label and noise enter the network; the plain cross-entropy is for
-    networks that see neither, "none".
+    `conditioning` is where label and noise enter the network. The plain cross-entropy is for
+    networks that see neither: "none".
     """
     if parameterization not in PARAMETERIZATIONS:
         raise ValueError(

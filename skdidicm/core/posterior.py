@@ -1,6 +1,6 @@
-"""From the log scores of a network to the posterior, by either sampler: the whole of a prediction.
+"""From the log scores of a network to the posterior, by either sampler.
 
-Whoever samples comes here: the estimator and the trainers of the backends.
+The estimator and the trainers of the backends all sample through `sample_posterior`.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ SAMPLERS = ("cp", "cl")
 
 @dataclass(frozen=True)
 class SamplerPlan:
-    """How to sample.
+    """Settings of a sampler.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class SamplerPlan:
     p_init : array (k,)
         Law of the label at t = 1.
     seed : int
-        Seed of the sampler's noise, which is the same for every row.
+        Seed of the noise, which is the same for all rows.
     sampler : {"cp", "cl"}
         Class probabilities (`sample_probabilities`) or chains of labels (`sample_labels`).
     solver : {"euler", "bridge"}
@@ -37,7 +37,7 @@ class SamplerPlan:
     steps : int
         Number of reverse steps >= 1.
     label_rule : {"argmin", "argmax", "draw"}
-        Which label a step of "cp" conditions on.
+        The label that a step of "cp" conditions on.
     n_chains : int
         Chains per row of "cl".
     """
@@ -67,7 +67,7 @@ def sample_posterior(
     ----------
     log_score : callable
         Maps labels and total noise to log scores: (n,) to (n, k) for "cp", and (n, c) to (n, c, k)
-        for c of the chains of "cl".
+        for "cl", for any number c of chains.
     n : int
         Number of rows.
     plan : SamplerPlan
@@ -80,7 +80,7 @@ def sample_posterior(
     Returns
     -------
     array (n, k), or (n, steps + 1, k) if `return_path`
-        Class probabilities at zero noise, of which some may be 0; see `read_out`.
+        Class probabilities at zero noise. Some may be 0; see `read_out`.
 
     Examples
     --------
@@ -126,11 +126,11 @@ def sample_posterior(
 
 
 def read_out(law: Array, process: Process, schedule: Schedule) -> Array:
-    """Return the law (..., k) of the label at t = EPS_T for that at zero noise; equation (1).
+    """Return the law (..., k) at t = EPS_T that belongs to a law at zero noise; equation (1).
 
-    A sampler may leave a class with probability zero, which no finite training set can justify.
-    Networks are trained down to t = EPS_T only, and the noise at that time, about 1e-3, leaves
-    every class a little.
+    A sampler can give a class probability zero, which a finite training set cannot justify.
+    Networks are only trained down to t = EPS_T. The noise at that time, about 1e-3, keeps all
+    probabilities positive.
 
     Examples
     --------

@@ -11,11 +11,11 @@ import numpy as np
 
 from skdidicm.core.arrays import Array, column, namespace, normalize, one_hot, take_label
 
-_TINY = 1e-30  # a probability that never occurs, and whose inverse a float32 still holds
+_TINY = 1e-30  # below any probability that occurs; its inverse is finite in float32
 
 
 class Process(Protocol):
-    """What losses and samplers ask of a diffusion over K labels."""
+    """Interface of a diffusion process over K labels, for losses and samplers."""
 
     @property
     def n_classes(self) -> int:
@@ -27,7 +27,7 @@ class Process(Protocol):
         ...
 
     def undiffuse(self, q: Array, sigma: Array) -> Array:
-        """Return the law that `diffuse` turns into `q`, clipped to a law; equation (10)."""
+        """Return the law that `diffuse` maps to `q`, clipped and normalised; equation (10)."""
         ...
 
     def adjoint(self, w: Array, sigma: Array) -> Array:
@@ -43,7 +43,7 @@ class Process(Protocol):
         ...
 
     def limit(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        """Return the law (k,) that noise leads to in the end."""
+        """Return the stationary law (k,)."""
         ...
 
     def euler_step(self, p: Array, q: Array, h: Array) -> Array:
@@ -64,7 +64,7 @@ def ratio(q_t: Array, label: Array) -> Array:
 class UniformProcess:
     """Noise that replaces a label by one drawn uniformly from all classes.
 
-    The rate matrix is R = (1 1^T - K I) / K, so exp(sigma R) needs no matrix: everything here is
+    The rate matrix is R = (1 1^T - K I) / K. Its exponential has a closed form, so all methods are
     O(n k) in time and memory.
 
     Parameters
@@ -102,9 +102,9 @@ class UniformProcess:
         return q_t
 
     def undiffuse(self, q: Array, sigma: Array) -> Array:
-        """Return the law at zero noise that leads to `q`, clipped and normalised; equation (10)."""
+        """Return the law at zero noise that gives `q`, clipped and normalised; equation (10)."""
         xp, sigma = namespace(q), column(sigma, q)
-        # (10) divides by a = exp(-sigma); normalising does that without an overflow at large sigma.
+        # Normalising replaces the division by exp(-sigma) in (10), which overflows at large sigma.
         return normalize(q + xp.expm1(-sigma) / self.n_classes)
 
     def adjoint(self, w: Array, sigma: Array) -> Array:
@@ -144,7 +144,7 @@ class UniformProcess:
         array (..., k)
             Rows sum to one; entries may leave [0, 1], since the step is explicit.
         """
-        # Updates in place: at this size, memory for temporaries costs more than the arithmetic.
+        # In place, since memory for temporaries costs more than the arithmetic.
         w, rate = p / q, column(h, p) / self.n_classes
         step = q * (rate * namespace(w).sum(w, axis=-1, keepdims=True))
         w *= rate

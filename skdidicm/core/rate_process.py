@@ -12,15 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from skdidicm.core.arrays import Array, column, namespace, normalize, one_hot
 from skdidicm.core.process import ratio
 
-_MAX_CONDITION = 1e5  # rounding grows by it: 1e5 * 2e-16 keeps exp(sigma R) good to 1e-10
+_MAX_CONDITION = 1e5  # amplifies rounding errors: 1e5 * 2e-16 leaves exp(sigma R) accurate to 1e-10
 
 
 class RateProcess:
-    """Noise that moves labels by a rate matrix of your own.
+    """Noise with a custom rate matrix.
 
-    The matrix is decomposed once in float64: by `eigh` if it is symmetric or reversible, else by
-    `eig`. A matrix without a sound eigenbasis goes through matrix exponentials, one for each
-    distinct sigma, which is slow but right.
+    The matrix is decomposed once in float64, by `eigh` if it is symmetric or reversible, else by
+    `eig`. If the eigenbasis is ill-conditioned, matrix exponentials are used instead, one for each
+    distinct sigma. This is slower, but accurate.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class RateProcess:
     Raises
     ------
     ValueError
-        If the matrix is no such generator.
+        If the matrix is not a rate matrix.
 
     Examples
     --------
@@ -58,10 +58,10 @@ class RateProcess:
         return namespace(q_0).clip(self._exponential(q_0, sigma, transpose=False), min=0.0)
 
     def undiffuse(self, q: Array, sigma: Array) -> Array:
-        """Return the law that `diffuse` turns into `q`, clipped and normalised; equation (10).
+        """Return the law that `diffuse` maps to `q`, clipped and normalised; equation (10).
 
-        Modes that the noise has damped below the rounding error of the data type carry nothing
-        but error and are left at their limit.
+        Modes that are damped below the rounding error of the data type cannot be recovered; they
+        are set to their limit.
         """
         xp = namespace(q)
         if self._spectrum is None:
@@ -85,7 +85,7 @@ class RateProcess:
         return ratio(q_t, label)
 
     def limit(self) -> NDArray[np.float64]:
-        """Return the law (k,) that the uniform law tends to; the stationary one if unique."""
+        """Return the limit (k,) of the uniform law; the stationary law if that is unique."""
         return self._limit.copy()
 
     def euler_step(self, p: Array, q: Array, h: Array) -> Array:
@@ -100,7 +100,7 @@ class RateProcess:
 
     @cached_property
     def _limit(self) -> NDArray[np.float64]:
-        # Kept, since every prediction asks for it and it costs two decompositions.
+        # Cached: every prediction needs it, and it costs two decompositions.
         right = scipy.linalg.null_space(self.rate_matrix)
         left = scipy.linalg.null_space(self.rate_matrix.T)
         uniform = np.full(self.n_classes, 1.0 / self.n_classes)
@@ -113,7 +113,7 @@ class RateProcess:
         """Return exp(sigma R) x, or its transpose times x, for rows x (..., k)."""
         if self._spectrum is None:
             return self._by_expm(x, sigma, transpose=transpose)
-        # What the noise changes is small where the noise is: expm1 keeps the digits of rare labels.
+        # expm1 keeps the digits of rare labels where the noise is small.
         change = namespace(x).expm1(self._exponents(x, sigma))
         return x + self._through_modes(x, change, transpose=transpose)
 
@@ -145,7 +145,7 @@ class RateProcess:
         return xp.reshape(xp.stack(rows), x.shape)
 
     def _undiffuse_by_expm(self, q: Array, sigma: Array) -> Array:
-        """Solve exp(sigma R) q_0 = q row by row, leaving out modes lost in rounding."""
+        """Solve exp(sigma R) q_0 = q row by row, without the modes that are lost in rounding."""
         xp = namespace(q)
         host = _on_host(q).reshape(-1, self.n_classes)
         sigmas = np.broadcast_to(_on_host(sigma), q.shape[:-1]).ravel()
@@ -158,7 +158,7 @@ class RateProcess:
         return normalize(xp.asarray(rows, dtype=q.dtype, device=device_of(q)))
 
     def _constant(self, name: str, x: Array) -> Array:
-        """Return a factor of R as an array like `x`, kept so that it is sent to a device once."""
+        """Return a factor of R as an array like `x`, cached so that it is sent to a device once."""
         xp = namespace(x)
         key = (name, xp.__name__, str(x.dtype), str(device_of(x)))
         if key not in self._constants:
@@ -199,7 +199,7 @@ def _check_generator(rate_matrix: ArrayLike) -> NDArray[np.float64]:
 
 
 def _decompose(rates: NDArray[np.float64]) -> dict[str, NDArray[Any]] | None:
-    """Return R = U diag(modes) U^-1, or None where no eigenbasis is sound."""
+    """Return R = U diag(modes) U^-1, or None if the eigenbasis is ill-conditioned."""
     scale = _symmetrizer(rates)
     if scale is not None:
         symmetric = rates * scale[None, :] / scale[:, None]
@@ -218,8 +218,8 @@ def _decompose(rates: NDArray[np.float64]) -> dict[str, NDArray[Any]] | None:
 def _transition_matrix(rates: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
     """Return exp(sigma R) by uniformisation: exp(sigma R) = sum over n of Poisson(n) P^n.
 
-    It adds and multiplies numbers >= 0 only, so that every entry keeps its digits;
-    `scipy.linalg.expm` loses most of them on triangular matrices with nearly equal rates.
+    It only adds and multiplies nonnegative numbers, so every entry is accurate;
+    `scipy.linalg.expm` is not on triangular matrices with nearly equal rates.
     """
     k, fastest = len(rates), max(-float(rates.diagonal().min()), 1e-300)
     jump = np.eye(k) + rates / fastest
@@ -236,7 +236,7 @@ def _transition_matrix(rates: NDArray[np.float64], sigma: float) -> NDArray[np.f
 
 
 def _symmetrizer(rates: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return sqrt(pi) for which diag(1/sqrt(pi)) R diag(sqrt(pi)) is symmetric, if there is one."""
+    """Return sqrt(pi) such that diag(1/sqrt(pi)) R diag(sqrt(pi)) is symmetric, or None."""
     if np.allclose(rates, rates.T, rtol=1e-12, atol=0):
         return np.ones(len(rates))
     stationary = scipy.linalg.null_space(rates)

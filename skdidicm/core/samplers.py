@@ -1,7 +1,7 @@
 """The two samplers: class probabilities (DiDiCM-CP) and class labels (DiDiCM-CL).
 
-Both run the reverse process from noise to the posterior, one network call a step. They ask the
-network for nothing but `log_score_fn(label, sigma)`, so any array library and any model serves.
+Both run the reverse process from noise to the posterior with one network call per step. They only
+call `log_score_fn(label, sigma)`, so they work with any array library and any model.
 """
 
 import math
@@ -28,15 +28,15 @@ SOLVERS = ("euler", "bridge")
 LABEL_RULES = ("argmin", "argmax", "draw")
 GRIDS = ("tiled", "official")
 
-_CHUNK = 2**24  # entries of the largest array that one call of the label sampler makes
-_LONGEST = 32.0  # noise distance beyond which exp keeps nothing of a law, but overflows in float32
+_CHUNK = 2**24  # entries of the largest array in one call of the label sampler
+_LONGEST = 32.0  # longer noise distances leave nothing of a law, and their exp overflows in float32
 
 LogScore = Callable[[Array, Array], Array]
 """Maps labels (n,) and total noise (n,) to log scores (n, k)."""
 
 
 class Step(NamedTuple):
-    """One reverse step: noise before, noise after, and the Euler step length."""
+    """One reverse step: noise before and after, and the Euler step length."""
 
     sigma: float
     sigma_next: float
@@ -90,7 +90,7 @@ def sample_probabilities(
     rng: np.random.Generator | None = None,
     return_path: bool = False,
 ) -> Array:
-    """Carry class probabilities from noise to the posterior (DiDiCM-CP).
+    """Return class probabilities by diffusing them from noise to the posterior (DiDiCM-CP).
 
     Parameters
     ----------
@@ -101,16 +101,16 @@ def sample_probabilities(
     process, schedule : Process, Schedule
         The noise that the network was trained on.
     steps : int
-        Number of reverse steps >= 1; each costs one call for the whole batch.
+        Number of reverse steps >= 1; each calls the network once for the whole batch.
     solver : {"euler", "bridge"}
         Equation (7), or the exact Bayes bridge (9).
     label_rule : {"argmin", "argmax", "draw"}
-        Which label a step conditions on: the least or most likely one, or one drawn from p.
+        The label that a step conditions on: the least or most likely one, or one drawn from p.
     grid : {"tiled", "official"}
         See `time_steps`.
     rng : numpy.random.Generator, optional
-        Needed by "draw"; with the other rules it breaks ties at random, which otherwise go to the
-        first class. Every row is given the same noise, so that rows do not affect each other.
+        Required by "draw". The other rules use it to break ties at random; without it, the first
+        class wins. All rows get the same noise, so that they do not affect each other.
     return_path : bool, default=False
         Also return the laws before and after every step.
 
@@ -141,7 +141,7 @@ def sample_probabilities(
         label = _choose_label(p, label_rule, order, rng)
         q = _law(log_score_fn, label, step.sigma, p.dtype)
         p = _advance(process, solver, p, q, step)
-        if solver == "euler":  # a step too long leads out of [0, 1]; the bridge's is positive
+        if solver == "euler":  # a long Euler step can leave [0, 1]
             p = xp.clip(p, max=1.0)
         p = normalize(p)
         path.append(p)
@@ -168,26 +168,26 @@ def sample_labels(
     ----------
     log_score_fn : callable
         Maps labels (n c,) and total noise (n c,) to log scores (n c, k), for any number c of
-        chains: the c chains of a row lie next to each other.
+        chains. The c chains of a row are adjacent.
     n : int
         Number of rows >= 0.
     process, schedule, steps, solver, grid
         As for `sample_probabilities`.
     n_chains : int
-        Chains per row, >= 1. They advance together, cut into parts only to bound memory.
+        Chains per row, >= 1. They run together, in parts only where memory requires it.
     uniforms : array (steps + 1, n_chains) or (steps + 1, n, n_chains), or Generator, optional
-        Numbers in [0, 1): those of the first entry draw the labels at t = 1, the others one step
-        each. The shorter shape gives every row the same noise. A generator draws that shape.
-        The array's library and device are those of the result; default `default_rng(0)`.
+        Numbers in [0, 1): the first entry draws the labels at t = 1, each other entry one step.
+        The shorter shape gives all rows the same noise; a generator draws that shape. The result
+        has the library and device of this array. Default `default_rng(0)`.
     p_init : array (k,), optional
-        Law that the labels at t = 1 are drawn from; default `process.limit()`.
+        Law of the labels at t = 1; default `process.limit()`.
     return_path : bool, default=False
         Also return the shares before and after every step.
 
     Returns
     -------
     array (n, k), or (n, steps + 1, k) if `return_path`
-        Share of the chains that ended in each class.
+        Share of the chains that end in each class.
     """
     _check_choice("solver", solver, SOLVERS)
     if n_chains < 1:
@@ -239,12 +239,12 @@ def _advance(process: Process, solver: str, p: Array, q: Array, step: Step) -> A
 
 
 def _law(log_score_fn: LogScore, label: Array, sigma: float, dtype: object) -> Array:
-    """Return q_t as the network sees it: (3) says that it is the softmax of the log scores."""
+    """Return the estimate of q_t, which by (3) is the softmax of the log scores."""
     xp = namespace(label)
-    # A broadcast scalar tells a network by its strides that one embedding of sigma serves all rows.
+    # The strides of a broadcast scalar tell a network to embed sigma once for all rows.
     noise = xp.broadcast_to(xp.asarray(sigma, dtype=dtype, device=device_of(label)), label.shape)
     scores = xp.astype(log_score_fn(label, noise), dtype, copy=False)
-    # A floor keeps p / q finite where the network rules a class out altogether.
+    # A floor keeps p / q finite where the network excludes a class.
     return xp.clip(softmax(scores), min=float(xp.finfo(dtype).smallest_normal) ** 0.5)
 
 

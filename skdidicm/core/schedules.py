@@ -1,7 +1,7 @@
-"""Noise schedules: the total noise sigma(t) that a label has met at time t in [0, 1].
+"""Noise schedules: the total noise sigma(t) of a label at time t in [0, 1].
 
-Every schedule offers `total(t)` = sigma(t), `rate(t)` = dsigma/dt and `survival(t)` =
-exp(-sigma(t)), the probability that no noise event has happened yet. Times are numbers or arrays.
+Every schedule has `total(t)` = sigma(t), `rate(t)` = dsigma/dt and `survival(t)` = exp(-sigma(t)),
+the probability that no noise event has happened yet. Times are numbers or arrays.
 """
 
 import math
@@ -11,11 +11,11 @@ from typing import Protocol
 from skdidicm.core.arrays import Array, namespace
 
 EPS_T = 1e-3
-"""Smallest time that classifiers train at and read out at; an unnoised score is infinite."""
+"""Smallest time of training, at which predictions are read out; at t = 0 scores are infinite."""
 
 
 class Schedule(Protocol):
-    """What samplers and training ask of a schedule."""
+    """Interface of a noise schedule, for samplers and training."""
 
     def total(self, t: Array) -> Array:
         """Return the total noise sigma(t) >= 0."""
@@ -75,8 +75,8 @@ class LogLinear:
 class Geometric:
     """Noise that grows geometrically from `sigma_min` to `sigma_max`.
 
-    With the default `sigma_max` 37% of the labels survive at t = 1: a sampler must then start
-    from the marginal at t = 1, not from the uniform law. Choose `sigma_max` near 7 to end in noise.
+    With the default `sigma_max`, 37% of the labels survive at t = 1, so a sampler must start from
+    the marginal at t = 1 instead of the uniform law. With `sigma_max` near 7 only noise is left.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class Geometric:
 
 @dataclass(frozen=True)
 class Cosine:
-    """Survival falls along a squared cosine: little noise is added near both ends.
+    """Survival falls along a squared cosine, with little noise near both ends.
 
     Parameters
     ----------
@@ -140,7 +140,9 @@ class Cosine:
     def rate(self, t: Array) -> Array:
         """Return dsigma/dt = (1 - eps) (pi / 2) sin(pi t) / survival(t)."""
         xp = namespace(t)
-        sine = xp.abs(xp.sin(math.pi * _array(t)))  # float32 rounds pi up, past the zero at t = 1
+        sine = xp.abs(
+            xp.sin(math.pi * _array(t))
+        )  # float32 rounds pi up, where the sine is negative
         return (1 - self.eps) * (math.pi / 2) * sine / self.survival(t)
 
     def survival(self, t: Array) -> Array:
@@ -156,7 +158,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "geometric": Geometric,
     "cosine": Cosine,
 }
-"""Schedules that can be asked for by name."""
+"""Schedules by name."""
 
 
 def _array(t: Array) -> Array:
