@@ -9,7 +9,7 @@ import numpy as np
 
 from skdidicm.datasets import Split
 from skdidicm.metrics import score_probabilities
-from skdidicm.study.methods import AUTO, Answer, Settings, answer
+from skdidicm.study.methods import AUTO, Answer, Parameters, answer
 from skdidicm.study.split import held_out
 
 CHOICES = ("best", "best-accuracy")
@@ -51,7 +51,7 @@ def answer_within(
     split: Split,
     seed: int,
     budget: float | str,
-    settings: Settings,
+    settings: Parameters,
     candidates: Sequence[float] = CANDIDATES,
 ) -> tuple[Answer, BudgetSearch | None]:
     """Answer at a budget; "best" and "best-accuracy" search for it first.

@@ -1,9 +1,9 @@
-"""The methods that a study compares: this library's variants, and plain networks as peers.
+"""The methods that a study compares: variants of this library, and ordinary classifiers as peers.
 
-Peers are the same network as an ordinary classifier, `conditioning="none"`, trained by
-cross-entropy through the same loop and on any backend: the same augmentation, batches, optimiser,
-bound on the epochs and trial of how many of them to take, but neither mixup, nor an average of the
-weights, nor the trial's networks, unless the name says so.
+A peer is the same network without label and noise, `conditioning="none"`, trained with
+cross-entropy by the same loop on any backend. It has the same augmentation, batches, optimiser,
+largest number of epochs and trial that chooses the epochs. Mixup, weight averaging and the
+ensemble of the trial's networks are off unless the name of the method includes them.
 """
 
 import functools
@@ -25,18 +25,19 @@ from skdidicm.registry import get_backend
 from skdidicm.study.split import held_out
 
 AUTO = "auto"
-"""The budget that leaves the epochs to the classifier."""
+"""The budget at which the classifier chooses the epochs."""
 _HELD_OUT = 0.1
 _MEMBERS = 5
 _SMOOTHING = 0.1
 _DROPOUT = 0.1
 _PLAINLY = {"mixup": 0.0, "average": False, "temperature": 1.0, "ensemble": False}
 
-Settings = dict[str, Any]
+Parameters = dict[str, Any]
+"""Parameters of `DiDiClassifier` by name."""
 
 
 class Answer(NamedTuple):
-    """Test probabilities of a method, what they took, and network calls per row."""
+    """Test probabilities of a method, its times and epochs, and its network calls per row."""
 
     proba: NDArray[np.float64]
     fit_seconds: float
@@ -45,15 +46,16 @@ class Answer(NamedTuple):
     epochs: int
 
 
-Method = Callable[[Split, Settings], Answer]
+Method = Callable[[Split, Parameters], Answer]
 
 
-def answer(method: str, split: Split, seed: int, budget: float | str, changes: Settings) -> Answer:
-    """Train a method on the training rows of a split and answer for its test rows.
+def answer(
+    method: str, split: Split, seed: int, budget: float | str, changes: Parameters
+) -> Answer:
+    """Train a method on the training rows of a split and predict its test rows.
 
-    With the budget "auto" a trial chooses the number of epochs wherever it would by default.
-    `changes` are parameters of the classifier; calls that differ in "steps" alone, one after
-    another, share a training.
+    With the budget "auto", a trial chooses the epochs if it would by default. `changes` are
+    parameters of the classifier. Consecutive calls that differ only in "steps" share a training.
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; expected one of {tuple(METHODS)}.")
@@ -67,14 +69,14 @@ def answer(method: str, split: Split, seed: int, budget: float | str, changes: S
 
 
 def epochs(split: Split, budget: float, given: int | str = "auto") -> int:
-    """Return the epochs that the defaults take at most on these rows, times the budget."""
+    """Return the largest number of epochs that the defaults allow here, times the budget."""
     parameters = DiDiClassifier(max_epochs=given).get_params(deep=False)
     shape, n_classes = split.X_train.shape[1:], len(np.unique(split.y_train))
     settings = resolve(parameters, shape, len(split.X_train), n_classes)
     return max(1, round(budget * settings.max_epochs))
 
 
-def _didicm(split: Split, settings: Settings, **changes: Any) -> Answer:
+def _didicm(split: Split, settings: Parameters, **changes: Any) -> Answer:
     parameters = {**changes, **settings}
     steps = parameters.pop("steps", None)
     classifier, fit_seconds = (_trained if steps is None else _trained_once)(split, parameters)
@@ -85,18 +87,18 @@ def _didicm(split: Split, settings: Settings, **changes: Any) -> Answer:
     return _answer(classifier, split, fit_seconds, calls)
 
 
-_last: tuple[Split, Settings, DiDiClassifier, float] | None = None
+_last: tuple[Split, Parameters, DiDiClassifier, float] | None = None
 
 
-def _trained(split: Split, parameters: Settings) -> tuple[DiDiClassifier, float]:
+def _trained(split: Split, parameters: Parameters) -> tuple[DiDiClassifier, float]:
     classifier = DiDiClassifier(**parameters)
     return classifier, _seconds(lambda: classifier.fit(split.X_train, split.y_train))
 
 
-def _trained_once(split: Split, parameters: Settings) -> tuple[DiDiClassifier, float]:
-    """Return the last training where it was the same: numbers of steps follow one another."""
+def _trained_once(split: Split, parameters: Parameters) -> tuple[DiDiClassifier, float]:
+    """Return the previous training if it was the same: cells that differ in steps are adjacent."""
     global _last
-    last = _last  # read once: cells may be on threads
+    last = _last  # read once: cells may run in threads
     if last is None or last[0] is not split or last[1] != parameters:
         last = _last = (split, parameters, *_trained(split, parameters))
     return last[2:]
@@ -109,9 +111,9 @@ def _answer(classifier: DiDiClassifier, split: Split, fit_seconds: float, calls:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """Return the processor seconds of this process, which other jobs on the machine leave alone.
+    """Return the CPU seconds of this process, which do not depend on other jobs on the machine.
 
-    Where a GPU does the work they are those of the process that feeds it.
+    On a GPU these are the seconds of the process that feeds it.
     """
     start = time.process_time()
     work()
@@ -120,7 +122,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _plain(
     split: Split,
-    settings: Settings,
+    settings: Parameters,
     *,
     smoothing: float = 0.0,
     dropout: float = 0.0,
@@ -142,12 +144,12 @@ def _plain(
 def _with_dropout(
     config: NetworkConfig, /, *, backend: str | BuildNetwork, share: float
 ) -> ScoreNetwork:
-    """Return an ordinary classifier that drops channels in training and at prediction."""
+    """Return an ordinary classifier with dropout of channels in training and prediction."""
     return get_backend(backend)(replace(config, dropout=share))
 
 
-def _temperature(split: Split, settings: Settings) -> Answer:
-    """Choose on held-out rows what to divide the logits by: those of the trial, if there is one."""
+def _temperature(split: Split, settings: Parameters) -> Answer:
+    """Fit a temperature on the held-out rows of the trial, or else on a tenth of the rows."""
     if settings.get("choose_epochs"):
         return _plain(split, settings, temperature="auto")
     trial = held_out(split, settings["random_state"], _HELD_OUT)
@@ -159,8 +161,8 @@ def _temperature(split: Split, settings: Settings) -> Answer:
     return found._replace(proba=tempered(test, temperature))
 
 
-def _ensemble(split: Split, settings: Settings) -> Answer:
-    """Average the probabilities of members that differ in their seed; the first has the trial."""
+def _ensemble(split: Split, settings: Parameters) -> Answer:
+    """Average the probabilities of members with different seeds; only the first has a trial."""
     seed = settings["random_state"]
     members = [_plain(split, settings)]
     chosen = {**settings, "choose_epochs": False, "max_epochs": members[0].epochs}
@@ -173,23 +175,24 @@ def _ensemble(split: Split, settings: Settings) -> Answer:
     return Answer(proba, fit_seconds, predict_seconds, _MEMBERS, members[0].epochs)
 
 
-_SCORE: Settings = {
+_SCORE: Parameters = {
     "parameterization": "score",
     "objective": "score_entropy",
     "mixup": 0.0,
     "ensemble": False,
 }
-
-METHODS: dict[str, Method] = {
-    "didicm": _didicm,
-    "didicm-chains": functools.partial(_didicm, sampler="cl"),
-    "didicm-no-average": functools.partial(_didicm, average=False),
-    "didicm-no-ensemble": functools.partial(_didicm, ensemble=False),
-    "didicm-no-mixup": functools.partial(_didicm, mixup=0.0),
-    "didicm-no-temperature": functools.partial(_didicm, temperature=1.0),
-    "score": functools.partial(_didicm, **_SCORE),
-    "score-mixup": functools.partial(_didicm, **{**_SCORE, "mixup": 0.2}),
-    "paper": functools.partial(_didicm, conditioning="blocks", n_draws=1, average=False, **_SCORE),
+_VARIANTS: dict[str, Parameters] = {
+    "didicm": {},
+    "didicm-chains": {"sampler": "cl"},
+    "didicm-no-average": {"average": False},
+    "didicm-no-ensemble": {"ensemble": False},
+    "didicm-no-mixup": {"mixup": 0.0},
+    "didicm-no-temperature": {"temperature": 1.0},
+    "score": _SCORE,
+    "score-mixup": _SCORE | {"mixup": 0.2},
+    "paper": _SCORE | {"conditioning": "blocks", "n_draws": 1, "average": False},
+}
+_PEERS: dict[str, Method] = {
     "cross-entropy": _plain,
     "cross-entropy-mixup": functools.partial(_plain, mixup="auto"),
     "cross-entropy-all": functools.partial(
@@ -200,7 +203,15 @@ METHODS: dict[str, Method] = {
     "temperature": _temperature,
     "ensemble": _ensemble,
 }
-"""Method by name; "cross-entropy-all" has mixup, average, temperature and the trial's networks;
-"ensemble" has five members; "temperature" without a trial holds a tenth out."""
-STEPPED = tuple(name for name, of in METHODS.items() if getattr(of, "func", of) is _didicm)
+
+METHODS: dict[str, Method] = {
+    **{name: functools.partial(_didicm, **changes) for name, changes in _VARIANTS.items()},
+    **_PEERS,
+}
+"""Methods by name: variants of this library, then peers.
+
+"cross-entropy-all" has mixup, weight averaging, a temperature and the ensemble of the trial;
+"ensemble" has five members; "temperature" without a trial holds out a tenth of the rows.
+"""
+STEPPED = tuple(_VARIANTS)
 """Methods that predict in steps."""

@@ -13,6 +13,7 @@ from skdidicm.study import Grid, cells, finished, run
 from skdidicm.study.cluster import cluster
 
 pytest.importorskip("torch")
+pytestmark = pytest.mark.xdist_group("study")
 
 GRID = Grid(data=("wine",), seeds=(0,), methods=("didicm", "cross-entropy"))
 QUICK = {"max_epochs": 2, "device": "cpu"}
