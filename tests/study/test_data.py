@@ -161,3 +161,18 @@ def test_corruptions_that_cannot_be_are_refused(change, message):
     pytest.importorskip("imagecorruptions")
     with pytest.raises(ValueError, match=message):
         load(cell(**change))
+
+
+def test_test_rows_are_the_same_for_every_method_and_number_of_rows():
+    small, large = (load(Cell("digits", n, 0.5, 4, 3, "didicm")) for n in (40, 80))
+    np.testing.assert_array_equal(small.X_test, large.X_test)
+    np.testing.assert_array_equal(small.y_train, large.y_train[:40])
+    assert small.X_train.shape == (40, 4, 4)
+
+
+def test_noise_is_in_standard_deviations_and_pictures_are_averaged():
+    clean, noisy = (load(Cell("digits", None, noise, 4, 0, "didicm")) for noise in (0.0, 0.5))
+    full = load(Cell("digits", None, 0.0, None, 0, "didicm"))
+    np.testing.assert_allclose(clean.X_train[0, 0, 1], full.X_train[0, :2, 2:4].mean(), rtol=1e-5)
+    found = (noisy.X_train - clean.X_train).std()
+    assert found == pytest.approx(0.5 * full.X_train.std(), rel=0.02)
