@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
+from dataclasses import replace
 from os import PathLike
 from typing import Any, Self
 
@@ -107,10 +109,10 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         rows, unless `max_epochs` is a number. There is no trial with `early_stopping`, nor when
         training continues.
     ensemble : bool, default="auto"
-        Whether the networks of the trial are kept, so that probabilities are the mean over all
+        Whether the networks of the trial answer too: probabilities are then the mean over all
         networks, at a proportional cost of prediction. "auto" is True for fewer than 2,000 images
         or 1,000 rows of a table, unless the network is your own module or one of timm. It can be
-        set to False after fit. Without a trial there is one network.
+        changed after fit. Without a trial there is one network.
     temperature : float, default="auto"
         Probabilities are raised to the power of 1 / temperature and normalised: values above 1
         make them less confident. "auto" chooses it on the rows that a trial or early stopping
@@ -154,8 +156,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         The temperature that held-out rows chose, else 1.
     network_ : ScoreNetwork
         The network that was trained on all rows.
-    members_ : list of ScoreNetwork
-        Networks of the trial that predict together with `network_`; empty after further training.
+    members_ : list of DiDiClassifier
+        The networks of the trial's folds, each as an estimator that predicts alone; with `ensemble`
+        they predict together with `network_`. Empty without a trial and after further training.
     input_shape_ : tuple of int
         Shape of one row.
     n_features_in_ : int
@@ -618,9 +621,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         return self._fitted.network
 
     @property
-    def members_(self) -> list[ScoreNetwork]:
-        """Networks of the trial that were kept."""
-        return self._fitted.members
+    def members_(self) -> list[Self]:
+        """The networks of the trial's folds, each as an estimator that predicts alone."""
+        return [self._with_network(network) for network in self._fitted.members]
 
     @property
     def input_shape_(self) -> tuple[int, ...]:
@@ -680,7 +683,15 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     @property
     def _networks(self) -> list[ScoreNetwork]:
         """The networks whose mean answers."""
-        return [self.network_, *(self.members_ if self.ensemble else ())]
+        given = self.ensemble
+        answer = self._fitted.members_answer if isinstance(given, str) else given
+        return [self.network_, *(self._fitted.members if answer else ())]
+
+    def _with_network(self, network: ScoreNetwork) -> Self:
+        """Return an estimator that predicts with this network alone."""
+        single = copy(self)
+        single._fitted = replace(self._fitted, network=network, members=[], held_out=None)
+        return single
 
     @property
     def _used_temperature(self) -> float:
@@ -776,7 +787,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         earlier = self._fitted if going_on else None
         seeds = earlier.seeds if earlier else Seeds.draw(self.random_state)
         x = self._check_rows(X, expected=earlier.input_shape if earlier else None)
-        all_rows = weighted_rows(x, q_0, classes, sample_weight, self.class_weight)
+        all_rows, place = weighted_rows(x, q_0, classes, sample_weight, self.class_weight)
         if earlier and not np.array_equal(classes, earlier.classes):
             raise ValueError(
                 f"y has classes {classes.tolist()}, but with warm_start=True they must stay "
@@ -805,6 +816,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             going_on=going_on,
             one_epoch=one_epoch,
         )
+        if self._fitted.held_out:  # knows nothing of rows without weight
+            self._fitted.held_out = self._fitted.held_out.among(place, len(x))
 
     def _validation_rows(
         self, X_val: Any, y_val: Any, shape: tuple[int, ...], classes: NDArray[Any]
@@ -819,12 +832,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         check_consistent_length(x, labels)
         return Rows(x, np.eye(len(classes))[labels], np.ones(len(x)))
 
-    def _answer(
-        self, network: ScoreNetwork, x: NDArray[Any], temperature: float
-    ) -> NDArray[np.float64]:
-        """Return what one network answers for checked rows; a temperature that was given wins."""
-        used = temperature if isinstance(self.temperature, str) else self.temperature
-        return posterior([network], x, self._sampler_plan(), used)
+    def _answer(self, network: ScoreNetwork, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Return what one network answers for checked rows, without temperature."""
+        return posterior([network], x, self._sampler_plan())
 
     def _sample(
         self, X: Any, *, path: bool = False, raw: bool = False, **changes: Any

@@ -38,10 +38,11 @@ def export(
             )
         network.export_onnx(folder)
         say(f"{folder}: encode.onnx and decode.onnx, checked with onnxruntime")
-        if classifier.members_:
+        others = len(classifier._networks) - 1
+        if others:
             say(
                 f"The ONNX files hold the network that learnt from all rows, not the "
-                f"{len(classifier.members_)} that answer beside it in {run_folder.MODEL}."
+                f"{others} that answer beside it in {run_folder.MODEL}."
             )
 
 

@@ -130,7 +130,7 @@ class TrainOptions(PlaceOptions, SamplerOptions):
         bool | None,
         typer.Option(
             "--ensemble/--one-network",
-            help="Keep the networks of that trial to answer too; auto: for few rows.",
+            help="The networks of that trial answer too; auto: for few rows.",
             show_default="auto",
             rich_help_panel="Training",
         ),

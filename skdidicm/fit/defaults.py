@@ -23,7 +23,7 @@ class Defaults:
     seldom. `n_levels` is the number of noise levels when labels are enumerated, which rows of one
     mini-batch can be, 0 to always draw.
     Rows too few for a trial are learnt for the share `untried` of `max_epochs`; with fewer than
-    `ensemble` the networks of the trial are kept to answer too.
+    `ensemble` the networks of the trial answer too.
     """
 
     parameterization: str
@@ -148,7 +148,7 @@ def resolve(
             given["choose_epochs"], given["max_epochs"], n, early_stopping=given["early_stopping"]
         ),
         ensemble=resolve_ensemble(given["ensemble"], given["network"], input_shape, n),
-        find_temperature=_auto(given["temperature"]),
+        temperature=None if _auto(given["temperature"]) else float(given["temperature"]),
         early_stopping=given["early_stopping"],
         n_iter_no_change=given["n_iter_no_change"],
         progress=given["verbose"] > 0,
@@ -252,9 +252,9 @@ def resolve_precision(precision: str, input_shape: tuple[int, ...], n: int, batc
 def resolve_ensemble(
     ensemble: bool | str, network: Any, input_shape: tuple[int, ...], n: int
 ) -> bool:
-    """Return whether the networks of a trial on n rows are kept to answer too.
+    """Return whether the networks of a trial on n rows answer too.
 
-    "auto" keeps none from elsewhere: they may be large, and much of them pretrained and alike.
+    "auto" lets none from elsewhere: they may be large, and much of them pretrained and alike.
 
     Examples
     --------

@@ -14,7 +14,7 @@ from skdidicm.backend import ScoreNetwork
 from skdidicm.core import Process, Schedule
 from skdidicm.fit import trial
 from skdidicm.fit.plan import build_network, rebuilt, training_plan, untrained_like
-from skdidicm.fit.state import Fitted, Seeds, Settings
+from skdidicm.fit.state import Fitted, HeldOut, Seeds, Settings
 from skdidicm.fit.training import (
     HistoryRow,
     NonFiniteLossError,
@@ -23,9 +23,10 @@ from skdidicm.fit.training import (
     epochs,
     validation_scores,
 )
+from skdidicm.predict.temperature import tempered
 
-Predict = Callable[[ScoreNetwork, NDArray[Any], float], NDArray[np.float64]]
-"""Probabilities (n, k) of rows by one network, at a temperature."""
+Predict = Callable[[ScoreNetwork, NDArray[Any]], NDArray[np.float64]]
+"""Probabilities (n, k) of rows by one network, without temperature."""
 
 
 class Observer(Protocol):
@@ -69,12 +70,13 @@ def continued(earlier: Fitted, *, counting: bool) -> Fitted:
     """Return a state that training can continue from and that shares only the network.
 
     With `counting` the history goes on; else it begins anew. The networks of a trial are dropped,
-    since they would not learn from the new rows.
+    since they would not learn from the new rows, which they may not have been held out from.
     """
     return replace(
         earlier,
         rng=deepcopy(earlier.rng),
         members=[],
+        held_out=None,
         history=list(earlier.history) if counting else [],
         n_iter=earlier.n_iter if counting else 0,
     )
@@ -102,7 +104,7 @@ def fit(
     settings : Settings
         How to train.
     predict : callable
-        The probabilities that the estimator would return.
+        The probabilities that the estimator would return at temperature 1.
     observer : Observer
         Is told of the training of the network, not of that of a trial.
     going_on, one_epoch : bool
@@ -124,40 +126,62 @@ def fit(
     )
     several_classes = len(fitted.classes) > 1
     members: list[ScoreNetwork] = []
+    held_out: HeldOut | None = None
     if settings.choose_epochs and several_classes and not (going_on or one_epoch):
-        plan, members = _after_trial(fitted, rows, plan, settings, predict)
+        plan, members, held_out = _after_trial(fitted, rows, plan, settings, predict)
     fitted.max_epochs = fitted.n_iter + plan.max_epochs
     if several_classes:
         early = settings.early_stopping and not one_epoch and held is not None
         patience = settings.n_iter_no_change if early else None
         _train(fitted, rows, held, plan, settings, predict, observer, patience)
-        if early and held is not None and settings.find_temperature:
-            proba = predict(fitted.network, held.x, 1.0)
+        if early and held is not None and settings.temperature is None:
+            proba = predict(fitted.network, held.x)
             fitted.temperature = trial.choose_temperature(proba, held)
-    fitted.members = members  # only now: while training, the network answers alone
+    # Only now: while training, the network answers alone.
+    fitted.members, fitted.held_out = members, held_out
+    fitted.members_answer = settings.ensemble
 
 
 def _after_trial(
     fitted: Fitted, rows: Rows, plan: TrainingPlan, settings: Settings, predict: Predict
-) -> tuple[TrainingPlan, list[ScoreNetwork]]:
-    """Return the plan with the epochs that a trial chose, and the networks that are kept."""
+) -> tuple[TrainingPlan, list[ScoreNetwork], HeldOut | None]:
+    """Return the plan with the epochs that a trial chose, its networks and their answers."""
 
     def fold(number: int, learnt: NDArray[np.intp], held_out: NDArray[np.intp]) -> trial.Fold:
         part, held = rows.take(learnt), rows.take(held_out)
         network = untrained_like(fitted.network, settings.backend, part)
         rng = np.random.default_rng([fitted.seeds.training, number])
-        return trial.Fold(network, part, rng, held, lambda: predict(network, held.x, 1.0))
+        return trial.Fold(network, part, rng, held, lambda: predict(network, held.x))
 
     parts = trial.split(rows.target.argmax(axis=1), fitted.seeds.split)
     folds = [fold(i, *part) for i, part in enumerate(parts)]
     with progress("trial", plan.max_epochs, shown=settings.progress) as advance:
-        verdict = trial.run_trial(
-            folds, plan, find_temperature=settings.find_temperature, on_epoch=advance
-        )
-    fitted.trial, fitted.temperature = verdict.rounds, verdict.temperature
-    kept = verdict.rounds and settings.ensemble
-    members = [rebuilt(fold.network, settings.backend) for fold in folds if kept]
-    return plan.ended_after(verdict.epochs), members
+        verdict = trial.run_trial(folds, plan, temperature=settings.temperature, on_epoch=advance)
+    fitted.trial = verdict.rounds
+    if settings.temperature is None:
+        fitted.temperature = verdict.temperature
+    plan = plan.ended_after(verdict.epochs)
+    if not verdict.proba:
+        return plan, [], None
+    members = [rebuilt(fold.network, settings.backend) for fold in folds]
+    return plan, members, _held_out(rows, [held for _, held in parts], verdict.proba)
+
+
+def _held_out(
+    rows: Rows, parts: list[NDArray[np.intp]], proba: list[NDArray[np.float64]]
+) -> HeldOut:
+    """Return what the folds' networks say of their held-out rows, in the order of the rows."""
+    row = np.concatenate(parts)
+    order = np.argsort(row)
+    row = row[order]
+    return HeldOut(
+        row=row,
+        fold=np.repeat(np.arange(len(parts)), [len(part) for part in parts])[order],
+        proba=np.concatenate(proba)[order],
+        target=rows.target[row],
+        weight=rows.weight[row],
+        n_rows=len(rows.x),
+    )
 
 
 def _train(
@@ -175,13 +199,15 @@ def _train(
     With a `patience`, training stops after so many epochs without a better val_nll, and the best
     weights are restored.
     """
+    given = settings.temperature
+    temperature = fitted.temperature if given is None else given
     best, best_epoch, best_state = math.inf, 0, fitted.network.state() if patience else {}
     observer.begin(plan.max_epochs)
     try:
         with progress("training", plan.max_epochs, shown=settings.progress) as advance:
             for row in epochs(fitted.network, rows, plan, fitted.rng):
                 if held is not None:
-                    proba = predict(fitted.network, held.x, fitted.temperature)
+                    proba = tempered(predict(fitted.network, held.x), temperature)
                     row |= validation_scores(proba, held)
                 fitted.n_iter += 1
                 fitted.history.append(row | {"epoch": fitted.n_iter})

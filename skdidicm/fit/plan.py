@@ -22,16 +22,16 @@ def weighted_rows(
     classes: NDArray[Any],
     sample_weight: ArrayLike | None,
     class_weight: dict[Any, float] | str | None,
-) -> Rows:
-    """Return the rows with a positive weight; their mean weight is one."""
+) -> tuple[Rows, NDArray[np.intp]]:
+    """Return the rows with a positive weight, whose mean is one, and their places in x."""
     check_consistent_length(x, q_0)
     weight = check_weight(sample_weight, x)
     if class_weight is not None:
         weight = weight * (q_0 @ class_weights(class_weight, classes, q_0, weight))
-    keep = weight > 0
-    if keep.all():
-        return Rows(x, q_0, weight / weight.mean())
-    return Rows(x[keep], q_0[keep], weight[keep] / weight[keep].mean())
+    kept = np.flatnonzero(weight > 0)
+    rows = Rows(x, q_0, weight)
+    rows = rows if len(kept) == len(x) else rows.take(kept)
+    return replace(rows, weight=rows.weight / rows.weight.mean()), kept
 
 
 def hold_out(rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:

@@ -1,6 +1,6 @@
 """What a fit is asked for, and what it has learnt: two dataclasses that everything else takes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +34,7 @@ class Settings:
 
     The fields up to `compile` decide the network, those up to `average` the training, and the
     rest what is done around it. `choose_epochs` says whether there is a trial, `ensemble` whether
-    its networks are kept, and `find_temperature` whether held-out rows choose a temperature.
+    its networks answer too, and `temperature` is None where held-out rows choose it.
     """
 
     backend: str | BuildNetwork
@@ -58,10 +58,40 @@ class Settings:
 
     choose_epochs: bool
     ensemble: bool
-    find_temperature: bool
+    temperature: float | None
     early_stopping: bool
     n_iter_no_change: int
     progress: bool
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Training rows that a network has not seen, m of them, and what it says of them.
+
+    Attributes
+    ----------
+    row : ndarray (m,) of int
+        Place of each row among the `n_rows` that the fit was given.
+    fold : ndarray (m,) of int
+        Which of `Fitted.members` has not seen the row.
+    proba : ndarray (m, k)
+        Class probabilities by that network, without temperature.
+    target, weight : ndarray (m, k), (m,)
+        Class probabilities that were to be learnt, and weights, as in training.
+    n_rows : int
+        Number of rows that the fit was given.
+    """
+
+    row: NDArray[np.intp]
+    fold: NDArray[np.intp]
+    proba: NDArray[np.float64]
+    target: NDArray[np.floating]
+    weight: NDArray[np.floating]
+    n_rows: int
+
+    def among(self, place: NDArray[np.intp], n_rows: int) -> "HeldOut":
+        """Return the same for rows that were some of `n_rows`, at these places."""
+        return replace(self, row=place[self.row], n_rows=n_rows)
 
 
 @dataclass
@@ -72,6 +102,12 @@ class Fitted:
 
     Attributes
     ----------
+    members : list of ScoreNetwork
+        Networks of the trial's folds, which each have not seen a part of the rows.
+    members_answer : bool
+        Whether the fit resolved that they predict together with `network`.
+    held_out : HeldOut or None
+        What they say of the rows that they have not seen.
     rng : numpy.random.Generator
         Draws the order of the rows and the noise of training; training on continues its stream.
     n_rows : int or None
@@ -87,6 +123,8 @@ class Fitted:
     rng: np.random.Generator
     network: ScoreNetwork
     members: list[ScoreNetwork] = field(default_factory=list)
+    members_answer: bool = False
+    held_out: HeldOut | None = None
     history: list[HistoryRow] = field(default_factory=list)
     trial: list[HistoryRow] = field(default_factory=list)
     temperature: float = 1.0

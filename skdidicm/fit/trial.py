@@ -31,7 +31,8 @@ _LOG_SCALE = 0.2  # temperatures of 0.8 to 1.2 are usual; 200 rows tell them to 
 class Fold:
     """One network of a trial: what it learns from, and rows to test it on.
 
-    `predict` returns the probabilities (n_held, k) of the held-out rows for the network as it is.
+    `predict` returns the probabilities (n_held, k) of the held-out rows, without temperature, for
+    the network as it is.
     """
 
     network: ScoreNetwork
@@ -42,11 +43,16 @@ class Fold:
 
 
 class Verdict(NamedTuple):
-    """What a trial found: how many epochs, the temperature then, and a row for each round."""
+    """What a trial found: how many epochs, the temperature then, and a row for each round.
+
+    `proba` has the probabilities (n_held, k) of every fold's held-out rows in the best round, by
+    the network that has not seen them and without temperature. It is empty without a round.
+    """
 
     epochs: int
     temperature: float
     rounds: list[HistoryRow]
+    proba: list[NDArray[np.float64]]
 
 
 def round_ends(max_epochs: int, *, average: bool = False) -> list[int]:
@@ -68,18 +74,19 @@ def split(
     """Return the rows to learn from and those held out, for each fold of a trial.
 
     A fold holds out a fifth, of every class alike. There are as many folds as hold out 400 rows
-    together, but at most four.
+    together. Where these are four or more there are five, so that every row is held out once.
 
     Examples
     --------
-    >>> [len(split(np.zeros(n, int), seed=0)) for n in (100, 1000, 5000)]
-    [4, 2, 1]
+    >>> [len(split(np.zeros(n, int), seed=0)) for n in (100, 666, 667, 1000, 5000)]
+    [5, 5, 3, 2, 1]
     """
     n = len(labels)
     order = np.lexsort((np.random.default_rng(seed).random(n), labels))
     part = np.empty(n, dtype=np.intp)
     part[order] = np.arange(n) % _PARTS
-    n_folds = min(_PARTS - 1, math.ceil(_MIN_HELD * _PARTS / n))
+    n_folds = math.ceil(_MIN_HELD * _PARTS / n)
+    n_folds = n_folds if n_folds < _PARTS - 1 else _PARTS
     return [(np.flatnonzero(part != i), np.flatnonzero(part == i)) for i in range(n_folds)]
 
 
@@ -87,7 +94,7 @@ def run_trial(
     folds: Sequence[Fold],
     plan: TrainingPlan,
     *,
-    find_temperature: bool = True,
+    temperature: float | None = None,
     on_epoch: Callable[[HistoryRow], object] = lambda _: None,
 ) -> Verdict:
     """Train the folds' networks in rounds while that helps.
@@ -103,8 +110,8 @@ def run_trial(
         Fresh networks, trained in place; they are left with their weights of the best round.
     plan : TrainingPlan
         The plan of the whole training; its `max_epochs` bound those of the trial.
-    find_temperature : bool
-        Whether to look for a temperature; 1 is taken without.
+    temperature : float, optional
+        At which rounds are compared; by default each at the one that suits its held-out rows.
     on_epoch : callable
         Is shown the `epoch` that the folds have reached together, and what it came to.
 
@@ -114,7 +121,7 @@ def run_trial(
         Its rounds have the `epochs` trained so far, the `temperature`, and `val_nll` at it.
     """
     rounds: list[HistoryRow] = []
-    best, lowest, temperature = plan.max_epochs, math.inf, 1.0
+    best, lowest = Verdict(plan.max_epochs, temperature or 1.0, rounds, []), math.inf
     trained = 0
     held = _joined([fold.held for fold in folds])
     states = [fold.network.state() for fold in folds]
@@ -130,18 +137,19 @@ def run_trial(
                     on_epoch({**row, "epoch": epoch})
         except NonFiniteLossError:  # longer is no option; the fit itself will tell if none is
             break
-        proba = np.concatenate([fold.predict() for fold in folds])
-        found = choose_temperature(proba, held) if find_temperature else 1.0
+        parts = [fold.predict() for fold in folds]
+        proba = np.concatenate(parts)
+        found = choose_temperature(proba, held) if temperature is None else temperature
         nll = mean_nll(tempered(proba, found), held)
         rounds.append({"epochs": end, "temperature": found, "val_nll": nll})
         if not nll < lowest:
             break
-        best = trained = end
-        lowest, temperature = nll, found
+        trained, lowest = end, nll
+        best = Verdict(end, found, rounds, parts)
         states = [fold.network.state() for fold in folds]
     for fold, state in zip(folds, states, strict=True):
         fold.network.load_state(state)
-    return Verdict(best, temperature, rounds)
+    return best
 
 
 def choose_temperature(proba: NDArray[np.float64], held: Rows) -> float:

@@ -59,7 +59,7 @@ def posterior(
             for network in networks
         ]
         law: NDArray[np.float64] = np.mean(answers, axis=0)
-        return law if raw or temperature == 1 else tempered(law, temperature)
+        return law if raw else tempered(law, temperature)
 
     return in_chunks(
         sample,

@@ -57,5 +57,7 @@ def best_temperature(
 
 def tempered(proba: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
     """Return probabilities (..., k) to the power of 1 / temperature, summing to one again."""
+    if temperature == 1:
+        return proba
     p: NDArray[np.float64] = softmax(log_proba(proba) / temperature, axis=-1)
     return p

@@ -147,6 +147,7 @@ def describe(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         "trial": fitted.trial,
         "temperature": fitted.temperature,
         "n_members": len(fitted.members),
+        "members_answer": fitted.members_answer,
         "n_iter": fitted.n_iter,
         "max_epochs": fitted.max_epochs,
         "seeds": fitted.seeds._asdict(),
@@ -260,6 +261,7 @@ def _model(
         rng=np.random.default_rng(seeds.training),
         network=network,
         members=[_network(backend, config, tensors, prefix) for prefix in prefixes],
+        members_answer=bool(header.get("members_answer", True)),  # earlier files keep no others
         history=header["history"],
         trial=header["trial"],
         temperature=temperature,

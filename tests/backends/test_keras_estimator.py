@@ -53,7 +53,7 @@ def test_it_learns_a_table(data):
 def test_pickles_clones_and_files_predict_the_same(data, tmp_path, settings):
     X, y = data
     classifier = make(**settings).fit(X, y)
-    assert len(classifier.members_) == 4 * ("ensemble" in settings)
+    assert len(classifier.members_) == 5 * ("ensemble" in settings)
     p = classifier.predict_proba(X)
     classifier.save(tmp_path / "model.skd")
     for other in (

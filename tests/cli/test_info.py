@@ -41,10 +41,10 @@ def test_the_networks_of_an_ensemble_are_counted(cli, torch, digits, read_json, 
     several = read_json(cli("info", tmp_path / "model.skd", "--json").out)
     model.set_params(ensemble=False).save(tmp_path / "one.skd")
     one = read_json(cli("info", tmp_path / "one.skd", "--json").out)
-    assert (one["n_networks"], several["n_networks"]) == (1, 5)
-    assert several["n_weights"] == 5 * one["n_weights"]
+    assert (one["n_networks"], several["n_networks"]) == (1, 6)
+    assert several["n_weights"] == 6 * one["n_weights"]
     assert model._facts()["Network"].endswith(" weights")
-    assert model.set_params(ensemble=True)._facts()["Network"].endswith(" weights, and 4 more")
+    assert model.set_params(ensemble=True)._facts()["Network"].endswith(" weights, and 5 more")
 
 
 def test_an_export_says_whose_halves_it_holds(cli, torch, digits, tmp_path):
@@ -53,7 +53,7 @@ def test_an_export_says_whose_halves_it_holds(cli, torch, digits, tmp_path):
     model.save(tmp_path / "model.skd")
     result = cli("export", tmp_path)
     assert result.code == 0, result.err
-    assert "not the 4 that answer beside it" in " ".join(result.err.split())
+    assert "not the 5 that answer beside it" in " ".join(result.err.split())
     again = DiDiClassifier.load(tmp_path / "export" / "model.skd")
     np.testing.assert_array_equal(again.predict_proba(digits[0]), model.predict_proba(digits[0]))
 

@@ -1,7 +1,6 @@
 """The networks of a trial that answer beside the one that learns from all rows."""
 
 import copy
-import dataclasses
 import pickle
 
 import numpy as np
@@ -31,13 +30,6 @@ def model(trained):
     return copy.deepcopy(trained)
 
 
-def alone(model, network):
-    """The same classifier with one network only."""
-    single = copy.copy(model)
-    single._fitted = dataclasses.replace(model._fitted, network=network, members=[])
-    return single
-
-
 def answers(model):
     return {
         "proba": model.predict_proba(X),
@@ -47,9 +39,10 @@ def answers(model):
 
 
 def test_the_answer_is_the_mean_over_all_networks(model):
-    assert len(model.members_) == 4
+    assert len(model.members_) == 5
     model.set_params(temperature=1)
-    singles = [answers(alone(model, n)) for n in (model.network_, *model.members_)]
+    first = copy.copy(model).set_params(ensemble=False)
+    singles = [answers(single) for single in (first, *model.members_)]
     for name, answer in answers(model).items():
         np.testing.assert_allclose(answer, np.mean([s[name] for s in singles], axis=0), atol=1e-12)
     for i, single in enumerate(singles[1:]):
@@ -66,34 +59,39 @@ def test_a_temperature_is_that_of_the_mean_and_changes_no_class(model):
     np.testing.assert_array_equal(warm.argmax(axis=1), mean.argmax(axis=1))
 
 
-def test_it_can_be_left_to_the_one_network_after_the_fit_as_before(model):
-    before = DiDiClassifier(ensemble=False, **SETTINGS).fit(X, Y)
-    assert before.members_ == []
-    after = model.set_params(ensemble=False)
-    np.testing.assert_array_equal(after.predict_proba(X), before.predict_proba(X))
+def test_whether_all_answer_can_be_changed_after_the_fit(model):
+    together = model.predict_proba(X)
+    other = DiDiClassifier(ensemble=False, **SETTINGS).fit(X, Y)
+    alone = model.set_params(ensemble=False).predict_proba(X)
+    np.testing.assert_array_equal(alone, other.predict_proba(X))
+    other.set_params(ensemble=True)
+    np.testing.assert_array_equal(other.predict_proba(X), together)
+    assert np.abs(together - alone).max() > 0.01
 
 
 def test_there_is_one_network_without_a_trial_and_on_longer_tables():
     short = {"max_epochs": 1, "random_state": 0, "device": "cpu"}
     assert DiDiClassifier(ensemble=True, **short).fit(X, Y).members_ == []
     table, labels = DIGITS.data[:1000], DIGITS.target[:1000]
-    for ensemble, n, n_members in (("auto", 999, 3), ("auto", 1000, 0), (True, 1000, 2)):
+    for ensemble, n, n_answer in (("auto", 999, 4), ("auto", 1000, 1), (True, 1000, 3)):
         model = DiDiClassifier(ensemble=ensemble, choose_epochs=True, **short)
-        assert len(model.fit(table[:n], labels[:n]).members_) == n_members
+        assert len(model.fit(table[:n], labels[:n])._networks) == n_answer
+        assert len(model.members_) == {999: 3, 1000: 2}[n]
 
 
 def test_networks_from_elsewhere_answer_alone_unless_asked():
     backbone = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU())
-    for ensemble, n_members in (("auto", 0), (True, 4)):
+    for ensemble, n_answer in (("auto", 1), (True, 6)):
         model = DiDiClassifier(
             network=backbone, **{**SETTINGS, "max_epochs": 1, "ensemble": ensemble}
         )
-        assert len(model.fit(X, Y).members_) == n_members
+        assert len(model.fit(X, Y)._networks) == n_answer
+        assert len(model.members_) == 5
 
 
 def test_each_learns_from_the_rows_of_its_own_part(model):
-    means = [float(np.mean(n.config.mean)) for n in (model.network_, *model.members_)]
-    assert len(set(means)) == 5
+    networks = [model.network_, *(member.network_ for member in model.members_)]
+    assert len({float(np.mean(network.config.mean)) for network in networks}) == 6
 
 
 def test_what_is_looked_at_in_training_is_the_one_network():
@@ -123,7 +121,7 @@ def test_an_error_while_training_on_drops_none(model):
 
     with pytest.raises(RuntimeError, match="no more"):
         model.set_params(augment=fail).partial_fit(X, Y)
-    assert len(model.members_) == 4
+    assert len(model.members_) == 5
     np.testing.assert_array_equal(model.predict_proba(X), before)
 
 
@@ -143,9 +141,9 @@ def weights_of(tensors):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors, header: header.update(n_members=5), "no 'member4.mean'"),
-        (lambda tensors, header: header.update(n_members=10**15), "no 'member4.mean'"),
-        (lambda tensors, header: header.update(n_members="4"), "cannot be loaded"),
+        (lambda tensors, header: header.update(n_members=6), "no 'member5.mean'"),
+        (lambda tensors, header: header.update(n_members=10**15), "no 'member5.mean'"),
+        (lambda tensors, header: header.update(n_members="5"), "cannot be loaded"),
         (lambda tensors, header: header.pop("n_members"), "no 'n_members'"),
         (lambda tensors, header: tensors.update({"member1.mean": np.ones(3)}), "different rows"),
         (lambda tensors, header: tensors.pop(weights_of(tensors)[0]), "do not fit"),
@@ -162,4 +160,4 @@ def test_a_file_that_lacks_a_network_is_refused(model, tmp_path, change, message
 def test_the_others_keep_no_optimiser(trained):
     """What AdamW gathers takes twice the room of the weights, on the device too."""
     assert trained.network_.optimizer.state
-    assert not any(network.optimizer.state for network in trained.members_)
+    assert not any(member.network_.optimizer.state for member in trained.members_)

@@ -28,7 +28,7 @@ def trial_of(recording_network):
         network, answers = recording_network(losses), iter(nlls)
         rng, held = np.random.default_rng(0), rows_held(size)
         fold = Fold(network, rows, rng, held, lambda: with_nll(next(answers), held))
-        verdict = run_trial([fold], plan, find_temperature=False)
+        verdict = run_trial([fold], plan, temperature=1.0)
         return network, verdict.epochs, verdict.rounds
 
     return run
@@ -92,7 +92,7 @@ def test_rounds_are_compared_at_their_own_temperatures(recording_network):
         fold = Fold(
             recording_network(), rows, np.random.default_rng(0), held, lambda t=told: next(t)
         )
-        assert run_trial([fold], plan, find_temperature=find).epochs == best
+        assert run_trial([fold], plan, temperature=None if find else 1.0).epochs == best
 
 
 def test_the_rate_of_every_round_falls_to_nearly_zero(trial_of):
@@ -132,13 +132,15 @@ def test_all_folds_are_trained_and_count_alike(recording_network):
         )
         for i, t in enumerate(told)
     ]
-    best, _, trial = run_trial(folds, plan, find_temperature=False)
+    best, _, trial, proba = run_trial(folds, plan, temperature=1.0)
     assert best == 8
     assert [len(fold.network.rates) for fold in folds] == [16] * 3
     assert [row["val_nll"] for row in trial] == pytest.approx([1.0, 0.7, 0.7])
+    for answer, nll in zip(proba, (0.7, 0.9, 0.5), strict=True):  # of the best round
+        np.testing.assert_array_equal(answer, with_nll(nll, held))
 
 
-@pytest.mark.parametrize("n", [5, 103, 260, 999, 1001])
+@pytest.mark.parametrize("n", [5, 103, 260, 667, 999, 1001])
 def test_folds_hold_out_different_rows_of_every_class_alike(rng, n):
     labels = rng.choice(3, n, p=[0.6, 0.3, 0.1])
     folds = split(labels, seed=3)
@@ -198,7 +200,7 @@ def test_the_parts_are_learnt_in_the_form_of_the_whole(monkeypatch, few):
     for config in (model.network_.config, *learnt):
         assert config.parameterization == ("posterior" if few < 150 else "score")
         assert config.objective == ("bayes_cross_entropy" if few < 150 else "score_entropy")
-    assert len(learnt) == 4
+    assert len(learnt) == 5
 
 
 def test_labels_that_cannot_be_learnt_are_not_learnt_for_long(rng):
