@@ -3,9 +3,13 @@
 import importlib
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # read when SciPy is imported; one check asks for it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in the background so, and processes inherit it, but we test Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Workers of pytest-xdist inherit it: they share the cores, where more threads only wait.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
