@@ -18,7 +18,7 @@ from skdidicm.study.budget import CANDIDATES, answer_within
 from skdidicm.study.data import load
 from skdidicm.study.grid import Cell
 from skdidicm.study.rows import CellRow, StudyScores, append, cell_of, finished
-from skdidicm.study.settings import agree
+from skdidicm.study.settings import check_or_write
 
 
 def run(
@@ -77,7 +77,7 @@ def _run_missing(
     from joblib import Parallel, delayed
 
     done = {cell_of(row) for row in finished(path)}
-    agree(path.parent, {**settings, "candidates": list(candidates)}, begun=len(done) > 0)
+    check_or_write(path.parent, {**settings, "candidates": list(candidates)}, begun=len(done) > 0)
     missing = [cell for cell in wanted if cell not in done]
     trainings = itertools.groupby(missing, lambda cell: replace(cell, steps=None))
     work = Parallel(n_jobs=jobs, return_as="generator_unordered")(

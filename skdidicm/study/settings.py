@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from skdidicm.saving.model_file import write_atomically
+
 NAME = "settings.json"
 
 
-def agree(folder: Path, settings: dict[str, Any], *, begun: bool) -> None:
+def check_or_write(folder: Path, settings: dict[str, Any], *, begun: bool) -> None:
     """Write the settings into the folder, or check that the study there was begun with the same.
 
     Parameters
@@ -28,15 +30,27 @@ def agree(folder: Path, settings: dict[str, Any], *, begun: bool) -> None:
     """
     path, text = folder / NAME, json.dumps(settings, indent=2, default=str) + "\n"
     if not begun or not path.is_file():
-        path.write_text(text, encoding="utf-8")
+        write_atomically(path, text.encode())
         return
-    there, wanted = json.loads(path.read_text(encoding="utf-8")), json.loads(text)
+    there, wanted = _read(path), json.loads(text)
     names = [name for name in (there | wanted) if there.get(name) != wanted.get(name)]
     if names:
         raise ValueError(
             f"the study in {folder} was begun with {_text(there, names)}, not "
             f"{_text(wanted, names)}; use the same settings, or choose another folder."
         )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no object")
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); restore it from a copy, or choose another folder."
+        ) from error
+    return content
 
 
 def _text(settings: dict[str, Any], names: list[str]) -> str:

@@ -58,6 +58,15 @@ def test_a_study_that_was_cut_short_runs_only_what_is_missing(study, tmp_path):
     assert finished(cut) == again
 
 
+@pytest.mark.parametrize("text", ['{"max_epochs": 3', "[]", "3"])
+def test_damaged_settings_are_one_sentence(study, tmp_path, text):
+    path = tmp_path / "cells.jsonl"
+    path.write_text(study[0].read_text())
+    (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(ValueError, match=r"settings\.json is damaged .*; restore it from a copy"):
+        run(cells(GRID), path, settings=QUICK)
+
+
 def test_a_cell_that_is_wanted_twice_is_run_once(tmp_path):
     path, one = tmp_path / "cells.jsonl", Cell("wine", 60, 0.0, None, 0, "cross-entropy")
     assert len(run([one, one], path, settings=QUICK)) == 1
@@ -86,7 +95,7 @@ def test_numbers_of_steps_share_one_training_and_answer_as_on_their_own(tmp_path
     grid = replace(GRID, methods=("didicm", "score", "cross-entropy"), steps=(1, 4))
     rows = run(cells(grid), tmp_path / "cells.jsonl", settings=QUICK)
     assert [(row["method"], row["steps"], row["calls"]) for row in rows] == [
-        ("didicm", 1, 5), ("didicm", 4, 20), ("score", 1, 1), ("score", 4, 4),
+        ("didicm", 1, 6), ("didicm", 4, 24), ("score", 1, 1), ("score", 4, 4),
         ("cross-entropy", None, 1),
     ]  # fmt: skip
     assert len(trainings) == 2
