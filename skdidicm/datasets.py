@@ -81,10 +81,10 @@ def load_fashion_mnist(
         Keep only this many training images, drawn at random; all by default.
     noise : float, default=0.0
         Standard deviation of Gaussian noise added to every pixel, in units of the standard
-        deviation of all training pixels: 1 is as much noise as there is picture.
+        deviation of all training pixels.
     seed : int, default=0
-        Decides the training images and the noise. Training and test noise have streams of their
-        own: the test images are the same for every `n_train`.
+        Seed of the choice of training images and of the noise. Training and test noise are drawn
+        independently, so the test images are the same for every `n_train`.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def read_idx(path: str | Path) -> NDArray[np.uint8]:
     shape = tuple(int(size) for size in np.frombuffer(content, ">u4", n_dims, offset=4))
     if len(content) - header != math.prod(shape):
         raise ValueError(
-            f"{path} announces {math.prod(shape)} bytes of shape {shape} but holds "
+            f"{path} declares {math.prod(shape)} bytes of shape {shape} but holds "
             f"{len(content) - header}; it is damaged, so fetch it again."
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
@@ -189,7 +189,9 @@ def _draw_rows(n: int, n_train: int | None, rng: np.random.Generator) -> NDArray
     if n_train is None:
         return np.arange(n)
     if not 1 <= n_train <= n:
-        raise ValueError(f"n_train is {n_train}; expected from 1 to {n}, the images there are.")
+        raise ValueError(
+            f"n_train is {n_train}; expected 1 to {n}, the number of images in the data set."
+        )
     return rng.permutation(n)[:n_train]
 
 

@@ -16,7 +16,7 @@ A true class of probability 0 costs 36 nats.
 
 
 class Scores(TypedDict):
-    """The four figures of `score_probabilities`."""
+    """The four scores that `score_probabilities` returns."""
 
     accuracy: float
     top5_accuracy: float | None

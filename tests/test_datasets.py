@@ -124,7 +124,7 @@ def test_a_missing_folder_is_named(tmp_path):
 
 @pytest.mark.parametrize("n_train", [0, -3, 41])
 def test_a_subset_that_cannot_be_is_refused(folder, n_train):
-    with pytest.raises(ValueError, match=f"n_train is {n_train}; expected from 1 to 40"):
+    with pytest.raises(ValueError, match=f"n_train is {n_train}; expected 1 to 40"):
         load_fashion_mnist(folder, n_train=n_train)
 
 

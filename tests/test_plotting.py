@@ -55,7 +55,7 @@ def test_every_row_has_an_image_and_a_panel_for_selected_steps(path, ax):
     display = PosteriorPathDisplay(path, NAMES, np.zeros((3, 4, 4)), [0, 1, 2]).plot(ax)
     assert display.axes_.shape == (3, 6)
     titles = [panel.get_title() for panel in display.axes_[0, 1:]]
-    assert titles == ["start", "step 2", "step 4", "step 6", "step 8: answer"]
+    assert titles == ["start", "step 2", "step 4", "step 6", "step 8: prediction"]
     display.figure_.canvas.draw()
 
 
@@ -81,7 +81,11 @@ def test_the_true_class_is_shown_however_unlikely(path, ax):
 def test_few_steps_and_many_steps_have_as_many_panels_as_there_is_room(path, ax):
     assert PosteriorPathDisplay(path[:, -2:], NAMES).plot(ax).axes_.shape == (3, 2)
     more = PosteriorPathDisplay(path, NAMES).plot(max_panels=3)
-    assert [panel.get_title() for panel in more.axes_[0]] == ["start", "step 4", "step 8: answer"]
+    assert [panel.get_title() for panel in more.axes_[0]] == [
+        "start",
+        "step 4",
+        "step 8: prediction",
+    ]
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 1), (5, 4, 2), (5, 4, 3), (5, 4, 4)])

@@ -65,7 +65,7 @@ def test_the_picture_shows_the_curve_of_predictions(case, ax):
     accuracy = np.mean(case[1].argmax(axis=1) == case[0])
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     assert texts == [f"mine (all rows: {100 * accuracy:.1f}%)", "best possible"]
-    assert ax.get_xlabel() == "Coverage: rows answered (%)"
+    assert ax.get_xlabel() == "Coverage: rows kept (%)"
     assert ax.get_ylabel() == "Accuracy on these rows (%)"
     display.figure_.canvas.draw()
 
@@ -107,5 +107,5 @@ def test_two_curves_in_one_picture_look_different(case):
 def test_what_cannot_be_drawn_is_refused(case, ax):
     with pytest.raises(ValueError, match="expected \\(m,\\) for both"):
         UncertaintyDisplay([0.5, 1.0], [1.0])
-    with pytest.raises(ValueError, match="labels that no column"):
+    with pytest.raises(ValueError, match="labels without a column"):
         UncertaintyDisplay.from_predictions(case[0] + 1, case[1], ax=ax)

@@ -1,4 +1,4 @@
-"""What the displays share: colours, panels, and a grid of panels in place of one."""
+"""Colours, axes and grids of axes for all displays."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-# Okabe and Ito's palette: told apart with every common colour blindness, and in grey.
+# Okabe and Ito's palette: distinguishable with all common colour blindness, and in grey.
 TRUE_COLOR = "#0072B2"
 WRONG_COLOR = "#D55E00"
 OTHER_COLOR = "#B8B8B8"
@@ -51,12 +51,12 @@ def one_panel(ax: "Axes | None") -> "Axes":
 
 
 def cycle_styles(ax: "Axes") -> None:
-    """Give the curves to come colours and dashes that differ for every eye."""
+    """Set a cycle of colours and dashes that people with colour blindness can tell apart."""
     colors, dashes = zip(*_CURVES, strict=True)
     ax.set_prop_cycle(color=colors, linestyle=dashes)
 
 
 def tidy(ax: "Axes") -> None:
-    """Draw a light grid, and no frame at the top and on the right."""
+    """Draw a light grid and remove the frame at the top and right."""
     ax.grid(alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)

@@ -15,7 +15,7 @@ _INCHES_A_ROW = 0.35
 
 
 def draw_comparison(rows: Sequence["TableRow"], title: str) -> "Figure":
-    """Return a figure: a line from the baseline to DiDiCM for every setting, the paper's below.
+    """Return a figure with a line from the baseline to DiDiCM for every setting.
 
     Parameters
     ----------

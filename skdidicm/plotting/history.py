@@ -19,7 +19,7 @@ _CURVES = (
 
 
 class HistoryDisplay:
-    """Loss, and validation figures where there are any, over the epochs of training.
+    """Training loss and, if there are any, validation scores over the epochs of training.
 
     Parameters
     ----------
@@ -52,11 +52,11 @@ class HistoryDisplay:
         return cls(estimator.history_).plot(ax)
 
     def figure_size(self) -> tuple[float, float]:
-        """Return the width and height in inches at which the picture is easy to read."""
+        """Return the width and height of the figure in inches."""
         return 0.6 + 3.2 * len(self._curves()), 2.9
 
     def plot(self, ax: "Axes | None" = None) -> "HistoryDisplay":
-        """Draw one panel per curve, in place of `ax` or in a new pyplot figure."""
+        """Draw one panel per curve, replacing `ax` or in a new pyplot figure."""
         curves = self._curves()
         self.figure_, axes = grid(ax, 1, [1.0] * len(curves), self.figure_size())
         self.axes_ = axes[0]

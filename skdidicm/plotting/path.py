@@ -1,4 +1,4 @@
-"""The posterior on its way from noise to the answer."""
+"""The posterior after every reverse step, from noise to the prediction."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class PosteriorPathDisplay:
-    """How the class probabilities of some rows form, step after step.
+    """Class probabilities of some rows after every reverse step.
 
     One row per image: the image, then the probabilities of its leading classes at several steps.
-    The true class is blue; a class that ends up as the answer without being true is orange.
+    The true class is blue; a wrongly predicted class is orange.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class PosteriorPathDisplay:
     Attributes
     ----------
     figure_ : matplotlib Figure
-        Holds the picture once it is plotted.
+        The figure, after plotting.
     axes_ : array of matplotlib Axes (n, panels)
         One row of axes per row of `path`; the first is the image, if there are images.
 
@@ -80,11 +80,11 @@ class PosteriorPathDisplay:
         estimator : DiDiClassifier
             Fitted.
         X : array-like
-            Rows to show; rows that are images are shown as images.
+            Rows to show; images are drawn beside their probabilities.
         y : array-like (n,), optional
             Their true labels.
         class_names : sequence of str, optional
-            Names of `estimator.classes_`, which are shown themselves by default.
+            Names of the classes in the order of `estimator.classes_`; by default their labels.
         ax : matplotlib Axes, optional
             See `plot`, which takes `plot_settings` too.
         """
@@ -96,7 +96,7 @@ class PosteriorPathDisplay:
         return display.plot(ax, **plot_settings)
 
     def figure_size(self, max_panels: int = 5) -> tuple[float, float]:
-        """Return the width and height in inches at which the picture is easy to read."""
+        """Return the width and height of the figure in inches."""
         n, k = len(self.path), len(self.class_names)
         panels = len(_spread(self.path.shape[1], max_panels))
         longest = max(map(len, self.class_names))
@@ -111,11 +111,11 @@ class PosteriorPathDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Its place in the figure is taken; by default a new pyplot figure is made.
+            Axes to replace by the panels; by default a new pyplot figure is made.
         top : int, default=5
-            How many of the leading classes to show for each row, besides the true one.
+            Number of the most probable classes to show for each row, besides the true one.
         max_panels : int, default=5
-            How many steps to show at most; the first and the last are always there.
+            Maximum number of steps to show, always with the first and the last.
 
         Returns
         -------
@@ -146,7 +146,7 @@ class PosteriorPathDisplay:
                 )
 
     def _leading(self, i: int, top: int) -> list[int]:
-        """Return the columns to show for row i, the likeliest at the end first."""
+        """Return the columns to show for row i, ordered by their final probability."""
         order = np.argsort(-self.path[i, -1], kind="stable").tolist()
         shown: list[int] = order[: max(1, top)]
         if self.y_true is not None and self.y_true[i] not in shown:
@@ -200,11 +200,11 @@ def _spread(n: int, most: int) -> list[int]:
 def _step_title(step: int, last: int) -> str:
     if step == 0:
         return "start"
-    return f"step {step}" if step < last else f"step {step}: answer"
+    return f"step {step}" if step < last else f"step {step}: prediction"
 
 
 def _write_value(ax: "Axes", place: int, value: float, bar_color: str) -> None:
-    """Write a probability beside its bar, inside it where there is no room to the right."""
+    """Write a probability beside its bar, or inside it if there is no space to the right."""
     inside = value > 0.7
     ax.text(
         value - 0.03 if inside else value + 0.03,
@@ -226,7 +226,7 @@ def _tidy(ax: "Axes", n_bars: int) -> None:
 
 
 def _displayable(image: NDArray[Any]) -> NDArray[Any]:
-    """Return an image that matplotlib shows as it is meant: (h, w), or (h, w, 3) in [0, 1]."""
+    """Return an image for matplotlib: (h, w), or (h, w, 3) in [0, 1]."""
     if image.ndim == 3 and image.shape[2] not in (3, 4):
         image = image.mean(axis=2)
     if image.ndim == 2 or image.dtype == np.uint8:

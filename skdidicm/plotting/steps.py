@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 
 class StepsDisplay:
-    """What every further reverse step, that is every further call of the network, buys.
+    """Accuracy and NLL as functions of the number of reverse steps, that is of network calls.
 
     Parameters
     ----------
     steps : array-like (s,) of int
         Numbers of reverse steps.
     accuracy : array-like (s,)
-        Share of rows that are right with so many steps.
+        Accuracy with each number of steps, in [0, 1].
     nll : array-like (s,)
         Mean negative log-likelihood, in nats.
     name : str, optional
-        Of the classifier or sampler, for the legend.
+        Name of the classifier or sampler for the legend.
 
     Attributes
     ----------
     axes_ : ndarray (2,) of matplotlib Axes
-        That of the accuracy and that of the NLL, once they are plotted.
+        The axes of the accuracy and of the NLL, after plotting.
     ax_ : matplotlib Axes
         The first of them.
     figure_ : matplotlib Figure
@@ -88,27 +88,27 @@ class StepsDisplay:
         ax: "Axes | Sequence[Axes] | NDArray[Any] | None" = None,
         **line_settings: Any,
     ) -> "StepsDisplay":
-        """Plot the curves of a fitted `DiDiClassifier`, which is left as it is.
+        """Plot the curves of a fitted `DiDiClassifier` without changing its settings.
 
         Parameters
         ----------
         estimator : DiDiClassifier
             Fitted.
         X, y : array-like
-            Rows and true labels that it has not been trained on.
+            Test rows and their labels.
         steps : sequence of int, default=(1, 2, 4, 8, 16)
-            How many reverse steps to predict with, each >= 1.
+            Numbers of reverse steps to predict with, each >= 1.
         sampler : {"cp", "cl"}, optional
-            Another sampler than the estimator's own.
+            Sampler to use instead of the estimator's.
         name : str, optional
-            For the legend; by default that of the sampler.
+            Name for the legend; by default the name of the sampler.
         ax : matplotlib Axes or two of them, optional
             See `plot`, which takes `line_settings` too.
         """
         if not hasattr(estimator, "predict_path"):
             raise TypeError(
                 f"estimator is a {type(estimator).__name__}; expected a fitted DiDiClassifier, "
-                "since no other takes reverse steps. Of a pipeline, pass the last step and "
+                "which predicts in reverse steps. For a pipeline, pass its last step and "
                 "transformed rows."
             )
         changed = copy(estimator)  # shares the network, not the settings
@@ -123,7 +123,7 @@ class StepsDisplay:
         return display.plot(ax, **line_settings)
 
     def figure_size(self) -> tuple[float, float]:
-        """Return the width and height in inches at which the picture is easy to read."""
+        """Return the width and height of the figure in inches."""
         return 7.6, 3.2
 
     def plot(
@@ -138,10 +138,10 @@ class StepsDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or two of them, optional
-            One is replaced by the two panels. Two are drawn into, as the `axes_` of another
-            display: colours and dashes differ. By default a new pyplot figure is made.
+            One is replaced by the two panels. Two are drawn into, for example the `axes_` of
+            another display. By default a new pyplot figure is made.
         name : str, optional
-            For the legend; by default that of the display.
+            Name for the legend; by default that of the display.
         **line_settings
             For `matplotlib.axes.Axes.plot`.
 

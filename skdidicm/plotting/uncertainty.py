@@ -1,4 +1,4 @@
-"""Accuracy against coverage: what refusing the uncertain rows buys."""
+"""Accuracy against coverage, when the least confident predictions are rejected."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 
 class UncertaintyDisplay:
-    """Accuracy on the rows that are left when the most uncertain are refused.
+    """Accuracy on the remaining rows when the least confident predictions are rejected.
 
-    A row is the more uncertain the smaller its highest probability is. The curve of a classifier
-    that knows what it does not know falls from left to right; the grey one is the best possible,
-    which refuses all wrong answers first.
+    The confidence of a row is its highest probability. The curve of a classifier whose confidence
+    separates right from wrong predictions falls from left to right; the grey curve is the best
+    possible, which rejects all wrong predictions first.
 
     Parameters
     ----------
     coverage : array-like (m,)
-        Shares of rows that are answered, rising to 1.
+        Shares of rows that are kept, rising to 1.
     accuracy : array-like (m,)
-        Share of the answered rows that are right.
+        Accuracy on the rows that are kept.
     name : str, optional
-        Of the classifier, for the legend.
+        Name of the classifier for the legend.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Holds the curve once it is plotted.
+        The axes, after plotting.
     figure_ : matplotlib Figure
         Holds the axes.
     line_ : matplotlib Line2D
@@ -83,9 +83,9 @@ class UncertaintyDisplay:
         estimator : classifier
             Fitted.
         X, y : array-like
-            Rows and true labels that it has not been trained on.
+            Test rows and their labels.
         name : str, optional
-            For the legend; by default that of the class.
+            Name for the legend; by default the name of the class.
         ax : matplotlib Axes, optional
             See `plot`, which takes `line_settings` too.
         """
@@ -130,9 +130,9 @@ class UncertaintyDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            May hold the curves of other displays: colours and dashes differ.
+            Axes to draw into; they may hold the curves of other displays.
         name : str, optional
-            For the legend; by default that of the display.
+            Name for the legend; by default that of the display.
         **line_settings
             For `matplotlib.axes.Axes.plot`.
 
@@ -158,7 +158,7 @@ class UncertaintyDisplay:
             zorder=1,
             label="best possible" if first else None,
         )
-        self.ax_.set(xlabel="Coverage: rows answered (%)", ylabel="Accuracy on these rows (%)")
+        self.ax_.set(xlabel="Coverage: rows kept (%)", ylabel="Accuracy on these rows (%)")
         self.ax_.set_xlim(0, 100)
         self.ax_.legend(loc="lower left", fontsize=8)
         return self

@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from skdidicm.metrics import Scores, accuracy_at_coverage, calibration_bins, score_probabilities
 
 _LEADING = 4  # classes shown for an image, besides the true one
-_WIDEST_MATRIX = 20  # classes; beyond that the commonest confusions are listed
+_WIDEST_MATRIX = 20  # classes; beyond that the most frequent errors are listed
 _MOST_PAIRS = 15
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One test row: its classes, likeliest first, and their probabilities at every step."""
+    """One test row: its classes, most probable first, and their probabilities at every step."""
 
     place: int
     image: NDArray[Any] | None
@@ -42,7 +42,7 @@ class Test:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that a report says; what a run does not hold is empty."""
+    """The content of a report; what a run does not have is empty."""
 
     title: str
     class_names: Sequence[str] = ()
@@ -89,19 +89,19 @@ def gather(
         bins=calibration_bins(index, proba, n_bins=10),
         coverage=accuracy_at_coverage(index, proba),
         confusion=confusion if small else None,
-        pairs=[] if small else commonest(confusion, class_names),
-        shown=least_sure(X, index, proba, predict_path, class_names, n_images),
+        pairs=[] if small else most_frequent_errors(confusion, class_names),
+        shown=least_confident(X, index, proba, predict_path, class_names, n_images),
     )
 
 
-def commonest(
+def most_frequent_errors(
     confusion: NDArray[np.int64], class_names: Sequence[str]
 ) -> list[tuple[str, str, int]]:
-    """Return the commonest errors: the true class, the answer, and how often.
+    """Return the most frequent errors: true class, predicted class and count.
 
     Examples
     --------
-    >>> commonest(np.array([[5, 1], [3, 7]]), ["cat", "dog"])
+    >>> most_frequent_errors(np.array([[5, 1], [3, 7]]), ["cat", "dog"])
     [('dog', 'cat', 3), ('cat', 'dog', 1)]
     """
     errors = confusion - np.diag(np.diag(confusion))
@@ -112,7 +112,7 @@ def commonest(
     ]
 
 
-def least_sure(
+def least_confident(
     X: NDArray[Any],
     y: NDArray[Any],
     proba: NDArray[np.floating],
@@ -120,7 +120,7 @@ def least_sure(
     class_names: Sequence[str],
     n_images: int,
 ) -> list[Shown]:
-    """Return the n_images rows with the smallest highest probability, the least sure first."""
+    """Return the n_images rows with the smallest highest probability, the least confident first."""
     rows = np.argsort(proba.max(axis=1), kind="stable")[:n_images]
     if not len(rows):
         return []

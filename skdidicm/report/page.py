@@ -17,13 +17,13 @@ _MEANING = {
     "nll": (
         "Negative log-likelihood",
         "{:.3f} nats",
-        "Mean surprise at the true class; smaller is better. It counts how sure wrong answers are.",
+        "Mean negative log-probability of the true class; lower is better. Confident errors "
+        "cost most.",
     ),
     "ece": (
         "Expected calibration error",
         "{:.1%}",
-        "How far confidence is from accuracy, on average; 0 means that probabilities keep what "
-        "they promise.",
+        "Mean difference between confidence and accuracy over 15 bins; lower is better.",
     ),
     "training_seconds": ("Training", "{:.1f} s", "Time that the training took."),
     "prediction_seconds": ("Prediction", "{:.2f} s", "Time for all test rows."),

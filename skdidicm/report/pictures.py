@@ -16,7 +16,7 @@ def save_pictures(
     folder: Path, classifier: Any, data: Split, y_proba: NDArray[np.floating]
 ) -> None:
     """Write posterior_path.png and learning_curve.png of a fitted classifier and its test data."""
-    rows = surest_to_least_sure(y_proba, _N_IMAGES)
+    rows = evenly_spread_by_confidence(y_proba, _N_IMAGES)
     display = PosteriorPathDisplay(
         classifier.predict_path(data.X_test[rows]),
         [data.class_names[label] for label in classifier.classes_],
@@ -27,13 +27,13 @@ def save_pictures(
     _save(HistoryDisplay(classifier.history_), folder / "learning_curve.png")
 
 
-def surest_to_least_sure(y_proba: NDArray[np.floating], n: int) -> list[int]:
+def evenly_spread_by_confidence(y_proba: NDArray[np.floating], n: int) -> list[int]:
     """Return n rows whose confidences are spread evenly, the highest first.
 
     Examples
     --------
     >>> y_proba = np.array([[0.4, 0.6], [0.9, 0.1], [0.2, 0.8], [0.25, 0.75]])
-    >>> surest_to_least_sure(y_proba, 3)
+    >>> evenly_spread_by_confidence(y_proba, 3)
     [1, 3, 0]
     """
     left = y_proba.max(axis=1)
