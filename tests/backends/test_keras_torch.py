@@ -156,6 +156,23 @@ def test_losses_and_gradients_of_images_agree(conditioning, form):
     assert_gradients_agree(networks, make_batch((16, 16), kind="mixed"), 1e-4)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_ordinary_classifiers_and_their_dropout_agree(shape, dropout):
+    networks = pair(
+        shape,
+        conditioning="none",
+        parameterization="posterior",
+        objective="cross_entropy",
+        dropout=dropout,
+        max_grad_norm=0.0,
+    )
+    batch = make_batch(shape)
+    expected = torch_log_score(networks[0], batch)
+    np.testing.assert_allclose(keras_log_score(networks[1], batch), expected, rtol=1e-4, atol=1e-4)
+    assert_gradients_agree(networks, batch, 1e-4)
+
+
 def test_one_value_per_channel_is_learned_from_alike():
     """One row of one pixel has no variance: the running averages stand in, on both."""
     networks = pair((1, 1))
