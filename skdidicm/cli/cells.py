@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,9 +79,8 @@ def run_cells(
         if is_first():
             say(f"cell {i} of {len(todo)}: {cell.name}")
         folder = output / cell.name
-        result = imagenet.run(resolved, folder)
-        if result is not None:
-            _write(folder, resolved, result)
+        imagenet.run(resolved, folder, partial(_write, folder, resolved))
+        if is_first():
             after_each()
 
 

@@ -27,11 +27,11 @@ def evaluate_imagenet(
     ] = False,
 ) -> None:
     """Test a run on its validation images: other sampler, steps, data or corruption."""
-    from skdidicm.imagenet.checkpoint import locate, read_values
+    from skdidicm.imagenet.checkpoint import locate, read_settings
     from skdidicm.imagenet.trainer import get_trainer
 
     checkpoint = locate(run)
-    trainer = get_trainer(read_values(checkpoint)["config"]["backend"])
+    trainer = get_trainer(read_settings(checkpoint).backend)
     result = trainer.evaluate(checkpoint, given(settings), corrupt=corrupt)
     if result is None:
         return

@@ -49,11 +49,11 @@ def export(
 def _load(run: Path) -> tuple[Any, RunRecord | None]:
     """Return the classifier of a run, model or checkpoint, and what is known about it."""
     from skdidicm import DiDiClassifier
-    from skdidicm.imagenet.checkpoint import read
+    from skdidicm.imagenet.checkpoint import read_model
     from skdidicm.saving.from_checkpoint import model_of_checkpoint, record_of_checkpoint
 
     if run.suffix == ".safetensors":
-        saved = read(run)
+        saved = read_model(run)
         return DiDiClassifier._of_model(model_of_checkpoint(saved)), record_of_checkpoint(saved)
     file = run_folder.find_model(run)
     return DiDiClassifier.load(file, device="cpu"), run_folder.read_record(file)

@@ -1,8 +1,9 @@
 """`skdidicm train imagenet` and `evaluate imagenet`: runs on folders of pictures."""
 
-import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import Field, make_dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,29 +68,31 @@ def train(
     if not resolved.config.data:
         raise ValueError("--data is missing; expected a folder with train/ and val/, or synthetic.")
     folder = output or run_folder.default_folder("imagenet")
-    result = run(resolved, folder)
-    if result is not None:
-        _finish(folder, result.checkpoint, json=json)
+    run(resolved, folder, lambda result: _finish(folder, result.checkpoint, json=json))
 
 
-def run(resolved: "Resolved", folder: Path) -> "TrainingResult | None":
-    """Train or resume in a run folder; the result is None in every process but the first."""
-    from skdidicm.imagenet.checkpoint import check_folder
+def run(resolved: "Resolved", folder: Path, finish: "Callable[[TrainingResult], object]") -> None:
+    """Train or resume in a run folder, which no other process may write until `finish` returns.
+
+    Only the first process calls `finish`.
+    """
+    from skdidicm.imagenet.output import Output, check_own
     from skdidicm.imagenet.trainer import get_trainer
+    from skdidicm.saving.run_folder import RunSettings, locked, write_settings
 
     trainer = get_trainer(resolved.config.backend)
     trainer.check(resolved.config)
-    check_folder(resolved.config, folder)  # before its settings are written
-    _write_config(folder, resolved)
-    return trainer.train(resolved.config, folder)
+    with ExitStack() as held:
 
+        def claim() -> None:
+            held.enter_context(locked(folder))
+            check_own(folder)
 
-def _write_config(folder: Path, resolved: "Resolved") -> None:
-    """Write the settings and their origins, in the first process only."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if os.environ.get("RANK", "0") == "0":
-        content = run_folder.RunSettings(resolved.config.plain(), resolved.origins)
-        run_folder.write_settings(folder, content)
+        settings = RunSettings(resolved.config.plain(), resolved.origins)
+        output = Output(folder, claim, begin=partial(write_settings, folder, settings))
+        result = trainer.train(resolved.config, output)
+        if result is not None:
+            finish(result)
 
 
 def _finish(folder: Path, checkpoint: Path, *, json: bool) -> None:

@@ -1,7 +1,6 @@
 """Faults of a tree of images: wrong classes, and files that cannot be read."""
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -10,8 +9,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skdidicm.imagenet.folder import SPLITS, find_split, pictures_below
-from skdidicm.imagenet.pictures import BadPictureError, open_picture
+from skdidicm.imagenet.folder import SPLITS, find_split, is_text, pictures_below
+from skdidicm.imagenet.pictures import BadPictureError, open_picture, without_warnings
 
 USUAL_MODES = frozenset({"RGB", "L"})
 _ROTATED = range(2, 9)  # values of EXIF's orientation that ask for a turn or a mirror
@@ -62,6 +61,7 @@ KINDS = {
     "missing class": "train/ has it",
     "unknown class": "train/ lacks it",
     "empty class": "no file has a picture's suffix",
+    "class name": "it is not UTF-8",
     "unreadable": "",
 }
 """Kinds of faults, and an explanation of each."""
@@ -97,8 +97,7 @@ def inspect_image(path: str) -> ImageInfo:
         open_picture(path, path)
     except BadPictureError as error:
         return ImageInfo(path, _reason(error))
-    with warnings.catch_warnings(), Image.open(path) as picture:
-        warnings.simplefilter("ignore")  # of broken EXIF
+    with without_warnings(), Image.open(path) as picture:
         rotated = picture.getexif().get(_ORIENTATION) in _ROTATED
         return ImageInfo(path, "", picture.mode, picture.size, rotated)
 
@@ -155,6 +154,7 @@ def class_faults(tree: ImageTree) -> list[Fault]:
         if len(found) < 2:
             faults.append(Fault("too few classes", split))
         faults += [Fault("empty class", split, name) for name, files in found.items() if not files]
+        faults += [Fault("class name", split, name) for name in found if not is_text(name)]
         if known is not None:
             missing, unknown = known.keys() - found.keys(), found.keys() - known.keys()
             faults += [Fault("missing class", split, name) for name in sorted(missing)]

@@ -1,11 +1,11 @@
-"""Checkpoints: one safetensors file each, the JSON part in its header, written atomically."""
+"""Checkpoints: one safetensors file each, with JSON in its header and digests of its content."""
 
-import itertools
+import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+import shlex
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,28 +15,46 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from skdidicm.imagenet.config import RunConfig, changes
+from skdidicm.imagenet.output import CHECKPOINTS, replacing
+from skdidicm.imagenet.run_state import RunState, check_values, missing_values
 
-FOLDER = "checkpoints"
+FOLDER = CHECKPOINTS
 BEST = "best.safetensors"
-_FORMAT = 1
-_KEY = "skdidicm"
+DAMAGED = ".damaged"
+"""Suffix of a damaged checkpoint that a resumed run has renamed."""
+
 LOSS = "epoch_loss"
-_OF_A_RUN = ("config", "classes", "history", "best", "seconds", "update", "optimizer", "scaler")
+_FORMAT = 2
+_WITHOUT_DIGESTS = 1
+_KEY, _KEY_DIGEST = "skdidicm", "skdidicm_sha256"  # the JSON values, and their digest
+_TENSORS_DIGEST = "tensors_sha256"
 _NAME = re.compile(r"update-(\d{9})\.safetensors")
 
 
 class CheckpointError(ValueError):
-    """A file is no checkpoint, or only a part of one."""
+    """A file is not a checkpoint, or not one for this run."""
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A file is not a checkpoint, or its content has changed since it was written."""
 
 
 Tensors = dict[str, NDArray[Any]]
 
 
 class Checkpoint(NamedTuple):
-    """Tensors by name ("model.", "average.", "optimizer." in front) and plain values."""
+    """Tensors by name ("model.", "average.", "optimizer." in front) and JSON values.
+
+    `verified` is false for files of an earlier version, which have no digests.
+    """
 
     tensors: Tensors
     values: dict[str, Any]
+    verified: bool = True
+
+    def state(self) -> RunState:
+        """Return the values as the state of a run; `read_run` has checked that they are."""
+        return RunState.parse(self.values)
 
 
 def path_of(folder: Path, update: int) -> Path:
@@ -45,54 +63,60 @@ def path_of(folder: Path, update: int) -> Path:
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint: after a crash at any moment the file is whole or not there.
+    """Write a checkpoint: after a crash at any moment the file is complete or absent.
 
     Raises
     ------
     OSError
-        If it could not be written, as on a full disk; other checkpoints are left alone.
+        If it cannot be written, for instance because the disk is full; other checkpoints are kept.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
     tensors = {k: np.asarray(v, order="C") for k, v in checkpoint.tensors.items()}
-    header = json.dumps({"format": _FORMAT, **checkpoint.values}, allow_nan=False)
+    values = {"format": _FORMAT, _TENSORS_DIGEST: _digest(tensors), **checkpoint.values}
+    header = json.dumps(values, allow_nan=False)
+    metadata = {_KEY: header, _KEY_DIGEST: hashlib.sha256(header.encode()).hexdigest()}
     try:
-        save_file(tensors, partial, metadata={_KEY: header})
-        _sync(partial)
-        partial.replace(path)
-        _sync(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial:
+            save_file(tensors, partial, metadata=metadata)
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or error
         raise OSError(
-            f"the checkpoint {path} could not be written ({error}); earlier ones are whole. Make "
-            "room and start the same command again."
+            f"the checkpoint {path} could not be written ({reason}); earlier ones are intact. Free "
+            "some space and start the same command again."
         ) from error
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _digest(tensors: Mapping[str, NDArray[Any]]) -> str:
+    """Return the SHA-256 of names, types, shapes and contents of tensors."""
+    total = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        total.update(f"{name}\n{value.dtype.str} {value.shape}\n".encode())
+        if value.size:
+            total.update(value.reshape(-1).view(np.uint8).data)
+    return total.hexdigest()
 
 
 def read(path: Path) -> Checkpoint:
-    """Return a checkpoint; no code of the file is run.
+    """Return a checkpoint after comparing its digests; no code in the file is run.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     CheckpointError
-        If the file is damaged, foreign, or of a later version.
+        If the file is damaged, of another program, or of a later version.
     """
-    return _read(path, tensors=True)
+    try:
+        return _read(path, tensors=True)
+    except DamagedCheckpointError as error:
+        raise DamagedCheckpointError(f"{error}{_alternative(path)}") from error
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """Return the plain values of a checkpoint, and raise as `read` does."""
+    """Return the JSON values of a checkpoint, and raise as `read` does.
+
+    Only the digest of these values is compared, since the tensors are not read.
+    """
     return _read(path, tensors=False).values
 
 
@@ -101,43 +125,153 @@ def _read(path: Path, *, tensors: bool) -> Checkpoint:
         raise FileNotFoundError(f"{path} does not exist; expected a checkpoint of skdidicm.")
     try:
         with safe_open(path, framework="np") as file:
-            header = json.loads((file.metadata() or {}).get(_KEY, "null"))
+            metadata = file.metadata() or {}
+            text = metadata.get(_KEY, "null")
+            values = json.loads(text, parse_constant=_refuse_constant)
             names = list(file.keys()) if tensors else []
             found = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, ValueError, OSError) as error:
-        raise _unreadable(path, error) from error
-    if not isinstance(header, dict):
-        raise _unreadable(path, "its header is another's")
-    if header.get("format") != _FORMAT:
+    except (SafetensorError, ValueError, OSError, RecursionError, TypeError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(values, dict) or "format" not in values:
+        raise _damaged(path, "it has no header of skdidicm")
+    version, digest = values.pop("format"), values.pop(_TENSORS_DIGEST, None)
+    if version == _WITHOUT_DIGESTS:
+        return _checked(path, Checkpoint(found, values, verified=False))
+    known = metadata.get(_KEY_DIGEST)
+    has_digest = known is not None or version == _FORMAT  # a later version may have another one
+    if has_digest and hashlib.sha256(text.encode()).hexdigest() != known:
+        raise _damaged(path, "its header does not match its checksum")
+    if version != _FORMAT:
         raise CheckpointError(
-            f"{path} has format {header.get('format')}, but this version reads {_FORMAT}; use the "
-            "version of skdidicm that wrote it."
+            f"{path} has format {version}, but this version reads up to {_FORMAT}; use the version "
+            "of skdidicm that wrote it."
         )
-    return Checkpoint(found, header)
+    if tensors and _digest(found) != digest:
+        raise _damaged(path, "its tensors do not match their checksum")
+    return _checked(path, Checkpoint(found, values))
 
 
-def read_run(path: Path) -> Checkpoint:
-    """Return a checkpoint that a run can go on from, and raise as `read` does."""
-    saved = read(path)
-    missing = [name for name in _OF_A_RUN if name not in saved.values]
-    if missing or LOSS not in saved.tensors:
-        raise _unreadable(path, f"it lacks {', '.join(missing) or LOSS}")
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} in the header")
+
+
+def _checked(path: Path, saved: Checkpoint) -> Checkpoint:
+    try:
+        check_values(saved.values)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} cannot be used: {error}. It was changed, or written by another version of "
+            "skdidicm; choose another checkpoint."
+        ) from error
     return saved
 
 
-def _unreadable(path: Path, reason: object) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is no checkpoint of skdidicm, or a damaged one ({reason}); choose another."
+def read_model(path: Path) -> Checkpoint:
+    """Return a checkpoint that says which model its weights are of, and raise as `read` does."""
+    saved = read(path)
+    _require(path, saved.values, ("config", "classes", "history", "update"))
+    return saved
+
+
+def read_settings(path: Path) -> RunConfig:
+    """Return the settings of the run that wrote a checkpoint, and raise as `read` does."""
+    values = read_values(path)
+    _require(path, values, ("config",))
+    return RunConfig.parse(values["config"])
+
+
+def _require(path: Path, values: Mapping[str, Any], names: Iterable[str]) -> None:
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise CheckpointError(
+            f"{path} holds no model: it lacks {', '.join(missing)}; choose another checkpoint."
+        )
+
+
+def read_run(path: Path) -> Checkpoint:
+    """Return a checkpoint from which a run can resume, and raise as `read` does."""
+    return _of_a_run(path, read(path))
+
+
+def _of_a_run(path: Path, saved: Checkpoint) -> Checkpoint:
+    missing = missing_values(saved.values)
+    loss = saved.tensors.get(LOSS)
+    if missing or loss is None or loss.shape != (2,):
+        raise CheckpointError(
+            f"{path} holds weights but no run to resume: it lacks {', '.join(missing) or LOSS}; "
+            "choose another checkpoint."
+        )
+    return saved
+
+
+def _damaged(path: Path, reason: object) -> DamagedCheckpointError:
+    return DamagedCheckpointError(
+        f"{path} is not a checkpoint of skdidicm, or it is damaged ({reason}); choose another."
+    )
+
+
+def _alternative(path: Path) -> str:
+    """Return a sentence that offers the newest intact checkpoint of the same folder, if any."""
+    if path.parent.name != FOLDER:
+        return ""
+    for other in candidates(path.parent.parent):
+        if other != path and _is_intact(other):
+            return (
+                f" The newest intact one there is {other}; to resume from it, pass "
+                f"--resume {shlex.quote(str(other))}."
+            )
+    return " No other checkpoint there is intact."
+
+
+def _is_intact(path: Path) -> bool:
+    try:
+        _read(path, tensors=True)
+    except (CheckpointError, OSError):
+        return False
+    return True
+
+
+class ResumePoint(NamedTuple):
+    """A checkpoint to resume from, and newer ones that are damaged."""
+
+    path: Path
+    saved: Checkpoint
+    damaged: list[Path]
+
+
+def newest_intact(folder: Path) -> ResumePoint | None:
+    """Return the newest intact checkpoint of a run folder, None if the folder has no checkpoint.
+
+    Raises
+    ------
+    CheckpointError
+        If all of them are damaged, or the newest intact one cannot be used.
+    """
+    if newest(folder) is None:
+        return None
+    damaged: list[Path] = []
+    reason: Exception | None = None
+    for path in candidates(folder):
+        try:
+            saved = _of_a_run(path, _read(path, tensors=True))
+        except DamagedCheckpointError as error:
+            damaged.append(path)
+            reason = reason or error
+        else:
+            return ResumePoint(path, saved, damaged)
+    raise CheckpointError(
+        f"none of the {len(damaged)} checkpoints in {folder / FOLDER} is intact ({reason}). Pass "
+        "--resume never to start again; the old run is kept in a folder of its own."
     )
 
 
 def check_same(config: RunConfig, saved: Mapping[str, Any], path: Path) -> None:
-    """Check that a run can go on from a checkpoint that was written with the settings `saved`.
+    """Check that a run can resume from a checkpoint that was written with the settings `saved`.
 
     Raises
     ------
     ValueError
-        If a setting that decides what is learnt has changed.
+        If a setting that affects the result has changed.
     """
     listed = changes(config, saved)
     if listed:
@@ -147,24 +281,34 @@ def check_same(config: RunConfig, saved: Mapping[str, Any], path: Path) -> None:
         )
 
 
-def check_folder(config: RunConfig, folder: Path) -> None:
-    """Check that a run can go on in a folder, as `check_same` does."""
-    path = newest(folder) if config.resume == "auto" else None
-    if path is not None:
-        check_same(config, read_values(path).get("config", {}), path)
-
-
 def newest(folder: Path) -> Path | None:
     """Return the last checkpoint of a run folder."""
     return max(_kept(folder), default=None)
 
 
+def candidates(folder: Path) -> list[Path]:
+    """Return all checkpoints of a run folder from the newest on; the best one comes last."""
+    best = folder / FOLDER / BEST
+    return [*reversed(_kept(folder)), *([best] if best.is_file() else [])]
+
+
+def has_best(folder: Path, update: int) -> bool:
+    """Return whether the best checkpoint is intact and not of a later update."""
+    path = folder / FOLDER / BEST
+    return path.is_file() and _is_intact(path) and read_values(path).get("update", 0) <= update
+
+
 def thin(folder: Path, keep: int) -> None:
-    """Remove all but the last checkpoints, and what crashes have left behind."""
+    """Remove all but the last checkpoints, and partial files that crashes have left."""
     for path in _kept(folder)[:-keep]:
         path.unlink()
     for path in (folder / FOLDER).glob(".*.partial"):
         path.unlink()
+
+
+def rename_damaged(paths: list[Path]) -> list[Path]:
+    """Rename damaged checkpoints so that no run takes them; return their new names."""
+    return [path.replace(path.with_name(f"{path.name}{DAMAGED}")) for path in paths]
 
 
 def mark_best(folder: Path, path: Path) -> None:
@@ -172,24 +316,12 @@ def mark_best(folder: Path, path: Path) -> None:
     best = folder / FOLDER / BEST
     if best.exists() and best.samefile(path):  # rename would leave both names
         return
-    partial = path.with_name(f".{BEST}.partial")
-    partial.unlink(missing_ok=True)
-    try:
-        os.link(path, partial)
-    except OSError:  # a file system without hard links
-        partial.write_bytes(path.read_bytes())
-        _sync(partial)
-    partial.replace(best)
-    _sync(best.parent)
-
-
-def set_aside(folder: Path) -> Path | None:
-    """Rename the folder of checkpoints, for a run that does not go on from them."""
-    old = folder / FOLDER
-    if not old.is_dir():
-        return None
-    free = (folder / f"{FOLDER}-{i}" for i in itertools.count(1))
-    return old.rename(next(path for path in free if not path.exists()))
+    with replacing(best) as partial:
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(path, partial)
+        except OSError:  # a file system without hard links
+            partial.write_bytes(path.read_bytes())
 
 
 def _kept(folder: Path) -> list[Path]:

@@ -5,7 +5,7 @@ The metadata of a field hold the option's help. None means that `recipes.resolve
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 OBJECTIVES = ("score-entropy", "cross-entropy")
@@ -96,6 +96,9 @@ class RunConfig:
     crop: float = _setting(0.875, "Evaluation", "Fraction of the side that the centre crop keeps.")
     evaluate_every: int = _setting(1, "Evaluation", "Epochs between two evaluations.")
 
+    accept_changed_data: bool = _setting(
+        False, "Run", "Resume although the images have changed since the last checkpoint."
+    )
     resume: str = _setting("auto", "Run", "auto, never, or a checkpoint file to resume from.")
     keep: int = _setting(3, "Run", "Checkpoints to keep, in addition to the best.")
     checkpoint_minutes: float = _setting(15.0, "Run", "Maximum minutes between two checkpoints.")
@@ -121,6 +124,24 @@ class RunConfig:
                 f"--batch-size is {self.batch_size}; mixup and cutmix pair images, so expected an "
                 "even number."
             )
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> "RunConfig":
+        """Return the settings that `plain` described.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown, or a value is of another type or out of range.
+        """
+        for name, value in values.items():
+            if name not in SETTINGS:
+                raise ValueError(f"{name!r} is not a setting of this version")
+            kinds = get_args(SETTINGS[name].type) or (SETTINGS[name].type,)
+            number = float in kinds and type(value) is int
+            if type(value) not in kinds and not number:
+                raise ValueError(f"{flag(name)} is {value!r}; expected {SETTINGS[name].type}")
+        return cls(**values)
 
     @property
     def network(self) -> str:
@@ -177,7 +198,7 @@ SETTINGS = {f.name: f for f in fields(RunConfig)}
 FREE = frozenset(
     {"data", "workers", "on_bad_image", "device", "stop_epoch", "resume", "keep"}
     | {"checkpoint_minutes", "log_every", "tensorboard", "evaluate_every", "compile"}
-    | {"channels_last", "gradient_checkpointing"}
+    | {"gradient_checkpointing", "accept_changed_data"}
 )
 """Settings that may change when a run is resumed, since they do not affect the result."""
 

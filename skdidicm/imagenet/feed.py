@@ -1,11 +1,13 @@
 """The batches of a run: training images from any position of an epoch, and validation images."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from skdidicm.imagenet.communicator import Communicator
 from skdidicm.imagenet.config import RunConfig
-from skdidicm.imagenet.folder import subset
+from skdidicm.imagenet.fingerprint import Fingerprint
+from skdidicm.imagenet.folder import is_text, subset
 from skdidicm.imagenet.order import Key, TrainOrder
 from skdidicm.imagenet.pictures import BadPictureError
 from skdidicm.imagenet.sources import Source
@@ -50,7 +52,7 @@ class Feed:
             self._synthetic = self.synthetic(k)
             self.n_train, self.per_epoch = self._synthetic.n, self._synthetic.per_epoch
             return
-        source = self.open_source()
+        source = self._source = self.open_source("train")
         self.classes = source.classes or [str(i) for i in range(config.n_classes or 0)]
         self._check_classes(source)
         rows = self._rows(source)
@@ -61,8 +63,8 @@ class Feed:
         self._train = self.training_batches(source, rows, self._order)
         self._test = self.evaluation_batches()
 
-    def open_source(self) -> Source:
-        """Return the training pictures."""
+    def open_source(self, split: str, classes: Sequence[str] | None = None) -> Source:
+        """Open a split; `classes` are those of the training images."""
         raise NotImplementedError
 
     def training_batches(
@@ -91,6 +93,13 @@ class Feed:
         if self.config.data == SYNTHETIC:
             return iter((self._synthetic.batch,))
         return iter(self._test)
+
+    def fingerprint(self) -> Fingerprint | None:
+        """Return a fingerprint of both splits, or None for synthetic data."""
+        if self.config.data == SYNTHETIC:
+            return None
+        val = self.open_source("val", self.classes)
+        return Fingerprint(self._source.fingerprint(self.classes), val.fingerprint(self.classes))
 
     def gather_bad(self) -> list[str]:
         """Return the unreadable images of all processes so far, and check that they are few."""
@@ -123,6 +132,12 @@ class Feed:
                 f"{self.config.data} has {len(source.classes) or 'unnamed'} classes, and "
                 f"--n-classes is {wanted}; pass the number that the data have."
             )
+        for name in self.classes:
+            if not is_text(name):
+                raise ValueError(
+                    f"{self.config.data} has a class {os.fsencode(name)!r}, whose name is not "
+                    "UTF-8, so no model or table can hold it; rename it."
+                )
 
 
 def check_share(bad: list[str], n: int, kind: str) -> None:

@@ -118,6 +118,15 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
+def is_text(name: str) -> bool:
+    """Return whether a file name is UTF-8; Python decodes others to characters that are no text."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def subset(labels: Sequence[int], ratio: float) -> list[int]:
     """Return a fraction of the rows of every class: the first of a permutation with seed 42.
 

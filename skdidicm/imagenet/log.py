@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from skdidicm.imagenet.config import RunConfig
-
-LOG = "log.jsonl"
+from skdidicm.imagenet.output import EVENTS, LOG, naming, replacing
 
 
 class EventWriter(Protocol):
@@ -24,7 +23,11 @@ class EventWriter(Protocol):
 
 
 class RunLog:
-    """Reports the progress of a run; only the first process writes."""
+    """Reports the progress of a run; only the first process writes.
+
+    `import_events` imports a writer of TensorBoard events and returns a function from a folder to
+    the writer.
+    """
 
     def __init__(
         self,
@@ -33,16 +36,17 @@ class RunLog:
         n_updates: int,
         *,
         first: bool,
-        open_events: Callable[[str], EventWriter],
+        import_events: Callable[[], Callable[[str], EventWriter]],
     ) -> None:
         self._folder, self._first, self._n_updates = folder, first, n_updates
         self._bar: Any = None
+        self._open_events: Callable[[str], EventWriter] | None = None
         self._events: EventWriter | None = None
         if first and sys.stderr.isatty():
             self._bar = _progress()
             self._task = self._bar.add_task("", total=n_updates)
         if first and config.tensorboard:
-            self._events = _events(folder, open_events)
+            self._open_events = _imported(import_events)
 
     def __enter__(self) -> "RunLog":
         if self._bar is not None:
@@ -55,6 +59,11 @@ class RunLog:
         if self._events is not None:
             self._events.close()
 
+    def open(self) -> None:
+        """Open the files of the log; until then nothing is written."""
+        if self._open_events is not None:
+            self._events = self._open_events(str(self._folder / EVENTS))
+
     def message(self, text: str) -> None:
         """Write a line to stderr."""
         if self._first and self._bar is not None:
@@ -66,7 +75,8 @@ class RunLog:
         """Report an interval of updates: epoch, update, loss, learning rate, speed."""
         if not self._first:
             return
-        with (self._folder / LOG).open("a", encoding="utf-8") as file:
+        path = self._folder / LOG
+        with naming(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self._scalars("train", row)
         text = (
@@ -94,21 +104,28 @@ class RunLog:
 
 
 def truncate_log(folder: Path, update: int) -> None:
-    """Remove the lines after an update, which a resumed run writes again."""
+    """Remove the lines after an update, which a resumed run writes again, and damaged ones."""
     path = folder / LOG
     if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and _update(line) <= update]
-        partial = path.with_name(f".{LOG}.partial")
-        partial.write_text("".join(kept), encoding="utf-8")
-        partial.replace(path)
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith(b"\n") and _update(line) <= update]
+        if kept != lines:
+            with replacing(path) as partial:
+                partial.write_bytes(b"".join(kept))
 
 
-def _update(line: str) -> float:
+def _update(line: bytes) -> float:
     try:
         return float(json.loads(line)["update"])
-    except (ValueError, KeyError, TypeError):  # an incomplete line of a killed run
-        return float("inf")
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return float("inf")  # an incomplete line of a killed run, or a damaged one
+
+
+def carry_log(earlier: Path, folder: Path) -> None:
+    """Copy the log of a run that was moved aside, for a run that continues it."""
+    if (earlier / LOG).is_file():
+        with replacing(folder / LOG) as partial:
+            partial.write_bytes((earlier / LOG).read_bytes())
 
 
 def _progress() -> Any:
@@ -130,9 +147,11 @@ def _progress() -> Any:
     )
 
 
-def _events(folder: Path, open_events: Callable[[str], EventWriter]) -> EventWriter:
+def _imported(
+    import_events: Callable[[], Callable[[str], EventWriter]],
+) -> Callable[[str], EventWriter]:
     try:
-        return open_events(str(folder / "tensorboard"))
+        return import_events()
     except ImportError as error:
         raise ImportError(
             "--tensorboard needs the package tensorboard; install it with: pip install tensorboard"

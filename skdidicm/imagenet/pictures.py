@@ -1,7 +1,10 @@
 """Decoding of image files of any mode to 8-bit RGB."""
 
 import math
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 import numpy as np
@@ -35,8 +38,7 @@ def open_picture(file: str | IO[bytes], name: str) -> Any:
     from PIL import Image, ImageOps
 
     try:
-        with warnings.catch_warnings(), Image.open(file) as picture:
-            warnings.simplefilter("ignore")  # of broken EXIF, and of sizes that are checked here
+        with without_warnings(), Image.open(file) as picture:
             width, height = picture.size
             if width * height > MAX_PIXELS:
                 raise BadPictureError(
@@ -51,9 +53,23 @@ def open_picture(file: str | IO[bytes], name: str) -> Any:
     except Exception as error:  # decoders of damaged files raise whatever they meet
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadPictureError(
-            f"{name} cannot be read as a picture ({reason}); replace or remove it, or pass "
-            "--on-bad-image skip."
+            f"{name} cannot be read as a picture ({reason}); replace or remove it."
         ) from error
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Ignore warnings of Pillow about broken EXIF, and about sizes, which are checked here.
+
+    Python's filters are shared by all threads, so only the main thread changes them. Readers that
+    use threads enter this once around them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
 
 
 def _to_rgb(picture: Any) -> Any:

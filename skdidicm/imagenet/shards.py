@@ -117,7 +117,11 @@ def _names(root: Path, labels: list[int]) -> list[str]:
     file = root / _CLASSES
     if not file.is_file():
         return [str(number) for number in range(n_classes)]
-    names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not UTF-8 ({error.reason}); save it as UTF-8.") from error
+    names = [line.strip() for line in lines if line.strip()]
     if len(names) < n_classes:
         raise ValueError(
             f"{file} names {len(names)} classes, but the shards have numbers up to "

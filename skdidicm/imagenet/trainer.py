@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from skdidicm.imagenet.checkpoint import Tensors
 from skdidicm.imagenet.config import RunConfig
+from skdidicm.imagenet.output import Output
 
 _INSTALL = {
     "torch": 'install it with: pip install "skdidicm[imagenet]", or pass --backend keras.',
@@ -46,8 +47,8 @@ class ImageTrainer(Protocol):
         """Raise ValueError if a setting is not supported, before anything is written."""
         ...
 
-    def train(self, config: RunConfig, folder: Path) -> TrainingResult | None:
-        """Train, or resume from the newest checkpoint in the folder.
+    def train(self, config: RunConfig, output: Output) -> TrainingResult | None:
+        """Train, or resume from the newest checkpoint in the run folder.
 
         Returns None in every process but the first, which writes files and messages for all.
         """

@@ -83,10 +83,10 @@ def test_figures_of_other_settings_are_refused_but_free_settings_may_differ(tmp_
 def test_cells_run_in_order_and_leave_their_figures(tmp_path, monkeypatch, capsys):
     ran = []
 
-    def run(resolved, folder):
+    def run(resolved, folder, finish):
         folder.mkdir(parents=True)
         ran.append(folder.name)
-        return TrainingResult(folder / "x", {"accuracy": 0.5}, ["a", "b"])
+        finish(TrainingResult(folder / "x", {"accuracy": 0.5}, ["a", "b"]))
 
     monkeypatch.setattr(imagenet, "run", run)
     todo = {cell: settle(cell) for cell in (BASELINE, CELL)}

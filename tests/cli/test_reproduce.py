@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from skdidicm.cli import cells, imagenet, reproduce
+from skdidicm.cli import cells, reproduce
 from skdidicm.imagenet.config import SETTINGS
 from skdidicm.imagenet.grid import Cell
 from skdidicm.imagenet.trainer import TrainingResult
@@ -37,11 +37,15 @@ def trained(monkeypatch):
     """A trainer that only notes what it was asked for, in place of one that trains."""
     asked = []
 
-    def train(config, folder):
-        asked.append(SimpleNamespace(config=config, name=folder.name))
+    def train(config, output):
+        asked.append(SimpleNamespace(config=config, name=output.folder.name))
         accuracy = 0.5 if config.objective == "cross-entropy" else 0.75
         metrics = {"n_images": 9, "accuracy": accuracy, "top5_accuracy": 1.0, "nll": 1, "ece": 0.1}
         classes = ["cat", "dog"]
+        if os.environ.get("RANK", "0") != "0":
+            return None
+        output.claim()
+        output.begin()
         return TrainingResult(Path("x"), metrics, classes)
 
     trainer = SimpleNamespace(check=lambda config: None, train=train)
@@ -176,8 +180,6 @@ def test_cells_of_different_data_do_not_share_a_table(cli, trained, tmp_path):
 
 def test_a_later_process_writes_and_prints_nothing(cli, trained, tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
-    run = imagenet.run
-    monkeypatch.setattr(imagenet, "run", lambda *a: run(*a) and None)
     result = cli("reproduce", "table1", "--data", "x", *SMALL, "--output", tmp_path)
     assert (result.code, result.out, result.err) == (0, "", "")
     assert len(trained) == 2

@@ -9,6 +9,7 @@ import pytest
 
 from skdidicm.imagenet import feed as feeds
 from skdidicm.imagenet.log import RunLog
+from skdidicm.imagenet.output import Output
 from skdidicm.imagenet.pictures import BadPictureError
 from skdidicm.imagenet.recipes import resolve
 from skdidicm.imagenet.run import Run
@@ -44,21 +45,25 @@ class Batch(NamedTuple):
 class Feed(feeds.Feed):
     """Numbers instead of images; those in `unreadable` cannot be read."""
 
-    unreadable = ()
+    unreadable, n, names = (), N, ("even", "odd")
 
-    def open_source(self):
+    def open_source(self, split, classes=None):
         def read(row):
             if row in self.unreadable:
                 raise BadPictureError(f"row {row} cannot be read")
             return float(row), row % 2
 
-        return Source(["even", "odd"], [row % 2 for row in range(N)], N, read)
+        def describe():
+            return ((row % 2, b"%d" % row, row) for row in range(self.n))
+
+        labels = [row % 2 for row in range(self.n)]
+        return Source(list(self.names), labels, self.n, read, describe)
 
     def training_batches(self, source, rows, order):
         return _Batches(source, rows, order)
 
     def evaluation_batches(self):
-        return [Batch([0.0, 1.0, 2.0], [])]
+        return [Batch([0.0, 1.0, 2.0], []), Batch([3.0, 4.0], [])]
 
 
 class _Batches:
@@ -80,7 +85,7 @@ class Engine:
 
     def __init__(self):
         self.weight, self.update = 0.0, 0
-        self.before_update = lambda update: None
+        self.before_update = self.before_evaluation = lambda update: None
 
     def train_update(self, batches):
         self.before_update(self.update)
@@ -91,7 +96,10 @@ class Engine:
         return self.weight / 100
 
     def evaluate(self, batches):
-        n = sum(len(batch.rows) for batch in batches)
+        n = 0
+        for batch in batches:
+            self.before_evaluation(self.update)
+            n += len(batch.rows)
         accuracy = float(abs(np.sin(self.weight)))
         return {"n_images": n, "accuracy": accuracy, "nll": 1.0, "ece": 0.1}, []
 
@@ -110,15 +118,14 @@ class Engine:
 def toy_run():
     """Make a run in a folder: three updates of eight rows in each of four epochs."""
 
-    def make(folder, *, engine=None, unreadable=(), comm=None, **changes):
+    def make(folder, *, engine=None, comm=None, stop=None, output=None, data=None, **changes):
         settings = {"data": "toy", "epochs": 4, "batch_size": 8, "global_batch": 8}
         settings |= {"warmup_epochs": 0, "checkpoint_minutes": 1000, "log_every": 1}
         config = resolve({**settings, **changes}).config
-        comm = comm or Alone()
-        kind = type("Feed", (Feed,), {"unreadable": unreadable})
-        feed, stop = kind(config, comm, config.batch_size), StopRequest()
-        log = RunLog(config, folder, 12, first=comm.first, open_events=lambda _: None)
-        return Run(config, folder, comm, stop, feed, engine or Engine(), log)
+        comm, output = comm or Alone(), output or Output(folder)
+        feed = type("Feed", (Feed,), data or {})(config, comm, config.batch_size)
+        log = RunLog(config, folder, 12, first=comm.first, import_events=lambda: None)
+        return Run(config, output, comm, stop or StopRequest(), feed, engine or Engine(), log)
 
     return make
 

@@ -2,7 +2,8 @@ import json
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from skdidicm.imagenet import checkpoint as files
 from skdidicm.imagenet.checkpoint import Checkpoint, CheckpointError
@@ -45,7 +46,8 @@ def names(folder):
 def test_every_dtype_shape_and_plain_value_comes_back(tmp_path, saved):
     files.write(tmp_path / "a.safetensors", saved)
     found = files.read(tmp_path / "a.safetensors")
-    assert found.values == VALUES | {"format": 1}
+    assert found.values == VALUES
+    assert found.verified
     assert found.tensors.keys() == saved.tensors.keys()
     for name, expected in saved.tensors.items():
         actual = found.tensors[name]
@@ -65,7 +67,7 @@ def test_a_truncated_checkpoint_says_so(tmp_path, saved, part):
     path = tmp_path / "a.safetensors"
     files.write(path, saved)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
-    with pytest.raises(CheckpointError, match="is no checkpoint of skdidicm, or a damaged one"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint of skdidicm, or it is damaged"):
         files.read(path)
 
 
@@ -84,7 +86,7 @@ def test_a_checkpoint_whose_header_was_changed_says_so(tmp_path, saved, at):
 def test_a_foreign_file_says_so(tmp_path, content):
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="no checkpoint of skdidicm"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of skdidicm"):
         files.read(path)
 
 
@@ -93,14 +95,179 @@ def test_safetensors_of_other_programs_are_no_checkpoints(tmp_path, header):
     path = tmp_path / "a.safetensors"
     metadata = None if header is None else {"skdidicm": header}
     save_file({"x": np.zeros(3)}, path, metadata=metadata)
-    with pytest.raises(CheckpointError, match="no checkpoint of skdidicm"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of skdidicm"):
+        files.read(path)
+
+
+def test_every_flipped_bit_is_noticed(tmp_path):
+    """All bits of a small checkpoint, one by one."""
+    path = tmp_path / "a.safetensors"
+    saved = Checkpoint({"x": np.arange(6, dtype=np.float32), "y": np.ones(3, np.int8)}, VALUES)
+    files.write(path, saved)
+    content = path.read_bytes()
+    unnoticed = []
+    for bit in range(8 * len(content)):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        try:
+            files.read(path)
+        except CheckpointError:
+            continue
+        unnoticed.append(bit)
+    assert unnoticed == []
+
+
+def test_values_alone_have_a_digest_of_their_own(tmp_path):
+    path = tmp_path / "a.safetensors"
+    files.write(path, Checkpoint({"x": np.zeros(100)}, {"update": 7}))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'\\"update\\": 7', b'\\"update\\": 8'))
+    with pytest.raises(CheckpointError, match="its header does not match its checksum"):
+        files.read_values(path)
+
+
+def test_swapped_tensors_of_equal_shape_are_noticed(tmp_path):
+    path = tmp_path / "a.safetensors"
+    files.write(path, Checkpoint({"a": np.zeros(3), "b": np.ones(3)}, VALUES))
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+    save_file({"a": np.ones(3), "b": np.zeros(3)}, path, metadata=metadata)
+    with pytest.raises(CheckpointError, match="its tensors do not match their checksum"):
+        files.read(path)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read_unverified(tmp_path):
+    path = tmp_path / "a.safetensors"
+    header = json.dumps({"format": 1, **VALUES})
+    save_file({"x": np.arange(3)}, path, metadata={"skdidicm": header})
+    found = files.read(path)
+    assert not found.verified
+    assert found.values == VALUES
+    np.testing.assert_array_equal(found.tensors["x"], np.arange(3))
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+RUN = {
+    "config": RunConfig(data="x").plain(),
+    "classes": ["a", "b"],
+    "history": [],
+    "best": None,
+    "seconds": [0.0, 0.0],
+    "optimizer": {},
+    "scaler": {},
+}
+
+
+def put_runs(folder, *updates):
+    for update in updates:
+        tensors = {"x": np.array([update]), files.LOSS: np.zeros(2, np.float32)}
+        files.write(files.path_of(folder, update), Checkpoint(tensors, RUN | {"update": update}))
+
+
+def test_the_newest_intact_checkpoint_comes_before_damaged_ones(tmp_path):
+    assert files.newest_intact(tmp_path) is None
+    put_runs(tmp_path, 5, 10, 15)
+    found = files.newest_intact(tmp_path)
+    assert (found.path, found.damaged) == (files.path_of(tmp_path, 15), [])
+    damage(files.path_of(tmp_path, 15))
+    damage(files.path_of(tmp_path, 10))
+    found = files.newest_intact(tmp_path)
+    assert found.path == files.path_of(tmp_path, 5)
+    assert found.damaged == [files.path_of(tmp_path, update) for update in (15, 10)]
+    assert found.saved.tensors["x"] == [5]
+
+
+def test_the_best_checkpoint_is_the_last_resort(tmp_path):
+    put_runs(tmp_path, 5)
+    files.mark_best(tmp_path, files.path_of(tmp_path, 5))
+    put_runs(tmp_path, 10)
+    files.path_of(tmp_path, 5).unlink()
+    damage(files.path_of(tmp_path, 10))
+    assert files.newest_intact(tmp_path).path.name == files.BEST
+    damage(tmp_path / files.FOLDER / files.BEST)
+    with pytest.raises(CheckpointError, match="none of the 2 checkpoints .* --resume never"):
+        files.newest_intact(tmp_path)
+
+
+def test_a_damaged_checkpoint_offers_the_newest_intact_one_with_its_option(tmp_path):
+    folder = tmp_path / "a run"
+    put_runs(folder, 5, 10, 15)
+    damage(files.path_of(folder, 15))
+    with pytest.raises(CheckpointError) as error:
+        files.read_run(files.path_of(folder, 15))
+    offered = files.path_of(folder, 10)
+    assert str(error.value).endswith(f"pass --resume '{offered}'.")
+    damage(files.path_of(folder, 10))
+    damage(files.path_of(folder, 5))
+    with pytest.raises(CheckpointError, match="No other checkpoint there is intact"):
+        files.read_run(files.path_of(folder, 15))
+
+
+def test_a_checkpoint_of_a_later_version_is_not_taken_for_damaged(tmp_path):
+    put_runs(tmp_path, 5)
+    path, header = files.path_of(tmp_path, 10), json.dumps({"format": 3})
+    save_file({"x": np.zeros(3)}, path, metadata={"skdidicm": header})
+    with pytest.raises(CheckpointError, match="has format 3"):
+        files.newest_intact(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"config": [1]}, r"config is \[1\]; expected an object"),
+        ({"config": {"epochs": "4"}}, "--epochs is '4'; expected <class 'int'>"),
+        ({"config": {"epochs": True}}, "--epochs is True"),
+        ({"config": {"epochs": 0}}, "--epochs is 0; expected 1 to"),
+        ({"config": {"colour": 1}}, "'colour' is not a setting of this version"),
+        ({"classes": "ab"}, "classes is 'ab'; expected a list of at least two names"),
+        ({"classes": [1, 2]}, "expected a list of at least two names"),
+        ({"history": {}}, "history is {}; expected a list of epochs"),
+        (
+            {"history": [{"epoch": 2, "update": 3}]},
+            "epoch in row 1 of the history is 2; expected 1",
+        ),
+        ({"history": [{"epoch": 1}]}, "update in row 1 of the history is None"),
+        ({"history": [{"epoch": 1, "update": 3, "loss": "low"}]}, "loss in row 1 of the history"),
+        ({"history": [{"epoch": 1, "update": 3, "figures": []}]}, "expected an object"),
+        ({"best": "high"}, "best is 'high'; expected a finite number"),
+        ({"seconds": [1]}, r"seconds is \[1\]; expected two numbers"),
+        ({"update": -1}, "update is -1; expected a whole number from 0 on"),
+        ({"update": 10**30}, "update is 10+; expected a whole number"),
+        ({"update": 1.5}, "update is 1.5"),
+        ({"optimizer": None}, "optimizer is None; expected an object"),
+        ({"data": {"train": 3}}, "the fingerprint of the data is malformed"),
+        (
+            {"data": {"train": [["a", -1, {}]], "val": 1}},
+            "the fingerprint of the data is malformed",
+        ),
+        ({"is_best": "yes"}, "is_best is 'yes'; expected true or false"),
+    ],
+)
+def test_values_that_no_run_writes_end_with_a_sentence(tmp_path, change, words):
+    path = tmp_path / "a.safetensors"
+    files.write(path, Checkpoint({}, RUN | {"update": 3} | change))
+    with pytest.raises(CheckpointError, match=words):
+        files.read(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"format": 1, "best": NaN}', '{"best": 1e999}'])
+def test_json_that_is_none_ends_with_a_sentence(tmp_path, text):
+    path = tmp_path / "a.safetensors"
+    save_file({"x": np.zeros(3)}, path, metadata={"skdidicm": text})
+    with pytest.raises(CheckpointError, match="not a checkpoint of skdidicm"):
         files.read(path)
 
 
 def test_a_checkpoint_of_a_later_version_names_its_format(tmp_path):
     path = tmp_path / "a.safetensors"
-    save_file({"x": np.zeros(3)}, path, metadata={"skdidicm": json.dumps({"format": 2})})
-    with pytest.raises(CheckpointError, match="has format 2, but this version reads 1"):
+    save_file({"x": np.zeros(3)}, path, metadata={"skdidicm": json.dumps({"format": 3})})
+    with pytest.raises(CheckpointError, match="has format 3, but this version reads up to 2"):
         files.read(path)
 
 
@@ -183,17 +350,6 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_whole(tmp_path, 
         put(tmp_path, 5)
     assert path.read_bytes() == before
     assert names(tmp_path) == [path.name]
-
-
-def test_earlier_checkpoints_are_set_aside_and_never_replaced(tmp_path):
-    assert files.set_aside(tmp_path) is None
-    for i in (1, 2):
-        put(tmp_path, i)
-        assert files.set_aside(tmp_path) == tmp_path / f"checkpoints-{i}"
-        assert files.newest(tmp_path) is None
-    for i in (1, 2):
-        found = load_file(tmp_path / f"checkpoints-{i}" / f"update-00000000{i}.safetensors")
-        assert found["x"] == [i]
 
 
 def test_the_averaged_weights_are_evaluated_if_there_are_any():

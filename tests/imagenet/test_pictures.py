@@ -2,6 +2,7 @@ import io
 import struct
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -105,8 +106,46 @@ def test_a_truncated_picture_is_bad(share):
 def test_a_truncated_png_is_bad():
     file = io.BytesIO()
     Image.fromarray(COLOURS).save(file, "PNG")
-    with pytest.raises(BadPictureError, match="--on-bad-image skip"):
+    with pytest.raises(BadPictureError, match="replace or remove it"):
         read(file.getvalue()[:-40])
+
+
+def with_exif():
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    exif[0x0112] = 6
+    return jpeg(exif=exif.tobytes())
+
+
+def test_every_truncated_jpeg_is_named_and_nothing_else_is_said():
+    """Cut within the header and EXIF after every byte; warnings are errors in tests."""
+    content = with_exif()
+    start = content.index(b"\xff\xda")  # of the pixels
+    for n in range(start):
+        with pytest.raises(BadPictureError, match="^a.file cannot be read as a picture"):
+            read(content[:n])
+
+
+def test_broken_exif_is_ignored_without_a_warning():
+    content = with_exif()
+    entries = content.index(b"Exif") + 14
+    for n in (0, 3, 50, 255):
+        broken = content[:entries] + bytes([0, n]) + content[entries + 2 :]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert read(broken).size
+        assert caught == []
+
+
+def test_threads_do_not_change_the_filters_of_warnings():
+    before = list(warnings.filters)
+    content = with_exif()
+    with warnings.catch_warnings(), ThreadPoolExecutor(4) as pool:
+        warnings.simplefilter("ignore")
+        inside = list(warnings.filters)
+        list(pool.map(read, [content] * 50))
+        assert warnings.filters == inside
+    assert warnings.filters == before
 
 
 @pytest.mark.parametrize("content", [b"", b"hello, this is text", b"\xff\xd8\xff", bytes(1000)])

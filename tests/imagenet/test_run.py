@@ -104,7 +104,7 @@ def test_evaluations_are_as_rare_as_asked_but_the_last_epoch_has_one(toy_run, tm
 
 def test_unreadable_images_are_listed_once(toy_run, tmp_path, monkeypatch):
     monkeypatch.setattr("skdidicm.imagenet.feed._BAD_SHARE", 0.5)
-    toy_run(tmp_path, unreadable=(3, 5)).go()
+    toy_run(tmp_path, data={"unreadable": (3, 5)}).go()
     listed = (tmp_path / "bad_images.txt").read_text().splitlines()
     assert sorted(listed) == ["row 3 cannot be read", "row 5 cannot be read"]
 

@@ -77,7 +77,7 @@ class Loader:
         """
         for images in self._batches():
             if self.strict and images.bad:
-                raise BadPictureError(images.bad[0])
+                raise BadPictureError(f"{images.bad[0]} To leave it out, pass --on-bad-image skip.")
             yield images
 
     def _batches(self) -> Iterator[Images]:

@@ -20,9 +20,9 @@ class Feed(feed.Feed):
     def __init__(self, config: RunConfig, comm: KerasCommunicator) -> None:
         super().__init__(config, comm, config.batch_size * comm.devices)
 
-    def open_source(self) -> Source:
-        """Return the training pictures."""
-        return open_source(self.config, "train")
+    def open_source(self, split: str, classes: Sequence[str] | None = None) -> Source:
+        """Open a split; `classes` are those of the training images."""
+        return open_source(self.config, split, classes)
 
     def training_batches(
         self, source: Source, rows: Sequence[int], order: Iterable[list[Key]]

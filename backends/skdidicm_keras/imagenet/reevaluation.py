@@ -8,6 +8,7 @@ from typing import Any
 from skdidicm.imagenet import checkpoint as files
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.corruptions import Corruption
+from skdidicm.imagenet.pictures import without_warnings
 from skdidicm.imagenet.trainer import EvaluationResult
 from skdidicm_keras import engine
 from skdidicm_keras.imagenet.evaluation import Evaluator
@@ -22,12 +23,12 @@ def evaluate(
     checkpoint: Path, changes: Mapping[str, Any], *, corrupt: str | None = None
 ) -> EvaluationResult:
     """Evaluate a checkpoint on the validation images with changed settings."""
-    saved = files.read(checkpoint)
-    config = replace(RunConfig(**saved.values["config"]), **changes)
+    saved = files.read_model(checkpoint)
+    config = replace(RunConfig.parse(saved.values["config"]), **changes)
     check_alone()
     check_choices(config)
     corruption = None if corrupt is None else Corruption(corrupt)
-    with joined(config.device) as comm:
+    with without_warnings(), joined(config.device) as comm:
         classes = saved.values["classes"]
         module = create_model(config, len(classes), resolve_precision(config, comm.device))
         load(named_variables(module), files.evaluated_weights(saved))

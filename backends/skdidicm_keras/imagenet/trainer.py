@@ -1,11 +1,13 @@
 """The Keras trainer: assembles the parts of a run."""
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.feed import accumulation, updates_per_epoch
 from skdidicm.imagenet.log import RunLog
+from skdidicm.imagenet.output import Output, in_first_process
+from skdidicm.imagenet.pictures import without_warnings
 from skdidicm.imagenet.run import Run
 from skdidicm.imagenet.stopping import StopRequest
 from skdidicm.imagenet.trainer import TrainingResult
@@ -15,22 +17,24 @@ from skdidicm_keras.imagenet.processes import joined
 from skdidicm_keras.imagenet.settings import check
 
 
-def train(config: RunConfig, folder: Path) -> TrainingResult | None:
-    """Train, or resume from the newest checkpoint in `folder`."""
+def train(config: RunConfig, output: Output) -> TrainingResult | None:
+    """Train, or resume from the newest checkpoint in the run folder."""
     check(config)
-    with joined(config.device) as comm, StopRequest() as stop:
+    with without_warnings(), joined(config.device) as comm, StopRequest() as stop:
+        in_first_process(comm, output.claim)
         feed = Feed(config, comm)
         per_epoch = updates_per_epoch(config, feed, accumulation(config, comm.devices))
         engine = Engine(config, len(feed.classes), comm, per_epoch)
         n_updates = config.epochs * per_epoch
-        log = RunLog(config, folder, n_updates, first=True, open_events=_open_events)
+        log = RunLog(config, output.folder, n_updates, first=True, import_events=_import_events)
         with log:
-            run = Run(config, folder, comm, stop, feed, engine, log)
+            run = Run(config, output, comm, stop, feed, engine, log)
             run.go()
         return run.result()
 
 
-def _open_events(folder: str) -> Any:
+def _import_events() -> Callable[[str], Any]:
     from tensorboard.summary import Writer
 
-    return Writer(folder)
+    writer: Callable[[str], Any] = Writer
+    return writer

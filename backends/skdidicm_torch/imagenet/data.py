@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from skdidicm.imagenet import sources
 from skdidicm.imagenet.config import RunConfig
+from skdidicm.imagenet.fingerprint import encoded
 from skdidicm.imagenet.order import Key
 from skdidicm.imagenet.pictures import BadPictureError, open_picture
 from skdidicm.imagenet.sources import Source, open_row
@@ -71,7 +73,16 @@ def _from_reader(config: RunConfig, split: str, classes: Sequence[str] | None) -
     translated = {numbers[name]: i for i, name in enumerate(names)}
     known = getattr(reader, "targets", None)
     labels = None if known is None else [translated.get(int(n), int(n)) for n in known]
-    return Source(names, labels, len(reader), _Rows(reader, translated))
+    describe = None
+    if labels is not None and config.reader == "tar":
+        describe = partial(_list_tar, reader, labels)
+    return Source(names, labels, len(reader), _Rows(reader, translated), describe)
+
+
+def _list_tar(reader: Any, labels: Sequence[int]) -> Iterator[tuple[int, bytes, int]]:
+    """Yield class, name and size of the images in tar files."""
+    for label, (image, parent, *_) in zip(labels, reader.samples, strict=True):
+        yield label, encoded(f"{parent or ''}/{image.name}"), image.size
 
 
 class Pictures(Dataset[tuple[Any, int, list[str]]]):
@@ -166,8 +177,30 @@ class Loader:
         """
         for images in self.batches:
             if self.strict and images.bad:
-                raise BadPictureError(images.bad[0])
+                raise BadPictureError(f"{images.bad[0]} To leave it out, pass --on-bad-image skip.")
             yield images
+
+
+class KilledWorkerError(OSError):
+    """A process that reads images was killed."""
+
+
+@contextmanager
+def naming_killed_workers() -> Iterator[None]:
+    """Turn torch's `RuntimeError` about a killed worker process into a `KilledWorkerError`.
+
+    A signal handler raises it, at any place in the main process.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise KilledWorkerError(
+            f"a process that reads images was killed ({reason}), perhaps for lack of memory. The "
+            "last checkpoint is intact: start the same command again, perhaps with fewer --workers."
+        ) from error
 
 
 def _leave_signals(_: int) -> None:

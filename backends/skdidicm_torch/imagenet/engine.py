@@ -86,7 +86,11 @@ class Engine:
         return float(torch.stack(sums).sum())
 
     def evaluate(self, batches: Iterable[Images]) -> tuple[dict[str, Any], list[str]]:
-        """Return the figures over all processes, and this process's unreadable images."""
+        """Return the figures over all processes, and this process's unreadable images.
+
+        Every process has its own BatchNorm statistics; a checkpoint holds those of the first.
+        """
+        self.comm.share_first(self.evaluated.buffers())
         return evaluate(
             self.evaluated,
             batches,
@@ -171,8 +175,35 @@ class Engine:
         if self._average is not None:
             load_weights(self._average.module, weights(tensors, "average."))
         optimizer_state.unpack(self.optimizer, tensors, values["optimizer"])
-        self.scaler.load_state_dict(values["scaler"])
+        try:
+            self.scaler.load_state_dict(values["scaler"])
+        except (RuntimeError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"the checkpoint's state of the loss scaler is incomplete ({error}); choose "
+                "another checkpoint."
+            ) from error
         self.update = int(values["update"])
+
+
+def check_weights(config: RunConfig, n_classes: int, state: Tensors) -> None:
+    """Check names and shapes of weights before a network is built that may be much larger.
+
+    Raises
+    ------
+    CheckpointError
+        If they are not those of the network of a configuration.
+    """
+    with torch.device("meta"):
+        expected = create_model(config, n_classes).state_dict()
+    for name in sorted({*expected, *state}):
+        shapes = [
+            tuple(found[name].shape) if name in found else None for found in (expected, state)
+        ]
+        if shapes[0] != shapes[1]:
+            raise CheckpointError(
+                f"the checkpoint's weights do not fit the network ({name} has shape {shapes[1]}, "
+                f"expected {shapes[0]}); it is damaged, or of another network."
+            )
 
 
 def load_weights(module: nn.Module, state: Tensors) -> None:

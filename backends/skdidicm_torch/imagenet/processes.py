@@ -3,14 +3,14 @@
 import functools
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from torch import distributed
+from torch import Tensor, distributed
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
@@ -45,6 +45,12 @@ class TorchCommunicator:
         found: list[Any] = [None] * self.world
         distributed.all_gather_object(found, value)
         return found
+
+    def share_first(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite tensors by those of the first process."""
+        if self.world > 1:
+            for tensor in tensors:
+                distributed.broadcast(tensor, src=0)
 
     def wait(self) -> None:
         """Block until all processes have called this."""

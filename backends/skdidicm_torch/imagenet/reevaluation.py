@@ -10,7 +10,7 @@ from skdidicm.imagenet import checkpoint as files
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.corruptions import Corruption
 from skdidicm.imagenet.trainer import EvaluationResult
-from skdidicm_torch.imagenet.engine import load_weights
+from skdidicm_torch.imagenet.engine import check_weights, load_weights
 from skdidicm_torch.imagenet.evaluation import evaluate as evaluate_batches
 from skdidicm_torch.imagenet.feed import evaluation_loader
 from skdidicm_torch.imagenet.model import create_model
@@ -22,13 +22,14 @@ def evaluate(
     checkpoint: Path, changes: Mapping[str, Any], *, corrupt: str | None = None
 ) -> EvaluationResult | None:
     """Evaluate a checkpoint on the validation images with changed settings."""
-    saved = files.read(checkpoint)
-    config = replace(RunConfig(**saved.values["config"]), **changes)
+    saved = files.read_model(checkpoint)
+    config = replace(RunConfig.parse(saved.values["config"]), **changes)
     corruption = None if corrupt is None else Corruption(corrupt)
     with joined(config.device) as comm:
-        classes = saved.values["classes"]
+        classes, weights = saved.values["classes"], files.evaluated_weights(saved)
+        check_weights(config, len(classes), weights)
         module = create_model(config, len(classes)).to(comm.device)
-        load_weights(module, files.evaluated_weights(saved))
+        load_weights(module, weights)
         figures, bad = evaluate_batches(
             module,
             evaluation_loader(config, comm, classes, corruption),

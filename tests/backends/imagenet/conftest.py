@@ -136,21 +136,38 @@ def train(nursery, photographs, flags):
     return start
 
 
+def environments(world):
+    """Return the environment variables of processes that share a run, as torchrun sets them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world)}
+    return [{**common, "RANK": str(i), "LOCAL_RANK": str(i)} for i in range(world)]
+
+
 @pytest.fixture(scope="session")
 def train_together(train):
     """Start processes that share the work of a run, as torchrun would."""
 
     def start(folder, world=2, **changes):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world)}
-        return [
-            train(folder, env={**common, "RANK": str(i), "LOCAL_RANK": str(i)}, **changes)
-            for i in range(world)
-        ]
+        return [train(folder, env=env, **changes) for env in environments(world)]
 
     return start
+
+
+@pytest.fixture(scope="session")
+def evaluate_together(nursery):
+    """Evaluate a checkpoint in several processes; return exit codes, all text, and the figures."""
+
+    def run(checkpoint, world):
+        words = ("evaluate", "imagenet", checkpoint, "--workers", "0", "--json")
+        runs = [nursery(*words, env=env) for env in environments(world)]
+        codes = [one.wait() for one in runs]
+        text = runs[0].text
+        found = json.loads(text[text.index("{") : text.rindex("}") + 1])["metrics"]
+        return codes, text, found
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -206,7 +206,7 @@ def test_what_this_trainer_lacks_is_refused_before_anything_is_written(changes, 
     from skdidicm.cli.imagenet import run
 
     with pytest.raises(ValueError, match="keras|Keras|--global-batch") as raised:
-        run(resolve({**TINY, **changes}), tmp_path / "run")
+        run(resolve({**TINY, **changes}), tmp_path / "run", pytest.fail)
     assert str(raised.value).startswith(words)
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "run").exists()

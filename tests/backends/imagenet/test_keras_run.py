@@ -19,6 +19,7 @@ from skdidicm_keras.imagenet.engine import Engine
 
 from skdidicm import DiDiClassifier
 from skdidicm.imagenet import checkpoint as files
+from skdidicm.imagenet.output import Output
 
 pytestmark = [pytest.mark.imagenet, pytest.mark.usefixtures("compiled_once")]
 needs_jax = pytest.mark.skipif(not find_spec("jax"), reason="JAX is missing")
@@ -33,7 +34,7 @@ def run(settings, tmp_path):
     def start(name, **changes):
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        return folder, train(settings(**SMALL, **changes), folder)
+        return folder, train(settings(**SMALL, **changes), Output(folder))
 
     return start
 
@@ -158,10 +159,10 @@ def test_a_model_opens_on_torch_with_the_same_figures(run, photographs):
     from PIL import Image
 
     from skdidicm.saving.from_checkpoint import model_of_checkpoint
-    from skdidicm.saving.persistence import save
 
     folder, result = run("run", epochs=1, crop=1)
-    save(model_of_checkpoint(files.read(files.newest(folder))), folder / "model.skd")
+    model = model_of_checkpoint(files.read(files.newest(folder)))
+    DiDiClassifier._of_model(model).save(folder / "model.skd")
     classifier = DiDiClassifier.load(folder / "model.skd", backend="torch")
     pictures = sorted((photographs / "val").rglob("*.jpg"))
     X = np.stack([Image.open(p).resize((16, 16), Image.Resampling.BICUBIC) for p in pictures])

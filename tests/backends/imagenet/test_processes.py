@@ -75,6 +75,43 @@ def test_two_processes_end_together_at_a_signal_and_resume_bit_for_bit(
     assert_same(state_of(tmp_path), state_of(together[0]))
 
 
+NORMED = {"epochs": 2, "ema": 0.9, "learning_rate": 0.01, "resume": "auto"}
+"""A network with BatchNorm, of which every process gathers statistics of its own."""
+
+
+@pytest.fixture(scope="module")
+def normed(train_together, tmp_path_factory):
+    """A run of two processes with BatchNorm that nothing has interrupted."""
+    folder = tmp_path_factory.mktemp("runs") / "normed"
+    codes, text = ended(train_together(folder, **NORMED))
+    assert codes == [0, 0], text
+    return folder
+
+
+def figures_of(folder):
+    return json.loads((folder / "metrics.json").read_text())["metrics"]
+
+
+def test_figures_of_two_processes_are_those_of_the_saved_model(normed, evaluate_together):
+    expected = figures_of(normed)
+    for world in (1, 2):
+        codes, text, found = evaluate_together(files.newest(normed), world)
+        assert codes == [0] * world, text
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            assert found[name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_a_resumed_run_of_two_processes_has_the_same_figures(
+    normed, train_together, state_of, assert_same, tmp_path
+):
+    for stop in ({"stop_epoch": 1}, {}):
+        codes, text = ended(train_together(tmp_path, **NORMED, **stop))
+        assert codes == [0, 0], text
+    assert figures_of(tmp_path) == figures_of(normed)
+    assert_same(state_of(tmp_path), state_of(normed))
+
+
 def test_gradients_of_two_processes_are_averaged(train, train_together, settings, tmp_path):
     """Without draws, two processes of 16 images are one of 16 twice, and one of 32."""
     changes = PLAIN | {"objective": "cross-entropy", "stop_epoch": 1, "max_grad_norm": 0}

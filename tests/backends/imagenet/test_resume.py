@@ -44,7 +44,7 @@ def test_a_checkpoint_holds_all_that_a_run_is(four_epochs, state_of):
     kinds = {name.partition(".")[0] for name in state.tensors}
     assert kinds == {"model", "average", "optimizer", "group", files.LOSS}
     values = {"update", "optimizer", "scaler", "classes", "world", "history", "best", "is_best"}
-    assert set(state.values) == values | {"format"}
+    assert set(state.values) == values | {"data"}
     assert state.tensors["model.bn1.num_batches_tracked"].shape == ()
 
 
@@ -144,9 +144,12 @@ def test_starting_anew_keeps_the_old_checkpoints_beside(four_epochs, train, stro
     folder = shutil.copytree(four_epochs, tmp_path / "run")
     run = train(folder, resume="never", stop_epoch=1, keep=1, **strong)
     assert run.wait() == 0, run.text
-    assert f"earlier checkpoints are now in {folder / 'checkpoints-1'}" in run.text
+    earlier = folder / "earlier-1"
+    assert f"the earlier run is now in {earlier}" in run.text
     assert names(folder) == ["best.safetensors", "update-000000004.safetensors"]
-    assert sorted(p.name for p in (folder / "checkpoints-1").iterdir()) == names(four_epochs)
+    assert names(earlier) == names(four_epochs)
+    for name in ("config.json", "history.jsonl", "log.jsonl", "metrics.json", "model.skd"):
+        assert (earlier / name).read_bytes() == (four_epochs / name).read_bytes()
     assert [row["update"] for row in lines(folder / "log.jsonl")] == [2, 4]
     assert [row["update"] for row in lines(folder / "history.jsonl")] == [4]
 
@@ -154,11 +157,11 @@ def test_starting_anew_keeps_the_old_checkpoints_beside(four_epochs, train, stro
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("truncate", "is no checkpoint of skdidicm, or a damaged one"),
+        ("truncate", "is not a checkpoint of skdidicm, or it is damaged"),
         ("tensor", "the checkpoint's weights do not fit the network"),
         ("foreign", "it lacks config, classes"),
         ("missing", "does not exist; expected a checkpoint of skdidicm."),
-        ("classes", "was trained on other classes than"),
+        ("classes", "has changed since"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_ends_with_a_sentence(
@@ -189,10 +192,83 @@ def test_a_full_disk_ends_with_a_sentence_and_leaves_the_last_checkpoint_whole(
     run = train(tmp_path, file_limit=200_000, **strong)
     assert run.wait() == 1
     assert "update-000000008.safetensors could not be written" in run.text
-    assert "earlier ones are whole. Make room and start the same command again." in run.text
+    assert "earlier ones are intact. Free some space and start the same command again." in run.text
     assert "Traceback" not in run.text
     assert names(tmp_path) == before
     assert files.read_run(files.newest(tmp_path)).values["update"] == 4
     run = train(tmp_path, **strong)
     assert run.wait() == 0, run.text
     assert_same(state_of(tmp_path), state_of(four_epochs))
+
+
+def hostile(saved, change):
+    """Change a checkpoint in a way that its digests do not show."""
+    tensors, values = dict(saved.tensors), json.loads(json.dumps(saved.values))
+    if change == "no exp_avg":
+        del tensors["optimizer.7.exp_avg"]
+    if change == "no state":
+        tensors = {k: v for k, v in tensors.items() if not k.startswith("optimizer.7.")}
+    if change == "shape":
+        tensors["optimizer.7.exp_avg"] = np.zeros((2, 2), np.float32)
+    if change == "no groups":
+        values["optimizer"]["groups"] = []
+    if change == "group":
+        del values["optimizer"]["groups"][0]["weight_decay"]
+    if change == "rate":
+        values["optimizer"]["groups"][0]["weight_decay"] = "much"
+    if change == "parameters":
+        values["optimizer"]["groups"][0]["params"] = [1, 2]
+    if change == "no optimizer":
+        values["optimizer"] = {}
+    if change == "number":
+        tensors["optimizer.9999.exp_avg"] = np.zeros(2, np.float32)
+    if change == "name":
+        tensors["optimizer.x"] = np.zeros(2, np.float32)
+    return files.Checkpoint(tensors, values)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("no exp_avg", "no state", "shape", "no groups", "group", "rate", "parameters"),
+        *("no optimizer", "number", "name"),
+    ],
+)
+def test_an_odd_state_of_the_optimiser_ends_with_a_sentence(four_epochs, settings, alone, change):
+    from skdidicm_torch.imagenet.engine import Engine
+
+    config = settings(recipe="strong", ema=0.9, n_draws=2)
+    saved = hostile(files.read_run(files.newest(four_epochs)), change)
+    engine = Engine(config, 6, alone, per_epoch=4)
+    with pytest.raises(files.CheckpointError, match="state of the optimiser does not fit"):
+        engine.unpack(saved.tensors, saved.values)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (
+            {"model": "vit_giant_patch14_224", "resolution": 224, "conditioning": "head"},
+            "do not fit",
+        ),
+        ({"model": "didirn152"}, "do not fit the network"),
+        ({"steps": 10**9}, "--steps is 1000000000; expected 1 to 10000"),
+        ({"backend": 3}, "--backend is 3; expected"),
+    ],
+)
+def test_a_small_file_does_not_make_a_giant(four_epochs, tmp_path, config, words):
+    from skdidicm_torch.imagenet import evaluate
+
+    saved = files.read(files.newest(four_epochs))
+    saved.values["config"].update(config)
+    files.write(tmp_path / "a.safetensors", saved)
+    with pytest.raises(files.CheckpointError, match=words):
+        evaluate(tmp_path / "a.safetensors", {})
+
+
+def test_weights_without_a_model_are_not_evaluated(tmp_path):
+    from skdidicm_torch.imagenet import evaluate
+
+    files.write(tmp_path / "a.safetensors", files.Checkpoint({}, {"update": 3}))
+    with pytest.raises(files.CheckpointError, match="holds no model: it lacks config, classes"):
+        evaluate(tmp_path / "a.safetensors", {})
