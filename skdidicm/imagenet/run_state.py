@@ -78,6 +78,9 @@ def check_values(values: Mapping[str, Any]) -> None:
     for name, check in _CHECKS.items():
         if name in values:
             check(values[name], name)
+    history = values.get("history")
+    if history and history[-1]["update"] > values.get("update", _LARGEST):
+        raise _fail("update", values["update"], "one after the last epoch of the history")
 
 
 def _fail(name: str, value: object, expected: str) -> ValueError:
