@@ -5,7 +5,7 @@ training loop, samplers, saving) exists once, in `skdidicm`, and uses a network 
 interface.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, SupportsFloat, runtime_checkable
@@ -111,6 +111,44 @@ class ExportsOnnx(Protocol):
 
     def export_onnx(self, folder: Path, /) -> None:
         """Write encode.onnx and decode.onnx, the two halves of the network, into a folder."""
+        ...
+
+
+class JointTraining(Protocol):
+    """Several networks that are trained at once, each as if it were trained alone.
+
+    It trains copies of their weights, from those that the networks had when they were joined.
+    """
+
+    def train_step(
+        self, batches: Sequence[Batch | None], learning_rates: Sequence[float], /
+    ) -> Sequence[SupportsFloat]:
+        """Update every network that has a batch once, and return the losses before, one for each.
+
+        Batches may differ in their number of rows, and in whether rows share their noise. What is
+        returned for a network without a batch has no meaning.
+        """
+        ...
+
+    def average(self, share: float, /) -> None:
+        """Move the average of each network's weights by a share towards the weights."""
+        ...
+
+    def hand_over(self, member: int, /) -> None:
+        """Give a network the average of its weights, and what its optimiser has gathered."""
+        ...
+
+
+@runtime_checkable
+class LearnsJointly(Protocol):
+    """What a network can do besides: be trained together with others of its kind."""
+
+    def join(self, others: Sequence[Any], /) -> JointTraining | None:
+        """Return the joint training of this network and others of the same backend.
+
+        Their configurations differ in seed and moments only. None means that they are better
+        trained one after another, as all networks without this method are.
+        """
         ...
 
 

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from skdidicm_torch.conditioning import ConditionedNetwork
 from skdidicm_torch.device import resolve_device, resolve_precision
 from skdidicm_torch.networks import create_network
 from skdidicm_torch.onnx import export_onnx
+from skdidicm_torch.stacked import StackedTraining, can_stack
 
 _SEEDING = threading.Lock()  # all threads share torch's default generator
 
@@ -47,8 +48,8 @@ class TorchNetwork:
         self.module = _build_module(config, network).to(self.device, self.dtype)
         if len(config.input_shape) > 1:
             self.module.to(memory_format=torch.channels_last)
-        self._mean = self.start(np.asarray(config.mean))
-        self._inverse_scale = 1 / self.start(np.asarray(config.scale))
+        self.mean = self.start(np.asarray(config.mean))
+        self.inverse_scale = 1 / self.start(np.asarray(config.scale))
         self.optimizer = _optimizer(self.module, config.weight_decay, self.device)
         self._loss = torch.compile(self._batch_loss) if config.compile else self._batch_loss
 
@@ -98,6 +99,11 @@ class TorchNetwork:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
         return loss.detach()
+
+    def join(self, others: Sequence[Any], /) -> StackedTraining | None:
+        """Return the joint training of small networks of one kind, else None."""
+        networks = [self, *others]
+        return StackedTraining(networks) if can_stack(networks) else None
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return copies of weights and buffers by name."""
@@ -170,7 +176,7 @@ class TorchNetwork:
         rows = rows.to(self.dtype)
         if rows.ndim == 3:
             rows = rows[..., None]
-        rows = (rows - self._mean) * self._inverse_scale
+        rows = (rows - self.mean) * self.inverse_scale
         return rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows
 
     def _autocast(self) -> AbstractContextManager[Any]:

@@ -23,12 +23,17 @@ class SigmaEmbedding(nn.Module):
 
     def forward(self, sigma: Tensor) -> Tensor:
         """Return (..., 128) for sigma (...)."""
-        half, dtype = _SINUSOIDS // 2, next(self.parameters()).dtype
-        index = torch.arange(half, device=sigma.device, dtype=torch.float32)
-        frequencies = torch.exp(index * (-math.log(1e4) / half)).to(dtype)
-        angles = sigma.to(dtype)[..., None] * frequencies
-        embedding: Tensor = self.mlp(torch.cat([angles.cos(), angles.sin()], dim=-1))
+        embedding: Tensor = self.mlp(sinusoids(sigma.to(next(self.parameters()).dtype)))
         return embedding
+
+
+def sinusoids(sigma: Tensor) -> Tensor:
+    """Return cosines and sines (..., 256) of sigma (...) at frequencies from 1 down to 1e-4."""
+    half = _SINUSOIDS // 2
+    index = torch.arange(half, device=sigma.device, dtype=torch.float32)
+    frequencies = torch.exp(index * (-math.log(1e4) / half)).to(sigma.dtype)
+    angles = sigma[..., None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 class Condition(NamedTuple):

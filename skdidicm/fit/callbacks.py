@@ -48,6 +48,11 @@ class FitTask:
         self._fit: Any = None
         self._epoch: Any = None
 
+    @property
+    def watches(self) -> bool:
+        """Whether there is a callback."""
+        return bool(self._plain or getattr(self._estimator, "_skl_callbacks", None))
+
     def begin(self, n_epochs: int) -> None:
         """Tell that training begins, for so many epochs at most."""
         self._left = n_epochs

@@ -17,6 +17,7 @@ from skdidicm.fit.plan import build_network, rebuilt, training_plan, untrained_l
 from skdidicm.fit.state import Fitted, HeldOut, Seeds, Settings
 from skdidicm.fit.training import (
     HistoryRow,
+    Learner,
     NonFiniteLossError,
     Rows,
     TrainingPlan,
@@ -31,6 +32,11 @@ Predict = Callable[[ScoreNetwork, NDArray[Any]], NDArray[np.float64]]
 
 class Observer(Protocol):
     """What wants to know how training goes on."""
+
+    @property
+    def watches(self) -> bool:
+        """Whether somebody looks at the estimator after every epoch, or may stop the training."""
+        ...
 
     def begin(self, n_epochs: int) -> None:
         """Take note that training begins and how many epochs it lasts at most."""
@@ -127,10 +133,15 @@ def fit(
     several_classes = len(fitted.classes) > 1
     members: list[ScoreNetwork] = []
     held_out: HeldOut | None = None
+    trained = False
     if settings.choose_epochs and several_classes and not (going_on or one_epoch):
-        plan, members, held_out = _after_trial(fitted, rows, plan, settings, predict)
-    fitted.max_epochs = fitted.n_iter + plan.max_epochs
-    if several_classes:
+        looked_at = observer.watches or held is not None
+        verdict, members, held_out = _trial(
+            fitted, rows, plan, settings, predict, along=not looked_at
+        )
+        plan, trained = plan.ended_after(verdict.epochs), verdict.whole is not None
+    fitted.max_epochs = plan.max_epochs if trained else fitted.n_iter + plan.max_epochs
+    if several_classes and not trained:
         early = settings.early_stopping and not one_epoch and held is not None
         patience = settings.n_iter_no_change if early else None
         _train(fitted, rows, held, plan, settings, predict, observer, patience)
@@ -142,10 +153,19 @@ def fit(
     fitted.members_answer = settings.ensemble
 
 
-def _after_trial(
-    fitted: Fitted, rows: Rows, plan: TrainingPlan, settings: Settings, predict: Predict
-) -> tuple[TrainingPlan, list[ScoreNetwork], HeldOut | None]:
-    """Return the plan with the epochs that a trial chose, its networks and their answers."""
+def _trial(
+    fitted: Fitted,
+    rows: Rows,
+    plan: TrainingPlan,
+    settings: Settings,
+    predict: Predict,
+    *,
+    along: bool,
+) -> tuple[trial.Verdict, list[ScoreNetwork], HeldOut | None]:
+    """Return what a trial found, its networks and their answers.
+
+    With `along` the network of all rows is trained along where the backend can do that.
+    """
 
     def fold(number: int, learnt: NDArray[np.intp], held_out: NDArray[np.intp]) -> trial.Fold:
         part, held = rows.take(learnt), rows.take(held_out)
@@ -156,15 +176,22 @@ def _after_trial(
     parts = trial.split(rows.target.argmax(axis=1), fitted.seeds.split)
     folds = [fold(i, *part) for i, part in enumerate(parts)]
     with progress("trial", plan.max_epochs, shown=settings.progress) as advance:
-        verdict = trial.run_trial(folds, plan, temperature=settings.temperature, on_epoch=advance)
+        verdict = trial.run_trial(
+            folds,
+            plan,
+            whole=Learner(fitted.network, rows, fitted.rng) if along else None,
+            temperature=settings.temperature,
+            on_epoch=advance,
+        )
     fitted.trial = verdict.rounds
     if settings.temperature is None:
         fitted.temperature = verdict.temperature
-    plan = plan.ended_after(verdict.epochs)
+    if verdict.whole is not None:
+        fitted.history, fitted.n_iter = verdict.whole, len(verdict.whole)
     if not verdict.proba:
-        return plan, [], None
+        return verdict, [], None
     members = [rebuilt(fold.network, settings.backend) for fold in folds]
-    return plan, members, _held_out(rows, [held for _, held in parts], verdict.proba)
+    return verdict, members, _held_out(rows, [held for _, held in parts], verdict.proba)
 
 
 def _held_out(

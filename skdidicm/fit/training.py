@@ -2,14 +2,15 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import zip_longest
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.backend import Batch, ScoreNetwork
+from skdidicm.backend import Batch, JointTraining, ScoreNetwork
 from skdidicm.core import EPS_T, Process, Schedule
 from skdidicm.core.arrays import draw
 from skdidicm.fit.augmentation import Augmentation, mix
@@ -40,6 +41,15 @@ class Rows:
     def take(self, index: NDArray[np.integer]) -> "Rows":
         """Return some of the rows."""
         return Rows(self.x[index], self.target[index], self.weight[index])
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network, the rows that it learns from, and what draws their order and noise."""
+
+    network: ScoreNetwork
+    rows: Rows
+    rng: np.random.Generator
 
 
 @dataclass(frozen=True)
@@ -159,6 +169,11 @@ def learning_rate_at(update: int, n_updates: int, peak: float, plateau: float = 
     return peak * 0.5 * (1 + math.cos(math.pi * share))
 
 
+def averaging_share(epoch: int) -> float:
+    """Return how far the average of the weights moves towards those after an epoch, from 1."""
+    return (1 + _ETA) / (epoch + _ETA)
+
+
 def averaged(mean: State, weights: State, epoch: int) -> State:
     """Return the mean of the weights after each epoch; those after epoch e count as e (e + 1).
 
@@ -181,7 +196,7 @@ def averaged(mean: State, weights: State, epoch: int) -> State:
     >>> averaged(averaged(first, first, 1), second, 2)
     {'bias': array([6.])}
     """
-    share = (1 + _ETA) / (epoch + _ETA)
+    share = averaging_share(epoch)
     return {
         name: mean[name] + (value - mean[name]) * value.dtype.type(share)
         if np.issubdtype(value.dtype, np.floating)
@@ -205,41 +220,96 @@ def epochs(
         and gave a finite loss.
     """
     n = len(rows.x)
-    n_batches = math.ceil(n / plan.batch_size)
     sound = shown = current = network.state()
     for epoch in range(plan.max_epochs):
         start = time.perf_counter()
         if plan.average and epoch:
             network.load_state(current)
-        order = np.arange(n) if n_batches == 1 else rng.permutation(n)
         losses = []
-        for i, index in enumerate(np.array_split(order, n_batches)):
-            batch = corrupt(rows.take(index), plan, rng, shared=n_batches == 1)
-            rate = plan.rate_at(epoch * n_batches + i, n_batches)
-            losses.append((len(index), network.train_step(batch, rate)))
+        for batch, rate in _updates(rows, plan, rng, epoch):
+            losses.append((len(batch.x), network.train_step(batch, rate)))
         total = sum(size * float(loss) for size, loss in losses) / n
         if math.isfinite(float(losses[0][1])):
             sound = shown
         current = network.state()
         if not (math.isfinite(total) and _all_finite(current)):
             network.load_state(sound)
-            what = f"the loss became {total}" if not math.isfinite(total) else "a weight became NaN"
-            raise NonFiniteLossError(
-                f"{what} in epoch {epoch + 1}; the last weights with a finite loss were put back. "
-                "Try a smaller learning_rate, precision='float32', or scale the features so that "
-                "none is extremely large."
-            )
+            raise _not_finite(total, epoch)
         if plan.average:
             shown = averaged(shown, current, epoch + 1)
             network.load_state(shown)
         else:
             shown = current
-        yield {
-            "epoch": epoch + 1,
-            "loss": total,
-            "learning_rate": float(rate),
-            "seconds": time.perf_counter() - start,
-        }
+        yield _row(epoch, total, rate, start)
+
+
+def joint_epochs(
+    joint: JointTraining, learners: Sequence[Learner], plan: TrainingPlan
+) -> Iterator[list[HistoryRow]]:
+    """Train several networks at once, and yield a row of history for each after every epoch.
+
+    Each of them learns as in `epochs`. One whose epoch has fewer updates waits for the others.
+    The networks have the weights that `joint` hands over, and the `seconds` are those of all.
+
+    Raises
+    ------
+    NonFiniteLossError
+        When the loss of one of them is not finite.
+    """
+    for epoch in range(plan.max_epochs):
+        start = time.perf_counter()
+        paths = [_updates(learner.rows, plan, learner.rng, epoch) for learner in learners]
+        steps = []
+        for updates in zip_longest(*paths):
+            batches = [update.batch if update else None for update in updates]
+            rates = [update.learning_rate if update else 0.0 for update in updates]
+            steps.append((updates, joint.train_step(batches, rates)))
+        joint.average(averaging_share(epoch + 1) if plan.average else 1.0)
+        rows: list[HistoryRow] = []
+        for i, learner in enumerate(learners):
+            own = [(step[i], losses[i]) for step, losses in steps if step[i]]
+            total = sum(len(u.batch.x) * float(loss) for u, loss in own) / len(learner.rows.x)
+            if not math.isfinite(total):
+                raise _not_finite(total, epoch)
+            rows.append(_row(epoch, total, own[-1][0].learning_rate, start))
+        yield rows
+
+
+class _Update(NamedTuple):
+    """What one update learns from, and how fast."""
+
+    batch: Batch
+    learning_rate: float
+
+
+def _updates(
+    rows: Rows, plan: TrainingPlan, rng: np.random.Generator, epoch: int
+) -> Iterator[_Update]:
+    """Yield the updates of an epoch, from 0, which show every row once."""
+    n = len(rows.x)
+    n_batches = math.ceil(n / plan.batch_size)
+    order = np.arange(n) if n_batches == 1 else rng.permutation(n)
+    for i, index in enumerate(np.array_split(order, n_batches)):
+        batch = corrupt(rows.take(index), plan, rng, shared=n_batches == 1)
+        yield _Update(batch, plan.rate_at(epoch * n_batches + i, n_batches))
+
+
+def _row(epoch: int, loss: float, learning_rate: float, start: float) -> HistoryRow:
+    return {
+        "epoch": epoch + 1,
+        "loss": loss,
+        "learning_rate": float(learning_rate),
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def _not_finite(loss: float, epoch: int) -> NonFiniteLossError:
+    what = "a weight became NaN" if math.isfinite(loss) else f"the loss became {loss}"
+    return NonFiniteLossError(
+        f"{what} in epoch {epoch + 1}; the last weights with a finite loss were put back. "
+        "Try a smaller learning_rate, precision='float32', or scale the features so that "
+        "none is extremely large."
+    )
 
 
 def validation_scores(p: NDArray[np.float64], rows: Rows) -> HistoryRow:

@@ -1,21 +1,24 @@
 """How long to train, and how sure to be: a trial on parts of the rows, in ever longer rounds."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.backend import ScoreNetwork
+from skdidicm.backend import JointTraining, LearnsJointly
 from skdidicm.fit.training import (
     HistoryRow,
+    Learner,
     NonFiniteLossError,
     Rows,
     TrainingPlan,
     epochs,
+    joint_epochs,
     mean_nll,
 )
 from skdidicm.predict.temperature import best_temperature, tempered
@@ -28,31 +31,40 @@ _LOG_SCALE = 0.2  # temperatures of 0.8 to 1.2 are usual; 200 rows tell them to 
 
 
 @dataclass(frozen=True)
-class Fold:
+class Fold(Learner):
     """One network of a trial: what it learns from, and rows to test it on.
 
     `predict` returns the probabilities (n_held, k) of the held-out rows, without temperature, for
     the network as it is.
     """
 
-    network: ScoreNetwork
-    rows: Rows
-    rng: np.random.Generator
     held: Rows
     predict: Callable[[], NDArray[np.float64]]
 
 
 class Verdict(NamedTuple):
-    """What a trial found: how many epochs, the temperature then, and a row for each round.
+    """What a trial found.
 
-    `proba` has the probabilities (n_held, k) of every fold's held-out rows in the best round, by
-    the network that has not seen them and without temperature. It is empty without a round.
+    Attributes
+    ----------
+    epochs : int
+        How many epochs to train for.
+    temperature : float
+        The temperature of the best round.
+    rounds : list of dict
+        A row for each round.
+    proba : list of ndarray (n_held, k)
+        Probabilities of every fold's held-out rows in the best round, by the network that has not
+        seen them and without temperature; empty if no round was finished.
+    whole : list of dict or None
+        The history of the network of all rows, if it was trained for these epochs too.
     """
 
     epochs: int
     temperature: float
     rounds: list[HistoryRow]
     proba: list[NDArray[np.float64]]
+    whole: list[HistoryRow] | None
 
 
 def round_ends(max_epochs: int, *, average: bool = False) -> list[int]:
@@ -94,6 +106,7 @@ def run_trial(
     folds: Sequence[Fold],
     plan: TrainingPlan,
     *,
+    whole: Learner | None = None,
     temperature: float | None = None,
     on_epoch: Callable[[HistoryRow], object] = lambda _: None,
 ) -> Verdict:
@@ -110,6 +123,9 @@ def run_trial(
         Fresh networks, trained in place; they are left with their weights of the best round.
     plan : TrainingPlan
         The plan of the whole training; its `max_epochs` bound those of the trial.
+    whole : Learner, optional
+        The network of all rows. With averaged weights it is trained along if the backend joins it
+        with the others, and is left, with its generator, as it was after the best round.
     temperature : float, optional
         At which rounds are compared; by default each at the one that suits its held-out rows.
     on_epoch : callable
@@ -121,20 +137,20 @@ def run_trial(
         Its rounds have the `epochs` trained so far, the `temperature`, and `val_nll` at it.
     """
     rounds: list[HistoryRow] = []
-    best, lowest = Verdict(plan.max_epochs, temperature or 1.0, rounds, []), math.inf
+    best, lowest = Verdict(plan.max_epochs, temperature or 1.0, rounds, [], None), math.inf
     trained = 0
     held = _joined([fold.held for fold in folds])
     states = [fold.network.state() for fold in folds]
-    paths = [epochs(fold.network, fold.rows, plan, fold.rng) for fold in folds]
+    course = _course(folds, whole if plan.average else None)
     for end in round_ends(plan.max_epochs, average=plan.average):
-        if not plan.average:  # each round begins a path of its own
-            more = plan.ended_after(end - trained)
-            paths = [epochs(fold.network, fold.rows, more, fold.rng) for fold in folds]
+        if not plan.average:  # each round begins a curve of its own
+            course.begin(plan.ended_after(end - trained))
+        elif not trained:
+            course.begin(plan)
         try:
-            for i, path in enumerate(paths):
-                for done, row in enumerate(islice(path, end - trained), start=1):
-                    epoch = trained + (i * (end - trained) + done) / len(folds)
-                    on_epoch({**row, "epoch": epoch})
+            for row, done in course.advance(end - trained):
+                on_epoch({**row, "epoch": trained + done})
+            course.hand_over()
         except NonFiniteLossError:  # longer is no option; the fit itself will tell if none is
             break
         parts = [fold.predict() for fold in folds]
@@ -145,7 +161,7 @@ def run_trial(
         if not nll < lowest:
             break
         trained, lowest = end, nll
-        best = Verdict(end, found, rounds, parts)
+        best = Verdict(end, found, rounds, parts, course.whole())
         states = [fold.network.state() for fold in folds]
     for fold, state in zip(folds, states, strict=True):
         fold.network.load_state(state)
@@ -155,6 +171,68 @@ def run_trial(
 def choose_temperature(proba: NDArray[np.float64], held: Rows) -> float:
     """Return the temperature that suits held-out rows, near 1 where they are few."""
     return best_temperature(proba, held.target, held.weight, log_scale=_LOG_SCALE)[0]
+
+
+class _OneByOne:
+    """Trains the networks of the folds one after another."""
+
+    def __init__(self, folds: Sequence[Fold]) -> None:
+        self._folds = folds
+
+    def begin(self, plan: TrainingPlan) -> None:
+        """Begin a curve of the learning rate."""
+        self._paths = [epochs(fold.network, fold.rows, plan, fold.rng) for fold in self._folds]
+
+    def advance(self, n_epochs: int) -> Iterator[tuple[HistoryRow, float]]:
+        """Train all networks for so many epochs; yield rows and the epochs done by all together."""
+        for i, path in enumerate(self._paths):
+            for done, row in enumerate(islice(path, n_epochs), start=1):
+                yield row, (i * n_epochs + done) / len(self._paths)
+
+    def hand_over(self) -> None:
+        """See to it that the networks of the folds have their trained weights: they do."""
+
+    def whole(self) -> list[HistoryRow] | None:
+        """Leave the network of all rows as it is now and return its history: it is not trained."""
+        return None
+
+
+class _Jointly:
+    """The same for networks that are trained together, that of all rows among them if given."""
+
+    def __init__(self, joint: JointTraining, folds: Sequence[Fold], whole: Learner | None) -> None:
+        self._joint, self._n_folds, self._whole = joint, len(folds), whole
+        self._learners: list[Learner] = [*folds]
+        if whole is not None:  # its own generator must not run ahead of the best round
+            self._learners.append(replace(whole, rng=deepcopy(whole.rng)))
+        self._history: list[HistoryRow] = []
+
+    def begin(self, plan: TrainingPlan) -> None:
+        self._path = joint_epochs(self._joint, self._learners, plan)
+
+    def advance(self, n_epochs: int) -> Iterator[tuple[HistoryRow, float]]:
+        for done, rows in enumerate(islice(self._path, n_epochs), start=1):
+            self._history.append(rows[-1])
+            yield rows[-1], done
+
+    def hand_over(self) -> None:
+        for i in range(self._n_folds):
+            self._joint.hand_over(i)
+
+    def whole(self) -> list[HistoryRow] | None:
+        if self._whole is None:
+            return None
+        self._joint.hand_over(self._n_folds)
+        self._whole.rng.bit_generator.state = self._learners[-1].rng.bit_generator.state
+        return list(self._history)
+
+
+def _course(folds: Sequence[Fold], whole: Learner | None) -> _OneByOne | _Jointly:
+    """Return how to train: jointly if the backend can."""
+    together = [fold.network for fold in folds] + ([whole.network] if whole else [])
+    first = together[0]
+    joint = first.join(together[1:]) if isinstance(first, LearnsJointly) else None
+    return _OneByOne(folds) if joint is None else _Jointly(joint, folds, whole)
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:
