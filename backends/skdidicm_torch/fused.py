@@ -51,7 +51,8 @@ def plain_output(
     of_draws = shift[:, None] if place is None else gathered(shift, place)
     x = functional.layer_norm(h[:, :, None] + of_draws, h.shape[-1:])
     z = functional.silu(torch.addcmul(bias[:, None, None], x, gain[:, None, None]))
-    return (z.flatten(1, 2) @ weight.mT).unflatten(1, z.shape[1:3])
+    output: Tensor = (z.flatten(1, 2) @ weight.mT).unflatten(1, z.shape[1:3])
+    return output
 
 
 def gathered(shift: Tensor, place: Tensor) -> Tensor:

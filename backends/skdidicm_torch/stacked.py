@@ -6,7 +6,7 @@ no more calls than one. `b` below is the axis of the networks.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -55,7 +55,9 @@ class StackedTraining:
             torch.stack([part.expand(first.config.input_shape) for part in parts])[:, None]
             for parts in zip(*((n.mean, n.inverse_scale) for n in self.networks), strict=True)
         )
-        self._module = StackedPerceptron(first.module, self._leaves[0] | self._leaves[1])
+        self._module = StackedPerceptron(
+            cast("Perceptron", first.module), self._leaves[0] | self._leaves[1]
+        )
 
     def train_step(
         self, batches: Sequence[Batch | None], learning_rates: Sequence[float], /
@@ -140,7 +142,10 @@ class StackedTraining:
                 strict=True,
             ):
                 adamw(
-                    *([part[i] for i in members] for part in (weights, gradient, *moments)),
+                    [weights[i] for i in members],
+                    [gradient[i] for i in members],
+                    [moments[0][i] for i in members],
+                    [moments[1][i] for i in members],
                     max_exp_avg_sqs=[],
                     state_steps=[steps[i] for i in members],
                     fused=self.device.type in {"cuda", "cpu"},
@@ -196,13 +201,13 @@ class StackedPerceptron:
         if self._conditioning == "last":
             shift = self._linear(f"layers.{self._first}.emb_layers.1", e)
             return self._output(h, skip, shift, place, f"layers.{self._first}.out_layers.0", "fc")
-        h, skip = h[:, :, None], skip[:, :, None]
+        h, x = h[:, :, None], skip[:, :, None]
         for i in range(self._depth):
             if i:
-                h, skip = self._layers(i, x), x
+                h = self._layers(i, x)
             shift = self._linear(f"layers.{i}.emb_layers.1", e)
             h = h + (shift if place is None else gathered(shift, place))
-            x = functional.silu(self._norm(f"layers.{i}.out_layers.0", h)) + skip
+            x = functional.silu(self._norm(f"layers.{i}.out_layers.0", h)) + x
         return self._linear("fc", x)
 
     def _output(
@@ -212,7 +217,7 @@ class StackedPerceptron:
         names = f"{norm}.weight", f"{norm}.bias", f"{linear}.weight"
         layers = [self._weights[name] for name in names]
         if h.device.type == "cpu":
-            output = FusedOutput.apply(h, shift, place, *layers, self._buffers)
+            output: Tensor = FusedOutput.apply(h, shift, place, *layers, self._buffers)
         else:
             output = plain_output(h, shift, place, *layers)
         return output + self._linear(linear, skip)[:, :, None]
@@ -245,7 +250,7 @@ class StackedPerceptron:
         """Return (b, ..., n_out) for (b, ..., n_in)."""
         weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
         y = torch.baddbmm(bias[:, None], x.flatten(1, -2), weight.mT)
-        return y.unflatten(1, x.shape[1:-1])
+        return y.view(*x.shape[:-1], weight.shape[1])
 
     def _norm(self, name: str, x: Tensor) -> Tensor:
         """Return the layer norm of (b, ..., width)."""
@@ -292,7 +297,7 @@ def _padded(batches: Sequence[Batch | None]) -> Batch:
     )
 
 
-def _repeated(rows: NDArray, n: int) -> NDArray:
+def _repeated(rows: NDArray[Any], n: int) -> NDArray[Any]:
     missing = n - len(rows)
     return np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)]) if missing else rows
 

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from skdidicm.backend import Batch, NetworkConfig
+from skdidicm.backend import Batch, LearnsJointly, NetworkConfig
 from skdidicm.core import (
     LogLinear,
     RateProcess,
@@ -385,3 +385,85 @@ def test_a_rate_matrix_is_followed(build):
     limit = np.log(process.limit())
     expected = limit - limit[batch.label][..., None]
     np.testing.assert_allclose(score, expected, atol=1e-3)
+
+
+def shared_noise(batch):
+    """The batch with the noise of its first row for all rows."""
+    return batch._replace(label=batch.label[:1], sigma=batch.sigma[:1])
+
+
+LAST = {"conditioning": "last", "weight_decay": 0.1}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        LAST,
+        {"conditioning": "head"},
+        {"conditioning": "blocks", "max_grad_norm": 0.0},
+        {"conditioning": "none", "parameterization": "posterior", "objective": "cross_entropy"},
+        LAST | {"parameterization": "posterior", "objective": "bayes_cross_entropy"},
+        LAST | {"parameterization": "posterior"},
+        LAST | {"process": RateProcess(np.full((K, K), 0.25) - np.eye(K))},
+    ],
+)
+def test_networks_trained_at_once_are_those_trained_one_by_one(build, changes):
+    """Batches differ in rows and in what they share, and a network may have none."""
+
+    def fresh():
+        moments = ((0.0, 1.0), (np.arange(5.0), np.full(5, 3.0)), (-1.0, 0.5))
+        return [
+            build((5,), precision="float64", seed=i, mean=mean, scale=scale, **changes)
+            for i, (mean, scale) in enumerate(moments)
+        ]
+
+    together, alone = fresh(), fresh()
+    joint = together[0].join(together[1:]) if isinstance(together[0], LearnsJointly) else None
+    if joint is None:
+        pytest.skip("this backend trains one network after another")
+    means = [network.state() for network in alone]
+    for step in range(6):
+        batches = [make_batch((5,), n=n, seed=3 * step + n) for n in (4, 9, 6)]
+        if step == 2:
+            batches[1] = None
+        if step == 3:
+            batches[0] = shared_noise(batches[0])
+        if step > 3:
+            batches = [shared_noise(batch) for batch in batches]
+            batches = [b._replace(label=make_batch((5,), n=len(b.x)).label) for b in batches]
+        rates = [0.01, 0.02, 0.01]
+        losses = joint.train_step(batches, rates)
+        for i, (network, batch, rate) in enumerate(zip(alone, batches, rates, strict=True)):
+            if batch is not None:
+                expected = float(network.train_step(batch, rate))
+                assert float(losses[i]) == pytest.approx(expected, rel=1e-9)
+        joint.average(1 / (step + 1))
+        for mean, network in zip(means, alone, strict=True):
+            for name, value in network.state().items():
+                mean[name] = mean[name] + (value - mean[name]) / (step + 1)
+    untouched = together[2].state()
+    for i in range(2):
+        joint.hand_over(i)
+    for found, expected in zip(together[:2], means[:2], strict=True):
+        for name, value in found.state().items():
+            np.testing.assert_allclose(value, expected[name], rtol=1e-7, atol=1e-9)
+    for name, value in fresh()[2].state().items():
+        np.testing.assert_array_equal(untouched[name], value)
+    # What the optimiser has gathered is handed over, too.
+    more = make_batch((5,))
+    alone[1].load_state(means[1])
+    for _ in range(2):
+        found, expected = (float(n.train_step(more, 0.01)) for n in (together[1], alone[1]))
+    assert found == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"shape": (8, 8)}, {"dropout": 0.1, "conditioning": "none", "parameterization": "posterior"}],
+)
+def test_networks_that_cannot_be_trained_at_once_say_so(build, changes):
+    settings = {"shape": (5,)} | changes
+    shape = settings.pop("shape")
+    networks = [build(shape, seed=i, **settings) for i in range(2)]
+    if isinstance(networks[0], LearnsJointly):
+        assert networks[0].join(networks[1:]) is None

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_iris
 
 from skdidicm import DiDiClassifier
 from skdidicm.core import LogLinear, UniformProcess
-from skdidicm.fit.training import Rows, TrainingPlan, learning_rate_at
+from skdidicm.fit.training import NonFiniteLossError, Rows, TrainingPlan, learning_rate_at
 from skdidicm.fit.trial import Fold, round_ends, run_trial, split
 
 DIGITS = load_digits()
@@ -132,7 +132,7 @@ def test_all_folds_are_trained_and_count_alike(recording_network):
         )
         for i, t in enumerate(told)
     ]
-    best, _, trial, proba = run_trial(folds, plan, temperature=1.0)
+    best, _, trial, proba, _ = run_trial(folds, plan, temperature=1.0)
     assert best == 8
     assert [len(fold.network.rates) for fold in folds] == [16] * 3
     assert [row["val_nll"] for row in trial] == pytest.approx([1.0, 0.7, 0.7])
@@ -180,7 +180,7 @@ def test_with_averaging_the_fit_is_a_longer_one_that_ends_at_the_chosen_epoch():
         callbacks=[lambda model, row: row["epoch"] == chosen.n_iter_],
         **settings,
     ).fit(x, Y)
-    np.testing.assert_array_equal(chosen.predict_proba(x), longer.predict_proba(x))
+    np.testing.assert_allclose(chosen.predict_proba(x), longer.predict_proba(x), rtol=1e-12)
 
 
 @pytest.mark.parametrize("few", [130, 150])
@@ -229,3 +229,70 @@ def test_going_on_needs_no_second_trial():
     model.set_params(max_epochs=1).fit(X, Y)
     assert model.trial_ == trial
     assert model.n_iter_ == 1
+
+
+TABLE, SPECIES = load_iris(return_X_y=True)
+LONG_TABLE = DIGITS.data[:300], DIGITS.target[:300]
+
+
+def trained(data, *, jointly, monkeypatch, **settings):
+    """Return a classifier whose trial trains its networks at once, or one after another."""
+    backend = pytest.importorskip("skdidicm_torch.backend")
+    given = {"choose_epochs": True, "random_state": 1, "precision": "float64", "ensemble": True}
+    with monkeypatch.context() as patch:
+        if not jointly:
+            patch.setattr(backend.TorchNetwork, "join", lambda self, others: None)
+        return DiDiClassifier(**(given | {"device": "cpu"} | settings)).fit(*data)
+
+
+@pytest.mark.parametrize(
+    ("data", "settings"),
+    [
+        ((TABLE, SPECIES), {"max_epochs": 12}),
+        (LONG_TABLE, {"max_epochs": 4}),  # the whole has two batches, its parts have one
+        (LONG_TABLE, {"max_epochs": 4, "average": False}),
+        (LONG_TABLE, {"max_epochs": 4, "n_draws": 3, "batch_size": 100}),
+        ((TABLE, SPECIES), {"max_epochs": 4, "callbacks": [lambda model, row: False]}),
+    ],
+)
+def test_networks_trained_at_once_agree_with_those_trained_one_after_another(
+    monkeypatch, data, settings
+):
+    found, expected = (
+        trained(data, jointly=jointly, monkeypatch=monkeypatch, **settings)
+        for jointly in (True, False)
+    )
+    assert found.trial_ == [pytest.approx(row, rel=1e-9) for row in expected.trial_]
+    assert found.n_iter_ == expected.n_iter_ == len(found.history_)
+    assert found.max_epochs_ == expected.max_epochs_
+    for row, other in zip(found.history_, expected.history_, strict=True):
+        row, other = row | {"seconds": 0}, other | {"seconds": 0}
+        assert row == pytest.approx(other, rel=1e-9)
+    x = data[0]
+    np.testing.assert_allclose(found.predict_proba(x), expected.predict_proba(x), atol=1e-9)
+    for model in (found, expected):  # the same optimiser and the same stream of noise
+        model.partial_fit(*data)
+    np.testing.assert_allclose(found.predict_proba(x), expected.predict_proba(x), atol=1e-9)
+
+
+def test_callbacks_are_called_for_every_epoch_of_the_last_training_alone():
+    pytest.importorskip("torch")
+    seen = []
+    model = DiDiClassifier(
+        max_epochs=8,
+        choose_epochs=True,
+        random_state=0,
+        callbacks=[lambda m, row: seen.append(row)],
+    ).fit(TABLE, SPECIES)
+    assert seen == model.history_
+    assert [row["epoch"] for row in seen] == list(range(1, model.n_iter_ + 1))
+
+
+def test_a_trial_without_a_finished_round_leaves_the_last_network_to_itself():
+    pytest.importorskip("torch")
+    huge = {"learning_rate": 1e30, "max_epochs": 8, "choose_epochs": True, "random_state": 0}
+    model = DiDiClassifier(**huge)
+    with pytest.raises(NonFiniteLossError, match="epoch [12];"):
+        model.fit(TABLE, SPECIES)
+    assert model.trial_ == []
+    assert np.isfinite(model.predict_proba(TABLE)).all()
