@@ -10,7 +10,7 @@ nox.options.sessions = ["lint", "types", "tests"]
 
 GROUPS = nox.project.load_toml("pyproject.toml")
 EVERYTHING = ("-m", "")
-TWO_PROCESSES = ("-n", "2", "--dist", "loadgroup")
+TWO_PROCESSES = ("-n", "2", "--dist", "loadfile")
 
 
 def groups(*names: str) -> list[str]:

@@ -25,9 +25,6 @@ LIBRARIES = {
     "array_api_strict": "array_api_strict",
 }
 
-COSTLY = ("nursery", "compiled_once", "digits_run", "fashion_run")
-"""Session fixtures that take seconds; all tests with one of them run in the same process."""
-
 settings.register_profile("short", deadline=None, max_examples=30, database=None)
 settings.load_profile("short")
 
@@ -35,16 +32,6 @@ if importlib.util.find_spec("torch"):
     import torch
 
     torch.set_num_threads(1)
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """Group tests by the costly fixture that they share, for `--dist loadgroup`."""
-    for item in items:
-        for name in COSTLY:
-            if name in item.fixturenames:
-                item.add_marker(pytest.mark.xdist_group(name))
-                break
 
 
 @pytest.fixture(params=[name for name in LIBRARIES if importlib.util.find_spec(name)])

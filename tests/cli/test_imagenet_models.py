@@ -12,7 +12,7 @@ from skdidicm.metrics import score_probabilities
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
-pytestmark = [pytest.mark.imagenet, pytest.mark.xdist_group("imagenet_models")]
+pytestmark = pytest.mark.imagenet
 
 CONFIG = ("--model", "didirn-tiny", "--resolution", 32, "--batch-size", 16, "--global-batch", 32)
 SHAPES = Path(__file__).parents[1] / "data" / "didirn_state_shapes.json"

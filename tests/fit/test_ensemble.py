@@ -13,7 +13,6 @@ from skdidicm.saving.model_file import write
 from skdidicm.saving.persistence import ModelFileError, describe
 
 torch = pytest.importorskip("torch")
-pytestmark = pytest.mark.xdist_group("ensemble")
 
 DIGITS = load_digits()
 X, Y = DIGITS.images[:150], DIGITS.target[:150]

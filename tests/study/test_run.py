@@ -19,7 +19,6 @@ from skdidicm.study.data import load
 from skdidicm.study.run import score
 
 pytest.importorskip("torch")
-pytestmark = pytest.mark.xdist_group("study")
 
 GRID = Grid(data=("wine",), seeds=(0,), methods=("didicm", "cross-entropy"))
 QUICK = {"max_epochs": 3, "device": "cpu"}
