@@ -158,3 +158,18 @@ class BuildNetwork(Protocol):
     def __call__(self, config: NetworkConfig, /) -> ScoreNetwork:
         """Return a new network with randomly initialised weights."""
         ...
+
+
+@runtime_checkable
+class KnowsShapes(Protocol):
+    """What `build_network` can do besides: say how large a network is without building it.
+
+    Model files are compared with it, so that a small file cannot ask for a giant network.
+    """
+
+    def state_shapes(self, config: NetworkConfig, /) -> Mapping[str, tuple[int, ...]]:
+        """Return the shapes of what `state` would return, for a network known by its name.
+
+        It takes no more memory than the largest network of the backend at a usual size does.
+        """
+        ...

@@ -15,7 +15,7 @@ from skdidicm.core import check_objective, log_score
 from skdidicm.networks import DropoutMasks, resolve_network
 from skdidicm_keras import engine, losses, optimizer
 from skdidicm_keras.device import resolve_device, resolve_precision
-from skdidicm_keras.program import Values, program_for
+from skdidicm_keras.program import Values, named_shapes, program_for
 from skdidicm_keras.weights import BACKBONE, check_state, from_torch, initial_state, to_torch
 
 
@@ -54,6 +54,14 @@ class KerasNetwork:
             self._inverse_scale = self._tensor(1 / np.asarray(config.scale, dtype=np.float64))
         self._initialise()
         self._count = 0
+
+    @staticmethod
+    def state_shapes(config: NetworkConfig, /) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of `state`."""
+        device = resolve_device(config.device)
+        precision = resolve_precision(config.precision, device, table=len(config.input_shape) == 1)
+        with engine.scope(device, float64=precision == "float64"):
+            return named_shapes(config, precision, device)
 
     def start(self, values: NDArray[np.floating], /) -> NDArray[np.floating]:
         """Return host values with the dtype of the network; the samplers compute in NumPy.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from skdidicm_keras.networks import create_network
 from skdidicm_keras.weights import named_variables, to_torch
 
 _KEPT = 8  # programs in the cache, each with a network of zeros
+_SMALL = 4096  # channels and classes up to which a network is built only to ask for its shapes
 
 
 class Values(NamedTuple):
@@ -138,6 +140,33 @@ def program_for(config: NetworkConfig, precision: str, device: str) -> Program:
         device,
         config.compile,
     )
+
+
+def named_shapes(config: NetworkConfig, precision: str, device: str) -> dict[str, tuple[int, ...]]:
+    """Return names and shapes of the state of a network that is known by its name.
+
+    Keras allocates what it builds. Networks with many channels or classes are therefore not built:
+    every axis is a constant, or the number of channels or of classes, and two small networks tell
+    which.
+    """
+    channels, k = n_channels(config.input_shape), config.n_classes
+    if max(channels, k) <= _SMALL:
+        return program_for(config, precision, device).shapes
+    network = resolve_network(config.network, config.input_shape)
+    image = config.input_shape[:2] if len(config.input_shape) > 1 else ()
+    first, second = (
+        program_for(
+            replace(config, network=network, input_shape=(*image, c), n_classes=n),
+            precision,
+            device,
+        ).shapes
+        for c, n in ((1, 2), (2, 4))
+    )
+    sizes = {0: None, 1: channels, 2: k}  # by how much an axis grows
+    return {
+        name: tuple(sizes[b - a] or a for a, b in zip(shape, second[name], strict=True))
+        for name, shape in first.items()
+    }
 
 
 def _build(

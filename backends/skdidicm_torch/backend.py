@@ -53,6 +53,14 @@ class TorchNetwork:
         self.optimizer = _optimizer(self.module, config.weight_decay, self.device)
         self._loss = torch.compile(self._batch_loss) if config.compile else self._batch_loss
 
+    @staticmethod
+    def state_shapes(config: NetworkConfig, /) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of `state`; torch's meta device holds shapes but no numbers."""
+        network = resolve_network(config.network, config.input_shape)
+        with torch.device("meta"):
+            module = _create(config, network)
+        return {name: tuple(value.shape) for name, value in module.state_dict().items()}
+
     def start(self, values: NDArray[np.floating], /) -> Tensor:
         """Return host values as a tensor with the device and dtype of the network."""
         # A copy, since torch warns about read-only arrays.
@@ -187,16 +195,20 @@ class TorchNetwork:
 
 def _build_module(config: NetworkConfig, network: Any) -> ConditionedNetwork:
     """Return the module with weights drawn from the seed, without touching torch's generator."""
-    shape = config.input_shape
     with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed GPUs
-        return create_network(
-            network,
-            config.n_classes,
-            n_channels(shape),
-            config.conditioning,
-            image_size=image_size(shape),
-        )
+        return _create(config, network)
+
+
+def _create(config: NetworkConfig, network: Any) -> ConditionedNetwork:
+    shape = config.input_shape
+    return create_network(
+        network,
+        config.n_classes,
+        n_channels(shape),
+        config.conditioning,
+        image_size=image_size(shape),
+    )
 
 
 def _optimizer(module: nn.Module, weight_decay: float, device: torch.device) -> torch.optim.AdamW:

@@ -2,10 +2,12 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from skdidicm.networks import PerceptronSize
 from skdidicm_torch.conditioning import (
@@ -15,6 +17,8 @@ from skdidicm_torch.conditioning import (
     ConditionedNetwork,
     masked,
 )
+
+_LARGE = 2**22  # numbers of an image whose feature maps may take gigabytes
 
 
 class DenseBlock(nn.Module):
@@ -130,9 +134,7 @@ class BackboneNetwork(ConditionedNetwork):
         super().__init__(n_classes)
         self.backbone = copy.deepcopy(backbone)
         self.eval()
-        with torch.no_grad():
-            n_features = self.pool(example).shape[1]
-        self.head = ConditionalHead(n_features, n_classes)
+        self.head = ConditionalHead(self._n_features(example), n_classes)
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode; a frozen backbone stays in evaluation mode."""
@@ -144,13 +146,18 @@ class BackboneNetwork(ConditionedNetwork):
 
     def pool(self, x: Tensor) -> Tensor:
         """Return the backbone's features as vectors (n, d)."""
-        features = self.backbone(x)
-        if not isinstance(features, Tensor) or features.ndim not in (2, 4):
-            raise ValueError(
-                f"the backbone returned {_shape_or_type(features)}; expected a tensor (n, d) of "
-                "features or (n, d, h, w) of feature maps. With timm, build it with num_classes=0."
-            )
-        return features if features.ndim == 2 else features.mean(dim=(2, 3))
+        return _pooled(self.backbone(x))
+
+    def _n_features(self, example: Tensor) -> int:
+        """Return d, for large images without the memory that running the backbone takes."""
+        with torch.no_grad():
+            if example.numel() > _LARGE and isinstance(self.backbone, nn.Module):
+                parts = (*self.backbone.named_parameters(), *self.backbone.named_buffers())
+                shapes = {name: torch.empty_like(part, device="meta") for name, part in parts}
+                with suppress(RuntimeError):  # a user's backbone may need the numbers
+                    features = functional_call(self.backbone, shapes, (example.to("meta"),))
+                    return _pooled(features).shape[1]
+            return self.pool(example).shape[1]
 
     def encode(self, x: Tensor, masks: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Return the head's features for inputs (n, c, h, w)."""
@@ -171,6 +178,16 @@ class TimmClassifier(ConditionedNetwork):
     def encode(self, x: Tensor, masks: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Return the logits (n, k)."""
         return (self.module(x),)
+
+
+def _pooled(features: object) -> Tensor:
+    """Return a backbone's features as vectors (n, d)."""
+    if not isinstance(features, Tensor) or features.ndim not in (2, 4):
+        raise ValueError(
+            f"the backbone returned {_shape_or_type(features)}; expected a tensor (n, d) of "
+            "features or (n, d, h, w) of feature maps. With timm, build it with num_classes=0."
+        )
+    return features if features.ndim == 2 else features.mean(dim=(2, 3))
 
 
 def _shape_or_type(value: object) -> str:

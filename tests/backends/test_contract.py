@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from skdidicm.backend import Batch, LearnsJointly, NetworkConfig
+from skdidicm.backend import Batch, KnowsShapes, LearnsJointly, NetworkConfig
 from skdidicm.core import (
     LogLinear,
     RateProcess,
@@ -281,6 +281,26 @@ def test_weights_can_be_exchanged_for_others_and_back_in_the_midst_of_training(b
         states.append(network.state())
     for name, value in states[0].items():
         np.testing.assert_array_equal(value, states[1][name])
+
+
+@pytest.mark.parametrize("conditioning", ["blocks", "last", "head", "none"])
+@pytest.mark.parametrize("shape", [(5,), (5000,), (8, 8), (9, 8, 3)], ids=str)
+@pytest.mark.parametrize("name", installed_backends() or ["none"])
+def test_the_shapes_of_a_state_are_known_before_it_is_built(name, shape, conditioning):
+    backend = get_backend(name)
+    if not isinstance(backend, KnowsShapes):
+        pytest.skip("it builds whatever a model file asks for")
+    config = NetworkConfig(
+        input_shape=shape,
+        n_classes=K,
+        process=UniformProcess(K),
+        device="cpu",
+        conditioning=conditioning,
+        parameterization="posterior",
+        objective="cross_entropy" if conditioning == "none" else "bayes_cross_entropy",
+    )
+    expected = {name: value.shape for name, value in backend(config).state().items()}
+    assert backend.state_shapes(config) == expected
 
 
 def test_a_state_of_another_network_is_refused(build):
