@@ -295,7 +295,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         ['epoch', 'learning_rate', 'loss', 'seconds', 'val_accuracy', 'val_nll']
         """
         labels = check.check_labels(y)
-        classes = np.unique(labels)
+        classes = check.sorted_classes(labels)
         q_0 = np.eye(len(classes))[check.encode_labels(labels, classes)]
         return self._fit(X, q_0, classes, sample_weight, X_val, y_val)
 
@@ -333,8 +333,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         array(['cat', 'dog'], dtype='<U3')
         """
         target = check.check_soft_labels(q_0)
-        names = np.arange(target.shape[1]) if classes is None else np.asarray(classes)
-        if len(names) != target.shape[1] or not np.array_equal(names, np.unique(names)):
+        names = np.arange(target.shape[1]) if classes is None else check.check_classes(classes)
+        if len(names) != target.shape[1] or not np.array_equal(names, check.sorted_classes(names)):
             raise ValueError(
                 f"classes has {len(names)} names for {target.shape[1]} columns of q_0; expected "
                 "one name for each column, sorted and without repeats."
@@ -378,7 +378,10 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         first = not hasattr(self, "_fitted")
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        names = self.classes_ if classes is None else np.unique(np.asarray(classes))
+        if classes is None:
+            names = self.classes_
+        else:
+            names = check.sorted_classes(check.check_classes(classes))
         if not first and not np.array_equal(names, self.classes_):
             raise ValueError(
                 f"classes={names.tolist()} is not the same as on the last call to partial_fit: "
@@ -521,6 +524,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         """
         chosen = self.n_chains if n_chains is None else n_chains
         check.check_number("n_chains", chosen)
+        check.check_sampler_size(self.steps, chosen)
         return self._sample(X, raw=True, sampler="cl", n_chains=chosen)
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -703,7 +707,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         check_is_fitted(self)
         return persistence.Model(
             estimator=type(self).__name__,
-            parameters=self.get_params(deep=False),
+            parameters=self._parameters,  # checked, since a file with others could not be loaded
             feature_names=[str(name) for name in getattr(self, "feature_names_in_", ())],
             fitted=self._fitted,
         )
@@ -737,8 +741,10 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             allow_nd=not table,
             ensure_2d=True,
         )
-        if reset and not table:
-            check.check_images(x)
+        if reset:
+            check.check_row_size(x)
+            if not table:
+                check.check_images(x)
         return x.astype(x.dtype.newbyteorder("="), copy=False)
 
     def _fit(self, *arguments: Any, one_epoch: bool = False) -> Self:
@@ -850,9 +856,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         settings: dict[str, Any] = {
             "sampler": self.sampler,
             "solver": resolve_solver(self.solver, self.network_.config.parameterization),
-            "steps": self.steps,
+            "steps": int(self.steps),  # a small integer of NumPy would overflow
             "label_rule": self.label_rule,
-            "n_chains": self.n_chains,
+            "n_chains": int(self.n_chains),
         }
         return SamplerPlan(
             process=self.process_,

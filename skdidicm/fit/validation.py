@@ -1,12 +1,14 @@
 """What users hand over, checked and made ready: rows, labels, weights and settings."""
 
+import math
 import numbers
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import assert_all_finite, check_array, column_or_1d, compute_class_weight
+from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
@@ -14,12 +16,106 @@ from skdidicm.core import SAMPLERS, SCHEDULES, Process, RateProcess, Schedule, U
 from skdidicm.core.samplers import LABEL_RULES, SOLVERS
 from skdidicm.networks import CONDITIONINGS
 
+MAX_STEPS = 10_000
+"""Most reverse steps: each calls the network once, and the posterior changes no more by then."""
+
+MAX_CHAIN_STEPS = 2**24
+"""Most steps of all chains of the label sampler, which draws a number for each: 128 MB of them."""
+
+MAX_CLASS_BYTES = 2**28
+"""Most bytes of an array of classes; a file of a few names could otherwise claim any width."""
+
+MAX_ROW = 2**26
+"""Most numbers in a row of X, such as the pixels of an image: 512 MB of them."""
+
+LABEL_KINDS = "biufUOMm"
+"""NumPy's kinds of labels: booleans, integers, floats, strings, objects, dates and durations."""
+
+_WIDEST = 8  # bytes of the widest float that frameworks and files have
+
+
+def as_array(values: Any, name: str) -> Any:
+    """Return an argument as something that has a shape.
+
+    Tensors come to the host, and lists become arrays. Arrays and data frames stay as they are, and
+    so does None.
+
+    Raises
+    ------
+    ValueError
+        If the argument is no array, or one whose entries would be misread: masked, structured,
+        sparse, without data, or with rows of different shapes.
+    """
+    if values is None:
+        return None
+    if hasattr(values, "detach"):
+        values = _on_host(values, name)
+    if not hasattr(values, "shape"):
+        values = _from_sequence(values, name)
+    if isinstance(values, np.ma.MaskedArray):
+        if np.ma.is_masked(values):
+            n_masked = int(np.ma.getmaskarray(values).sum())
+            raise ValueError(
+                f"{name} has {n_masked} masked entries; leave out their rows, or fill them with "
+                f"{name}.filled(value)."
+            )
+        values = values.data
+    fields = getattr(getattr(values, "dtype", None), "names", None)
+    if fields:
+        raise ValueError(
+            f"{name} is a structured array with the fields {fields}; expected a plain one, "
+            "such as numpy.lib.recfunctions.structured_to_unstructured makes of it."
+        )
+    return values
+
+
+def _on_host(tensor: Any, name: str) -> NDArray[Any]:
+    """Return a tensor as an array; bfloat16, which NumPy lacks, becomes float32."""
+    try:
+        tensor = tensor.detach().cpu()
+        exact = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+        found: NDArray[Any] = exact.numpy()
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"{name} is a tensor that cannot become an array of NumPy ({_first_line(error)}); pass "
+            "a dense tensor of ordinary numbers that has data."
+        ) from error
+    return found
+
+
+def _from_sequence(values: Any, name: str) -> NDArray[Any]:
+    """Return a sequence as an array; refuse what is not one, such as a generator or a loader."""
+    try:
+        found = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError, LookupError) as error:
+        raise ValueError(
+            f"{name} is a {type(values).__name__} that cannot become one array "
+            f"({_first_line(error)}); expected rows of the same shape and of ordinary numbers."
+        ) from error
+    if found.ndim == 0:
+        raise ValueError(
+            f"{name} is a {type(values).__name__}; expected an array, a data frame, a tensor or "
+            "a list, so collect all rows in one of these."
+        )
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
 
 def as_rows(X: Any) -> Any:
-    """Return X as something that has a shape: tensors come to the host, lists become arrays."""
-    if hasattr(X, "detach"):
-        X = X.detach().cpu().numpy()
-    return X if hasattr(X, "shape") else np.asarray(X)
+    """Return X as an array or a data frame, with numbers that every backend takes."""
+    X = np.asarray(X) if X is None else as_array(X, "X")  # scikit-learn refuses a lone None
+    kind = getattr(getattr(X, "dtype", None), "kind", "")
+    if kind == "c":
+        raise ValueError(f"Complex data not supported: X has dtype {X.dtype}; pass real numbers.")
+    if kind in ("M", "m"):
+        raise ValueError(f"X has dtype {X.dtype}; expected numbers, so convert dates into some.")
+    if kind == "V" or (kind == "f" and X.dtype.itemsize > _WIDEST):
+        with np.errstate(over="ignore"):  # infinity is refused by the next check
+            return np.asarray(X).astype(np.float64)
+    return X
 
 
 def check_row_shape(shape: tuple[int, ...], expected: tuple[int, ...], name: str) -> None:
@@ -29,6 +125,13 @@ def check_row_shape(shape: tuple[int, ...], expected: tuple[int, ...], name: str
             f"X has rows of shape {shape}, but {name} is expecting rows of shape {expected} as in "
             "fit."
         )
+
+
+def check_row_size(x: NDArray[Any]) -> None:
+    """Raise ValueError for rows of more numbers than a model file may claim."""
+    size = math.prod(x.shape[1:])
+    if size > MAX_ROW:
+        raise ValueError(f"a row of X has {size} numbers; expected at most {MAX_ROW}.")
 
 
 def check_images(x: NDArray[Any]) -> None:
@@ -47,16 +150,74 @@ def check_images(x: NDArray[Any]) -> None:
 
 def check_labels(y: Any) -> NDArray[Any]:
     """Return y as a 1-d array of class labels."""
-    if hasattr(y, "detach"):
-        y = y.detach().cpu().numpy()
     if y is None:
         raise ValueError(
             "DiDiClassifier requires y to be passed, but the target y is None; pass class labels."
         )
-    labels = column_or_1d(y, warn=True)
-    assert_all_finite(labels, input_name="y")
+    labels = _without_missing(column_or_1d(_plain_strings(as_array(y, "y")), warn=True), "y")
     check_classification_targets(labels)
-    return np.asarray(labels)
+    return labels
+
+
+def check_classes(classes: Any) -> NDArray[Any]:
+    """Return the names of classes as a 1-d array, in the order given."""
+    names = np.asarray(_plain_strings(as_array(classes, "classes")))
+    if names.ndim != 1 or len(names) == 0:
+        raise ValueError(
+            f"classes has shape {names.shape}; expected a list of the names of all classes."
+        )
+    return _without_missing(names, "classes")
+
+
+def sorted_classes(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return the distinct labels, sorted."""
+    return check_class_size(np.unique(labels))
+
+
+def check_class_size(classes: NDArray[Any]) -> NDArray[Any]:
+    """Return classes; raise ValueError if their names are too long for a model file."""
+    if classes.nbytes > MAX_CLASS_BYTES:
+        raise ValueError(
+            f"the {len(classes)} classes take {classes.nbytes / 1e6:.0f} MB as an array of type "
+            f"{classes.dtype}, in which every name is as long as the longest, and at most "
+            f"{MAX_CLASS_BYTES / 1e6:.0f} MB are allowed; shorten the names, or use dtype=object."
+        )
+    return classes
+
+
+def _plain_strings(labels: Any) -> Any:
+    """Return labels; strings of variable length, which scikit-learn does not know, as objects."""
+    kind = getattr(getattr(labels, "dtype", None), "kind", "")
+    return labels.astype(object) if kind == "T" else labels
+
+
+def _without_missing(labels: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return labels; raise ValueError for missing ones and for types that no class can have."""
+    kind = labels.dtype.kind
+    if kind not in LABEL_KINDS or (kind == "f" and labels.dtype.itemsize > _WIDEST):
+        raise ValueError(
+            f"{name} has dtype {labels.dtype}; expected numbers, strings, booleans or dates, so "
+            f"convert it, for instance with {name}.astype(str)."
+        )
+    if kind in "Mm" and np.isnat(labels).any():
+        raise ValueError(f"{name} contains NaT, which is a missing label; leave out such rows.")
+    if kind == "O":
+        _check_objects(labels, name)
+    assert_all_finite(labels, input_name=name)
+    return labels
+
+
+def _check_objects(labels: NDArray[Any], name: str) -> None:
+    """Raise ValueError unless the labels are all strings or all numbers."""
+    kinds = {type(label) for label in labels.tolist()}
+    if all(issubclass(kind, str) for kind in kinds):
+        return
+    if not all(issubclass(kind, numbers.Real | np.bool_) for kind in kinds):
+        found = ", ".join(sorted(kind.__name__ for kind in kinds)[:5])
+        raise ValueError(
+            f"{name} has labels of type {found}; expected all strings or all numbers, so "
+            "convert them, and leave out rows whose label is missing."
+        )
 
 
 def encode_labels(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
@@ -67,6 +228,9 @@ def encode_labels(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int
     ValueError
         If a label is not one of the classes.
     """
+    if labels.dtype.kind == classes.dtype.kind and labels.dtype.kind in "Mm":
+        unit = np.promote_types(labels.dtype, classes.dtype)  # days and seconds are one kind
+        labels, classes = labels.astype(unit), classes.astype(unit)
     known = set(classes.tolist())
     unknown = [label for label in np.unique(labels).tolist() if label not in known]
     if unknown:
@@ -80,9 +244,16 @@ def encode_labels(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int
 def check_weight(sample_weight: ArrayLike | None, x: NDArray[Any]) -> NDArray[np.float64]:
     """Return weights (n,) >= 0 with a positive sum."""
     weight: NDArray[np.float64] = _check_sample_weight(
-        sample_weight, x, dtype=np.float64, ensure_non_negative=True
+        as_array(sample_weight, "sample_weight"), x, dtype=np.float64, ensure_non_negative=True
     )
-    if not weight.sum() > 0:
+    with np.errstate(over="ignore"):
+        total = weight.sum()
+    if total == np.inf:
+        raise ValueError(
+            f"sample_weight is as large as {weight.max():.0e}, so that its sum overflows; divide "
+            "the weights by a constant."
+        )
+    if not total > 0:
         raise ValueError("every sample_weight is zero; at least one row needs a positive weight.")
     return weight
 
@@ -93,13 +264,24 @@ def class_weights(
     q_0: NDArray[np.float64],
     weight: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return the weight (k,) of every class; "balanced" gives all classes that occur equal sums."""
+    """Return the weight (k,) of every class; "balanced" gives all classes that occur equal sums.
+
+    A class that a dictionary leaves out has weight one.
+    """
     mass: NDArray[np.float64] = weight @ q_0
-    if isinstance(class_weight, str) and class_weight == "balanced":
+    if isinstance(class_weight, str):
         share = mass.sum() / np.count_nonzero(mass)
         return np.where(mass > 0, share / np.where(mass > 0, mass, 1.0), 0.0)
-    found: NDArray[np.float64] = compute_class_weight(class_weight, classes=classes, y=classes)
-    if not (found.min() >= 0 and 0 < mass @ found < np.inf):
+    left_out = [label for label in classes if label not in class_weight]
+    if left_out and len(classes) - len(left_out) < len(class_weight):
+        raise ValueError(
+            f"the classes {np.array(left_out[:5]).tolist()} are not in class_weight, which has "
+            f"other keys instead; expected keys among {classes[:10].tolist()}."
+        )
+    found = np.array([class_weight.get(label, 1.0) for label in classes], dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = mass @ found
+    if not 0 < total < np.inf:
         raise ValueError(
             f"class_weight is {class_weight!r}; expected weights >= 0, and one of them positive "
             "for a class that occurs."
@@ -109,7 +291,7 @@ def class_weights(
 
 def check_soft_labels(q_0: ArrayLike) -> NDArray[np.float64]:
     """Return class probabilities (n, k): entries >= 0, rows summing to one."""
-    q: NDArray[np.float64] = check_array(q_0, dtype=np.float64, input_name="q_0")
+    q: NDArray[np.float64] = check_array(as_array(q_0, "q_0"), dtype=np.float64, input_name="q_0")
     if q.min() < 0 or np.abs(q.sum(axis=1) - 1).max() > 1e-3:
         raise ValueError(
             "q_0 must hold class probabilities: entries >= 0 with rows that sum to 1; divide each "
@@ -135,10 +317,15 @@ def check_settings(parameters: Mapping[str, Any]) -> None:
         )
     for name in ("steps", "n_chains", "n_iter_no_change"):
         check_number(name, given[name], numbers.Integral, 1)
+    check_sampler_size(given["steps"], given["n_chains"])
     for name in ("max_epochs", "batch_size", "n_draws"):
         check_number(name, given[name], numbers.Integral, 1, auto=True)
     for name in ("learning_rate", "weight_decay", "mixup"):
         check_number(name, given[name], numbers.Real, 0, auto=True)
+    if given["device"] is None:
+        raise ValueError("device is None; expected 'auto' or a device such as 'cpu' or 'cuda'.")
+    _check_random_state(given["random_state"])
+    _check_class_weight(given["class_weight"])
     temperature, average = given["temperature"], given["average"]
     warm = isinstance(temperature, numbers.Real) and 0 < temperature < np.inf  # type: ignore[operator]
     if temperature != "auto" and not warm:
@@ -158,6 +345,40 @@ def check_settings(parameters: Mapping[str, Any]) -> None:
         )
 
 
+def check_sampler_size(steps: int, n_chains: int) -> None:
+    """Raise ValueError for so many steps or chains that a prediction would not end."""
+    if steps > MAX_STEPS:
+        raise ValueError(f"steps is {steps}; expected an integer from 1 to {MAX_STEPS}.")
+    if int(n_chains) * int(steps) > MAX_CHAIN_STEPS:
+        raise ValueError(
+            f"n_chains is {n_chains} with {steps} steps; expected at most "
+            f"{MAX_CHAIN_STEPS // steps} chains."
+        )
+
+
+def _check_random_state(random_state: Any) -> None:
+    is_seed = isinstance(random_state, numbers.Integral) and 0 <= int(random_state) < 2**32
+    is_source = random_state is None or isinstance(random_state, np.random.RandomState)
+    if not (is_seed or is_source or random_state is np.random):
+        raise ValueError(
+            f"random_state is {random_state!r}; expected None, an integer from 0 to {2**32 - 1}, "
+            "or a numpy.random.RandomState."
+        )
+
+
+def _check_class_weight(class_weight: Any) -> None:
+    if class_weight is None or (isinstance(class_weight, str) and class_weight == "balanced"):
+        return
+    if not isinstance(class_weight, dict) or not all(
+        isinstance(value, numbers.Real) and 0 <= float(value) < np.inf
+        for value in class_weight.values()
+    ):
+        raise ValueError(
+            f"class_weight is {class_weight!r}; expected weights >= 0 in a dictionary, 'balanced' "
+            "or None."
+        )
+
+
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
     """Raise ValueError unless the value is one of the choices."""
     if not isinstance(value, str) or value not in choices:
@@ -171,7 +392,7 @@ def check_number(
     if auto and isinstance(value, str) and value == "auto":
         return
     noun = "an integer" if kind is numbers.Integral else "a number"
-    if isinstance(value, bool) or not isinstance(value, kind) or not value >= low:  # type: ignore[operator]
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value < np.inf:  # type: ignore[operator]
         alternative = " or 'auto'" if auto else ""
         raise ValueError(f"{name} is {value!r}; expected {noun} >= {low}{alternative}.")
 
@@ -186,6 +407,9 @@ def make_schedule(schedule: str | Schedule) -> Schedule:
             f"schedule is {schedule!r}; expected one of {tuple(SCHEDULES)}, or an object with the "
             "methods total(t), rate(t) and survival(t)."
         )
+    if type(schedule) in SCHEDULES.values():  # plain numbers, as in a file
+        fields: dict[str, Any] = asdict(schedule)  # type: ignore[call-overload]
+        return type(schedule)(**{name: float(value) for name, value in fields.items()})
     return schedule
 
 

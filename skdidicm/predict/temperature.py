@@ -59,5 +59,9 @@ def tempered(proba: NDArray[np.float64], temperature: float) -> NDArray[np.float
     """Return probabilities (..., k) to the power of 1 / temperature, summing to one again."""
     if temperature == 1:
         return proba
-    p: NDArray[np.float64] = softmax(log_proba(proba) / temperature, axis=-1)
+    logits = log_proba(proba)
+    # Relative to the largest, so that the quotient is finite at any temperature for one class.
+    relative = logits - logits.max(axis=-1, keepdims=True)
+    with np.errstate(over="ignore"):
+        p: NDArray[np.float64] = softmax(relative / temperature, axis=-1)
     return p

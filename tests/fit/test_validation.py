@@ -70,6 +70,71 @@ def test_rows_that_cannot_be_trained_on_are_refused(table_model, refuse, rows, m
     refuse(table_model, X, lambda model: model.fit(rows, y), message)
 
 
+class Loader:
+    """Yields batches, as the loaders of frameworks do."""
+
+    def __iter__(self):
+        yield X, y
+
+    def __len__(self):
+        return 1
+
+
+DAYS = np.array(["2024-02-28", "2024-02-29", "2024-03-01"], dtype="M8[D]")
+NO_ARRAYS = {
+    "loader": (Loader, "is a Loader; expected an array"),
+    "set": (lambda: {1, 2}, "is a set; expected an array"),
+    "generator": (lambda: (row for row in X), "is a generator; expected an array"),
+    "dictionary": (lambda: {"a": [1]}, "is a dict; expected an array"),
+    "text": (lambda: "iris", "is a str; expected an array"),
+    "ragged": (lambda: [[1, 2], [3]], "list that cannot become one array .*same shape"),
+    "structured": (lambda: np.zeros(150, "f8,f8"), r"structured .* fields \('f0', 'f1'\)"),
+    "masked": (lambda: np.ma.masked_array(y, mask=y == 1), "has 50 masked entries"),
+    "sparse tensor": (lambda: torch.tensor(X).to_sparse(), "cannot become an array.*Sparse"),
+    "meta tensor": (lambda: torch.zeros(150, 4, device="meta"), "cannot become an array.*meta"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("argument", ["X", "y", "sample_weight", "q_0", "classes"])
+@pytest.mark.parametrize(("make", "message"), NO_ARRAYS.values(), ids=NO_ARRAYS)
+def test_what_is_no_array_is_refused_rather_than_misread(
+    table_model, refuse, argument, make, message
+):
+    def call(model):
+        if argument in ("q_0", "classes"):
+            model.fit_soft(**{"X": X, "q_0": np.eye(3)[y], "classes": [0, 1, 2], argument: make()})
+        else:
+            model.fit(**{"X": X, "y": y, argument: make()})
+
+    refuse(table_model, X, call, f"^{argument} .*{message}")
+
+
+WIDE_IMAGES = IMAGES.astype(np.longdouble)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (X.astype(complex), "Complex data not supported"),
+        (np.full((150, 2), DAYS[0]), r"X has dtype datetime64\[D\]; expected numbers"),
+        (np.full((150, 2), np.longdouble("1e4000")), "infinity"),
+    ],
+    ids=["complex", "dates", "too wide"],
+)
+def test_numbers_that_no_network_takes_are_refused(table_model, refuse, rows, message):
+    refuse(table_model, X, lambda model: model.fit(rows, y), message)
+
+
+@pytest.mark.parametrize(
+    "rows", [WIDE_IMAGES, torch.tensor(IMAGES).bfloat16(), np.ma.masked_array(IMAGES)],
+    ids=["long doubles", "bfloat16", "nothing masked"],
+)  # fmt: skip
+def test_numbers_of_other_widths_are_taken(image_model, rows):
+    expected = image_model.predict_proba(IMAGES)  # whose pixels are small integers
+    np.testing.assert_allclose(image_model.predict_proba(rows), expected, atol=1e-6)
+    assert quick().fit(rows, DIGITS).classes_.tolist() == list(range(10))
+
+
 BAD_IMAGES = {
     "another size": (np.zeros((2, 9, 8)), r"rows of shape \(9, 8\).* expecting .*\(8, 8\)"),
     "colour": (np.zeros((2, 8, 8, 3)), r"rows of shape \(8, 8, 3\)"),
@@ -96,6 +161,7 @@ BAD_WEIGHTS = {
     "all zero": (np.zeros(150), "zero"),
     "NaN": (np.full(150, np.nan), "NaN"),
     "two axes": (np.ones((150, 2)), "must be 1D"),
+    "too large": (np.full(150, 1e308), "sample_weight is as large as 1e.308, so that its sum"),
 }
 
 
@@ -109,6 +175,14 @@ BAD_LABELS = {
     "too few": (lambda model: model.fit(X, y[:-1]), r"inconsistent.*\[150, 149\]"),
     "continuous": (lambda model: model.fit(X, y + 0.5), "Unknown label type"),
     "NaN": (lambda model: model.fit(X, np.full(150, np.nan)), "y contains NaN"),
+    "NaT": (lambda model: model.fit(X, np.where(y, DAYS[y], np.datetime64("NaT"))), "y .*NaT"),
+    "None": (lambda model: model.fit(X, np.array(["a", None, "b"], object)[y]), "NoneType, str"),
+    "mixed": (lambda model: model.fit(X, np.array(["a", 1, 2], object)[y]), "all strings or all"),
+    "bytes": (lambda model: model.fit(X, np.array([b"a", b"b", b"c"])[y]), r"y.astype\(str\)"),
+    "long doubles": (lambda model: model.fit(X, y.astype(np.longdouble)), "y has dtype float"),
+    "NaN among classes": (
+        lambda model: model.partial_fit(X, y, classes=[0, 1, 2, np.nan]), "classes contains NaN"),
+    "pairs": (lambda model: model.fit_soft(X, np.eye(3)[y], [(1, 2)] * 3), r"shape \(3, 2\)"),
     "none": (lambda model: model.fit(X, None), "y to be passed"),
     "a matrix": (lambda model: model.fit(X, np.eye(3)[y]), "1d array"),
     "unseen": (lambda model: model.partial_fit(X, y + 1), r"labels \[3\].*not in the classes"),
@@ -169,6 +243,17 @@ BAD_SETTINGS = [
     ({"validation_fraction": "a tenth"}, "validation_fraction is 'a tenth'"),
     ({"callbacks": print}, "expected a list of callables"),
     ({"callbacks": [3]}, r"callbacks is \[3\]; expected a list of callables"),
+    ({"device": None}, "device is None; expected 'auto' or a device"),
+    ({"steps": 10**9}, "steps is 1000000000; expected an integer from 1 to 10000"),
+    ({"n_chains": 10**9}, "n_chains is 1000000000 with 8 steps; expected at most 2097152"),
+    ({"learning_rate": np.inf}, "learning_rate is inf; expected a number"),
+    ({"mixup": np.inf}, "mixup is inf; expected a number"),
+    ({"random_state": 2**40}, "random_state is 1099511627776; expected None, an integer from 0"),
+    ({"random_state": -1}, "random_state is -1"),
+    ({"random_state": "now"}, "random_state is 'now'"),
+    ({"class_weight": "foo"}, "^class_weight is 'foo'; expected weights >= 0 in a dictionary"),
+    ({"class_weight": {0: "a"}}, "class_weight is {0: 'a'}"),
+    ({"class_weight": [1, 2, 3]}, r"class_weight is \[1, 2, 3\]"),
 ]
 BAD_SETTINGS_OF_FIT = [
     ({"network": "resnet"}, "network is 'resnet'"),
@@ -278,3 +363,20 @@ def test_moments_are_those_of_the_repeated_rows(rng):
 def test_a_label_of_another_kind_is_unknown(classes, label):
     with pytest.raises(ValueError, match=f"{label!r}.*not in the classes"):
         check.encode_labels(np.array([label]), np.array(classes, dtype=object))
+
+
+def test_a_label_of_another_unit_of_time_is_known():
+    index = check.encode_labels(DAYS.astype("M8[ns]")[::-1], DAYS)
+    assert index.tolist() == [2, 1, 0]
+    with pytest.raises(ValueError, match="not in the classes"):
+        check.encode_labels(DAYS.astype("M8[s]") + np.timedelta64(1, "s"), DAYS)
+
+
+def test_a_dictionary_weighs_the_classes_that_it_names():
+    weights = check.class_weights({"b": 3.0}, np.array(["a", "b"]), np.eye(2), np.ones(2))
+    assert weights.tolist() == [1.0, 3.0]
+
+
+def test_classes_that_no_file_may_hold_are_refused():
+    with pytest.raises(ValueError, match=r"4 classes take 320 MB .*<U20000000.* dtype=object"):
+        check.check_class_size(np.zeros(4, dtype="U20000000"))
