@@ -1,9 +1,10 @@
 """Save and load a fitted estimator: what of it goes into a model file, and how it comes back."""
 
+import numbers
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,10 +12,12 @@ import numpy as np
 import sklearn
 from numpy.typing import NDArray
 
-from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
-from skdidicm.core import SCHEDULES, Process, RateProcess, Schedule, UniformProcess
+from skdidicm.backend import BuildNetwork, KnowsShapes, NetworkConfig, ScoreNetwork
+from skdidicm.core import Process, RateProcess, UniformProcess
 from skdidicm.fit.state import Fitted, Seeds
-from skdidicm.registry import new_network
+from skdidicm.fit.validation import MAX_ROW, check_class_size, check_number
+from skdidicm.registry import get_backend, new_network
+from skdidicm.saving import json_values as plain
 from skdidicm.saving.model_file import ModelFileError, brief, read, write
 
 __all__ = ["Model", "ModelFileError", "load", "read", "save"]
@@ -35,9 +38,11 @@ _CONFIG = (
     "compile",
     "seed",
 )
-_APART = ("augment", "callbacks", "random_state", "rate_matrix", "schedule", "network")
-_MAX_PIXELS = 2**26
-_MAX_NAME = 2**14  # bytes of a class's name
+_WRONG = (  # what a wrong header leads to, here or in a framework
+    LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError,
+    AssertionError,
+)  # fmt: skip
+_SUM = 1e-3  # by which the sum of class shares may differ from one
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def _explained(path: Path) -> Iterator[None]:
     """Turn whatever a wrong header leads to into one sentence."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as e:
+    except _WRONG as e:
         reason = f"no {e}" if isinstance(e, KeyError) else brief(e)
         raise ModelFileError(f"{path} cannot be loaded as a model: {reason}") from e
 
@@ -106,46 +111,68 @@ def _network(
     tensors: dict[str, NDArray[Any]],
     prefix: str,
 ) -> ScoreNetwork:
-    """Return a network with the weights and moments whose names begin with the prefix."""
+    """Return a network with the weights and moments whose names begin with the prefix.
+
+    The weights are compared with those that the network has before it is built, if its backend
+    can tell.
+    """
     mean, scale = tensors[f"{prefix}mean"], tensors[f"{prefix}scale"]
     if not mean.shape == scale.shape == np.shape(config.mean):
         raise ModelFileError("its networks take different rows.")
-    network = new_network(backend, replace(config, mean=mean, scale=scale))
+    if not (_all_finite([mean, scale]) and (scale > 0).all()):
+        raise ModelFileError("the means and scales of its columns are not finite and positive.")
+    config = replace(config, mean=mean, scale=scale)
     start = prefix + _NETWORK
     state = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-    expected = {name: value.shape for name, value in network.state().items()}
-    if {name: value.shape for name, value in state.items()} != expected:
-        raise ModelFileError("its weights do not fit the network that is to hold them.")
+    build = get_backend(backend)
+    if isinstance(config.network, str) and isinstance(build, KnowsShapes):
+        _check_weights(state, build.state_shapes(config))
+    network = new_network(build, config)
+    _check_weights(state, {name: value.shape for name, value in network.state().items()})
     network.load_state(state)
+    if not _all_finite(network.state().values()):
+        raise ModelFileError("a weight is NaN or infinite in the number format of the network.")
     return network
+
+
+def _check_weights(
+    state: Mapping[str, NDArray[Any]], expected: Mapping[str, tuple[int, ...]]
+) -> None:
+    if {name: value.shape for name, value in state.items()} != dict(expected):
+        raise ModelFileError("its weights do not fit the network that is to hold them.")
+
+
+def _all_finite(arrays: Iterable[NDArray[Any]]) -> bool:
+    return all(bool(np.isfinite(array).all()) for array in arrays)
 
 
 def describe(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return all tensors of a model, and the rest as JSON values."""
     fitted = model.fitted
+    check_class_size(fitted.classes)
     config: NetworkConfig = fitted.network.config
     tensors = _tensors(fitted.network, "") | {"class_prior": fitted.class_prior}
     for i, network in enumerate(fitted.members):
         tensors |= _tensors(network, _MEMBER.format(i))
     if isinstance(fitted.process, RateProcess):
         tensors["rate_matrix"] = fitted.process.rate_matrix
-    settings = {name: _plain(getattr(config, name)) for name in _CONFIG}
+    settings = {name: plain.plain(getattr(config, name)) for name in _CONFIG}
     if config.dropout:
-        settings["dropout"] = config.dropout
+        settings["dropout"] = float(config.dropout)
     if not isinstance(config.network, str):
         settings["network"] = _OWN
     header = {
         "class": model.estimator,
         "versions": _versions(),
-        "parameters": _json_parameters(model.parameters),
-        "classes": {"dtype": fitted.classes.dtype.str, "values": fitted.classes.tolist()},
+        "parameters": plain.write_parameters(model.parameters),
+        "classes": plain.write_classes(fitted.classes),
         "input_shape": list(fitted.input_shape),
         "feature_names_in": model.feature_names,
-        "schedule": _json_schedule(fitted.schedule),
+        "schedule": plain.write_schedule(fitted.schedule),
         "config": settings,
-        "history": fitted.history,
-        "trial": fitted.trial,
-        "temperature": fitted.temperature,
+        "history": plain.write_history(fitted.history),
+        "trial": plain.write_history(fitted.trial),
+        "temperature": float(fitted.temperature),
         "n_members": len(fitted.members),
         "members_answer": fitted.members_answer,
         "n_iter": fitted.n_iter,
@@ -163,35 +190,6 @@ def _tensors(network: ScoreNetwork, prefix: str) -> dict[str, NDArray[Any]]:
     }
 
 
-def _json_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
-    found = {k: v for k, v in parameters.items() if k not in _APART}
-    class_weight, random_state = parameters["class_weight"], parameters["random_state"]
-    if isinstance(class_weight, dict):
-        found["class_weight"] = [[_plain(k), float(v)] for k, v in class_weight.items()]
-    if isinstance(random_state, int | np.integer):
-        found["random_state"] = int(random_state)
-    if not isinstance(parameters["backend"], str):
-        found["backend"] = "auto"
-    for name in ("network", "augment"):
-        if isinstance(parameters[name], str | None):
-            found[name] = parameters[name]
-    return {name: _plain(value) for name, value in found.items()}
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _json_schedule(schedule: Schedule) -> dict[str, Any]:
-    for name, kind in SCHEDULES.items():
-        if type(schedule) is kind:
-            return {"name": name, **asdict(schedule)}  # type: ignore[call-overload]
-    raise ValueError(
-        f"schedule {schedule!r} is a class of your own and cannot be saved without pickle; "
-        f"use one of {tuple(SCHEDULES)}, or pickle the estimator."
-    )
-
-
 def _versions() -> dict[str, str]:
     from skdidicm import __version__
 
@@ -202,9 +200,7 @@ def _parameters(
     header: dict[str, Any], backend: str | BuildNetwork | None, device: str
 ) -> dict[str, Any]:
     """Return the estimator's parameters, with the backend and the device to load it on."""
-    parameters = dict(header["parameters"])
-    if isinstance(parameters.get("class_weight"), list):
-        parameters["class_weight"] = dict(parameters["class_weight"])
+    parameters = plain.read_parameters(header["parameters"])
     _rename_objective(parameters)
     return parameters | {"backend": backend or parameters["backend"], "device": device}
 
@@ -225,24 +221,20 @@ def _model(
     own_network: Any,
 ) -> Model:
     """Return the model of a file, with its networks built and filled."""
-    schedule = dict(header["schedule"])
-    parameters["schedule"] = SCHEDULES[schedule.pop("name")](**schedule)
-    classes = _classes(header["classes"])
+    plain.read_versions(header["versions"])
+    parameters["schedule"] = plain.read_schedule(header["schedule"])
+    classes = plain.read_classes(header["classes"])
     process: Process = UniformProcess(len(classes))
     if "rate_matrix" in tensors:
         parameters["rate_matrix"] = tensors["rate_matrix"]
         process = RateProcess(tensors["rate_matrix"])
     shape = tuple(header["input_shape"])
-    names = header["feature_names_in"]
-    if names and (len(names) != shape[0] or not all(isinstance(name, str) for name in names)):
-        raise ModelFileError("it does not name every column.")
-    seeds = Seeds(**{name: int(seed) for name, seed in header["seeds"].items()})
-    if min(seeds) < 0:
-        raise ModelFileError("a seed is negative.")
+    names = _column_names(header["feature_names_in"], shape)
+    seeds = Seeds(**{name: plain.read_count(v, name) for name, v in header["seeds"].items()})
     temperature = float(header["temperature"])
     if not 0 < temperature < np.inf:
         raise ModelFileError(f"its temperature is {temperature}.")
-    prior = np.asarray(tensors["class_prior"], dtype=np.float64)
+    prior = _class_prior(tensors["class_prior"])
     _check_shapes(shape, len(classes), prior, process, tensors)
     config = _config(header["config"], shape, process, tensors, own_network)
     if own_network is not None and config.network is own_network:
@@ -250,7 +242,9 @@ def _model(
     config = replace(config, device=parameters["device"])
     backend = parameters["backend"]
     network = _network(backend, config, tensors, "")
-    prefixes = map(_MEMBER.format, range(header["n_members"]))  # lazily: it may claim many
+    prefixes = map(
+        _MEMBER.format, range(plain.read_count(header["n_members"], "n_members"))
+    )  # lazily: it may claim many
     fitted = Fitted(
         classes=classes,
         input_shape=shape,
@@ -262,23 +256,28 @@ def _model(
         network=network,
         members=[_network(backend, config, tensors, prefix) for prefix in prefixes],
         members_answer=bool(header.get("members_answer", True)),  # earlier files keep no others
-        history=header["history"],
-        trial=header["trial"],
+        history=plain.read_history(header["history"]),
+        trial=plain.read_history(header["trial"]),
         temperature=temperature,
-        n_iter=int(header["n_iter"]),
-        max_epochs=int(header["max_epochs"]),
+        n_iter=plain.read_count(header["n_iter"], "n_iter"),
+        max_epochs=plain.read_count(header["max_epochs"], "max_epochs"),
     )
-    return Model(header["class"], parameters, list(names), fitted)
+    return Model(header["class"], parameters, names, fitted)
 
 
-def _classes(saved: dict[str, Any]) -> NDArray[Any]:
-    dtype = np.dtype(saved["dtype"])
-    if dtype.kind not in "biufUO" or dtype.itemsize > _MAX_NAME:
-        raise ModelFileError(f"classes have type {dtype}, which no model has.")
-    classes = np.array(saved["values"], dtype=dtype)
-    if not np.array_equal(classes, np.unique(classes)):
-        raise ModelFileError("the classes are not a sorted list.")
-    return classes
+def _column_names(saved: Any, shape: tuple[int, ...]) -> list[str]:
+    names: list[str] = list(saved)
+    whole = isinstance(saved, list) and all(isinstance(name, str) for name in names)
+    if not whole or (names and len(names) != shape[0]):
+        raise ModelFileError("it does not name every column.")
+    return names
+
+
+def _class_prior(saved: NDArray[Any]) -> NDArray[np.float64]:
+    prior = np.asarray(saved, dtype=np.float64)
+    if not (_all_finite([prior]) and (prior >= 0).all() and abs(prior.sum() - 1) < _SUM):
+        raise ModelFileError("the shares of its classes are not positive numbers that sum to 1.")
+    return prior
 
 
 def _check_shapes(
@@ -292,12 +291,12 @@ def _check_shapes(
     channels = shape[-1] if len(shape) != 2 else 1
     fitting = (
         1 <= len(shape) <= 3
-        and all(isinstance(size, int) and size > 0 for size in shape)
+        and all(type(size) is int and size > 0 for size in shape)
         and tensors["mean"].shape in {(), (channels,)}
         and tensors["scale"].shape == tensors["mean"].shape
         and prior.shape == (k,)
         and process.n_classes == k
-        and np.prod(shape, dtype=float) <= _MAX_PIXELS
+        and np.prod(shape, dtype=float) <= MAX_ROW
     )
     if not fitting:
         raise ModelFileError(f"rows of shape {shape} and {k} classes do not fit its tensors.")
@@ -314,6 +313,11 @@ def _config(
     chosen = {name: settings[name] for name in _CONFIG}
     _rename_objective(chosen)
     chosen["dropout"] = settings.get("dropout", 0.0)
+    for name in ("weight_decay", "max_grad_norm", "dropout"):
+        check_number(name, chosen[name], numbers.Real, 0)
+    plain.read_count(chosen["seed"], "seed")
+    if not isinstance(chosen["network"], str):
+        raise ModelFileError(f"its network is {chosen['network']!r}, not the name of one.")
     if chosen["network"] == _OWN:
         if own_network is None:
             raise ModelFileError(

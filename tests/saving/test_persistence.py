@@ -1,11 +1,16 @@
 """Saving and loading: the same answers, and no trust in a file."""
 
+import gzip
+import hashlib
 import json
+import warnings
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import NotFittedError
@@ -21,6 +26,7 @@ torch = pytest.importorskip("torch")
 X, y = load_iris(return_X_y=True)
 IMAGES, DIGITS = (a[:60] for a in load_digits(return_X_y=True))
 IMAGES = IMAGES.reshape(-1, 8, 8)
+DAYS = np.array(["2024-02-28", "2024-02-29", "2024-03-01"], dtype="M8[D]")
 RATES = np.array([[-1.0, 0.5, 0.1], [0.8, -0.7, 0.2], [0.2, 0.2, -0.3]])
 
 
@@ -54,6 +60,10 @@ SETTINGS = {
     "generator": {"random_state": np.random.RandomState(7)},
     "callables": {"callbacks": [lambda model, row: None], "augment": lambda x, rng: x + 0.1},
     "early stopping": {"early_stopping": True},
+    "small integers": {"steps": np.uint8(3), "n_chains": np.uint8(200), "sampler": "cl"},
+    "arrays of one number": {"verbose": np.array(0), "learning_rate": np.float16(0.01)},
+    "a schedule of NumPy": {"schedule": LogLinear(eps=np.float32(0.02))},
+    "a device of torch": {"device": torch.device("cpu")},
     "single precision": {"precision": "float32", "conditioning": "blocks"},
 }  # fmt: skip
 
@@ -92,8 +102,12 @@ def test_a_loaded_image_model_gives_the_same_answers(quick, path, images):
 @pytest.mark.parametrize(
     "names",
     [np.array(["ant", "bee", "Käfer"]), np.array([False, True, True]), np.array([0.5, 1, 2]) * 2,
-     np.array(["a", "b", "c"], dtype=object), np.array([-9, 0, 250], dtype=np.int16)],
-    ids=["strings", "booleans", "floats", "objects", "integers"],
+     np.array(["a", "b", "c"], dtype=object), np.array([-9, 0, 250], dtype=np.int16),
+     np.array(["a" * 9999, "b", "c"]), np.array([0, 1, 2], dtype=np.float16),
+     np.array([1, 2, 3], dtype=">u8") + 2**63, np.array(["a", "b", "\ud800"]),
+     np.array(["a", "b", "b\0"], dtype=object), DAYS, DAYS.astype("M8[ns]"), DAYS - DAYS[0]],
+    ids=["strings", "booleans", "floats", "objects", "integers", "long", "half floats",
+         "large integers", "half a character", "zero bytes", "days", "nanoseconds", "durations"],
 )  # fmt: skip
 def test_class_names_keep_their_kind(quick, path, names):
     model = quick().fit(X, names[y])
@@ -101,6 +115,56 @@ def test_class_names_keep_their_kind(quick, path, names):
     loaded = DiDiClassifier.load(path)
     assert loaded.classes_.dtype == model.classes_.dtype
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+
+
+def test_weights_of_dates_are_kept(quick, path):
+    weights = dict(zip(DAYS, (1.0, 2.0, 3.0), strict=True))
+    quick(class_weight=weights).fit(X, DAYS[y]).save(path)
+    assert DiDiClassifier.load(path).class_weight == weights
+
+
+def test_soft_labels_may_have_names_of_any_kind(quick, path):
+    names = np.array([np.int64(1), 2.5, np.float32(7)], dtype=object)
+    quick().fit_soft(X, np.eye(3)[y], classes=names).save(path)
+    assert DiDiClassifier.load(path).classes_.tolist() == names.tolist()
+
+
+def test_a_file_of_the_first_format_is_read(path):
+    file = Path(__file__).parent.parent / "data" / "first_format.skd.gz"
+    path.write_bytes(gzip.decompress(file.read_bytes()))
+    model = DiDiClassifier.load(path, device="cpu")
+    assert model.objective == "bayes_cross_entropy"
+    assert model.class_weight == {"setosa": 1.0, "versicolor": 2.0, "virginica": 1.0}
+    expected = [
+        [0.935887368, 0.06178854, 0.002324092],
+        [0.019178199, 0.40888415, 0.571937651],
+        [0.00188233, 0.153689423, 0.844428247],
+    ]
+    np.testing.assert_allclose(model.predict_proba(X[::50]), expected, atol=1e-6)
+    assert model.partial_fit(X, model.classes_[y]).n_iter_ == 4
+
+
+def test_numbers_that_a_callback_adds_to_the_history_are_kept(quick, path):
+    def note(model, row):
+        row["mark"] = np.float32(0.5)
+
+    model = quick(callbacks=[note]).fit(X, y)
+    model.save(path)
+    assert DiDiClassifier.load(path).history_ == model.history_
+    model.history_[1]["picture"] = object()
+    with pytest.raises(ValueError, match=r"history_\[1\]\['picture'\] is <object .* numbers only"):
+        model.save(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"verbose": object()}, "verbose is <object .* cannot hold"), ({"steps": 0}, "steps is 0")],
+)
+def test_parameters_that_no_file_can_hold_are_refused_when_saving(saved, path, settings, message):
+    model = DiDiClassifier.load(saved[1]).set_params(**settings)
+    with pytest.raises(ValueError, match=message):
+        model.save(path)
+    assert not path.exists()
 
 
 def test_column_names_are_kept_and_checked(quick, path):
@@ -191,24 +255,53 @@ def test_what_this_machine_lacks_is_named(saved, arguments, message):
         DiDiClassifier.load(saved[1], **arguments)
 
 
+def rewritten(saved, path, header=None, tensors=None):
+    """Write a file with some values of its header and some tensors replaced, checksums included."""
+    with zipfile.ZipFile(saved) as old:
+        values = json.loads(old.read("estimator.json"))
+        weights = safetensors.numpy.load(old.read("weights.safetensors"))
+    content = safetensors.numpy.save(weights | (tensors or {}))
+    values |= {"weights_sha256": hashlib.sha256(content).hexdigest()} | (header or {})
+    with zipfile.ZipFile(path, "w") as new:
+        new.writestr("estimator.json", json.dumps(values))
+        new.writestr("weights.safetensors", content)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"format": 2}, "has format 2, .*pip install --upgrade skdidicm"),
         ({"parameters": {"backend": "auto", "sampler": "mcmc"}}, "sampler is 'mcmc'; expected one"),
         ({"classes": {"dtype": "<U99999999", "values": ["a"]}}, "classes have type <U99999999"),
-        ({"n_iter": float("inf")}, "cannot convert float infinity"),
+        ({"n_iter": float("inf")}, "n_iter is inf, not an integer"),
         ({"feature_names_in": ["a"]}, "does not name every column"),
         ({"weights_sha256": "0"}, "do not match their checksum"),
+        ({"classes": {"dtype": "<U4096", "values": ["a"] * 600_000}}, "too large together"),
+        ({"classes": {"dtype": "<U1", "values": ["a", "bee", "c"]}}, "not of their type <U1"),
+        ({"classes": {"dtype": "<i8", "values": [0, 1.5, 2]}}, "not of their type int64"),
+        ({"classes": {"dtype": "|O", "values": ["a", 1, None]}}, "all strings or all numbers"),
+        ({"classes": {"dtype": "<M8[D]", "values": [-(2**63), 1, 2]}}, "NaT"),
+        ({"history": "long"}, "history is not a list of rows"),
+        ({"history": [{"epoch": "one"}]}, "history is not a list of rows"),
+        ({"trial": [[1, 2]]}, "history is not a list of rows"),
+        ({"history": [{"loss": 10**400}]}, "history is not a list of rows"),
+        ({"versions": ["1.0"]}, "versions are not strings"),
+        ({"versions": {"numpy": {}}}, "versions are not strings"),
+        ({"n_members": 10**12}, "no 'member0.mean'"),
+        ({"n_iter": -1}, "n_iter is -1"),
+        ({"seeds": {"network": 0.5, "training": 0, "split": 0, "sampling": 0}}, "network is 0.5"),
+        ({"input_shape": [True]}, "do not fit its tensors"),
+        ({"schedule": {"name": "loglinear", "eps": "small"}}, "fields that are no numbers"),
+        ({"parameters": {"backend": "auto", "steps": 10**9}}, "steps is 1000000000; expected an"),
+        ({"parameters": {"backend": "auto", "n_chains": 10**9}}, "n_chains is 1000000000 with 8"),
+        ({"parameters": {"backend": "auto", "random_state": 2**40}}, "random_state is"),
+        ({"parameters": {"backend": "auto", "class_weight": [["a", "b"]]}}, "class_weight is"),
     ],
 )
 def test_a_header_that_means_nothing_is_refused_whatever_its_checksums(
     saved, path, change, message
 ):
-    with zipfile.ZipFile(saved[1]) as old, zipfile.ZipFile(path, "w") as new:
-        header = json.loads(old.read("estimator.json")) | change
-        new.writestr("estimator.json", json.dumps(header))
-        new.writestr("weights.safetensors", old.read("weights.safetensors"))
+    rewritten(saved[1], path, header=change)
     with pytest.raises(ModelFileError, match=message):
         DiDiClassifier.load(path)
 
@@ -245,3 +338,66 @@ def test_a_network_with_dropout_predicts_with_it_again(quick, path):
     loaded = DiDiClassifier.load(path)
     assert loaded.network_.config.dropout == 0.5
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+
+
+BAD_TENSORS = {
+    "class_prior": np.array([np.nan, 0.5, 0.5]),
+    "mean": np.array([0, 0, 0, np.inf]),
+    "scale": np.array([1, 1, 1, 0.0]),
+    "rate_matrix": np.full((3, 3), np.nan),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TENSORS)
+def test_tensors_that_mean_nothing_are_refused(saved, path, name):
+    rewritten(saved[1], path, tensors={name: BAD_TENSORS[name]})
+    with pytest.raises(ModelFileError, match="classes are not|not finite and positive|NaN"):
+        DiDiClassifier.load(path)
+
+
+@pytest.mark.parametrize("prior", [[1.5, -0.5, 0], [1, 1, 1], [0, 0, 0]])
+def test_shares_of_classes_that_are_none_are_refused(saved, path, prior):
+    rewritten(saved[1], path, tensors={"class_prior": np.array(prior, dtype=float)})
+    with pytest.raises(ModelFileError, match="sum to 1"):
+        DiDiClassifier.load(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_weights_that_are_no_numbers_to_the_network_are_refused(quick, path, value):
+    model = quick(precision="float32").fit(X, y)
+    model.save(path)
+    name, weight = next(iter(model.network_.state().items()))
+    spoiled = np.full(weight.shape, value)
+    rewritten(path, path.with_name("other"), tensors={f"network.{name}": spoiled})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ModelFileError, match="a weight is NaN or infinite"):
+            DiDiClassifier.load(path.with_name("other"))
+
+
+@pytest.mark.parametrize(
+    ("network", "columns"), [("auto", 2**20), ("mlp", 2**20), ("timm/vit_giant_patch14_224", 0)]
+)
+def test_a_network_that_the_file_does_not_hold_is_not_built(
+    quick, path, monkeypatch, network, columns
+):
+    import skdidicm_torch
+
+    def build(self, config):
+        raise AssertionError("built")
+
+    if network.startswith("timm/"):
+        pytest.importorskip("timm")
+    model = quick(backend="torch").fit(*((X, y) if columns else (IMAGES, DIGITS)))
+    model.save(path)
+    header, _ = read(path)
+    conditioning = "none" if network.startswith("timm/") else "head"  # a head would be run
+    changes = {"config": header["config"] | {"network": network, "conditioning": conditioning}}
+    wide = {}
+    if columns:
+        changes["input_shape"] = [columns]
+        wide = {name: np.ones(columns, dtype=np.float16) for name in ("mean", "scale")}
+    rewritten(path, path.with_name("other"), header=changes, tensors=wide)
+    monkeypatch.setattr(skdidicm_torch.TorchNetwork, "__init__", build)
+    with pytest.raises(ModelFileError, match="weights do not fit the network"):
+        DiDiClassifier.load(path.with_name("other"))
