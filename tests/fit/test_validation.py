@@ -129,7 +129,7 @@ def test_numbers_that_no_network_takes_are_refused(table_model, refuse, rows, me
     "rows", [WIDE_IMAGES, torch.tensor(IMAGES).bfloat16(), np.ma.masked_array(IMAGES)],
     ids=["long doubles", "bfloat16", "nothing masked"],
 )  # fmt: skip
-def test_numbers_of_other_widths_are_taken(image_model, rows):
+def test_numbers_of_other_widths_are_taken(quick, image_model, rows):
     expected = image_model.predict_proba(IMAGES)  # whose pixels are small integers
     np.testing.assert_allclose(image_model.predict_proba(rows), expected, atol=1e-6)
     assert quick().fit(rows, DIGITS).classes_.tolist() == list(range(10))
