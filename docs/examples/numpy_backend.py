@@ -27,6 +27,8 @@ class LinearNetwork:
         for name, offered in _OFFERED.items():
             if (value := getattr(config, name)) not in ("auto", offered):
                 raise ValueError(f"{name} is {value!r}; the NumPy backend has only {offered!r}.")
+        if config.dropout:
+            raise ValueError(f"dropout is {config.dropout}; the NumPy backend has only 0.")
         self.config = config
         shape = (int(np.prod(config.input_shape)) + 1, config.n_classes)
         self.weight = np.random.default_rng(config.seed).normal(0, 0.01, shape)

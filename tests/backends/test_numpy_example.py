@@ -77,6 +77,16 @@ def test_its_gradient_is_that_of_its_loss(example):
 def test_what_it_does_not_offer_is_refused(example):
     with pytest.raises(ValueError, match="the NumPy backend has only 'posterior'"):
         fitted(example, parameterization="score", objective="score_entropy")
+    config = NetworkConfig(
+        (4,),
+        3,
+        UniformProcess(3),
+        parameterization="posterior",
+        objective="bayes_cross_entropy",
+        dropout=0.1,
+    )
+    with pytest.raises(ValueError, match=r"dropout is 0\.1; the NumPy backend has only 0"):
+        example.build_network(config)
 
 
 def test_the_network_survives_pickling(example, monkeypatch):
