@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from skdidicm.cli.console import print_json, print_scores, print_table, say
-from skdidicm.cli.imagenet import EvaluationSettings
+from skdidicm.cli.imagenet import EvaluationOptions
 from skdidicm.cli.options import expand, given
 
 
@@ -14,7 +14,7 @@ from skdidicm.cli.options import expand, given
 def evaluate_imagenet(
     *,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or a checkpoint.")],
-    settings: EvaluationSettings,
+    settings: EvaluationOptions,
     corrupt: Annotated[
         str | None,
         typer.Option(help="Corrupt the pictures: NAME:SEVERITY of ImageNet-C, such as fog:3."),

@@ -1,9 +1,7 @@
 """`skdidicm train imagenet` and `evaluate imagenet`: runs on folders of pictures."""
 
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable
 from dataclasses import Field, make_dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,17 +14,16 @@ from skdidicm.saving import run_folder
 
 if TYPE_CHECKING:
     from skdidicm.imagenet.recipes import Resolved
-    from skdidicm.imagenet.trainer import TrainingResult
 
 
 def _option(setting: "Field[Any]") -> tuple[str, Any, Any]:
     """Return an option for a setting of a run; None means that the user has not set it."""
-    facts = setting.metadata
-    shown = facts["shown"] or ("none" if setting.default == "" else str(setting.default))
+    about = setting.metadata
+    shown = about["shown"] or ("none" if setting.default == "" else str(setting.default))
     kind: Any = setting.type
     if kind is bool:
         shown = "yes" if setting.default else "no"
-    option = typer.Option(help=facts["help"], show_default=shown, rich_help_panel=facts["panel"])
+    option = typer.Option(help=about["help"], show_default=shown, rich_help_panel=about["panel"])
     return setting.name, Annotated[kind | None, option], None
 
 
@@ -34,14 +31,14 @@ def _options(name: str, settings: Iterable["Field[Any]"]) -> Any:
     return make_dataclass(name, [_option(s) for s in settings], kw_only=True, frozen=True)
 
 
-RunSettings: Any = _options("RunSettings", SETTINGS.values())
-EvaluationSettings: Any = _options("EvaluationSettings", (SETTINGS[n] for n in AT_EVALUATION))
+RunOptions: Any = _options("RunOptions", SETTINGS.values())
+EvaluationOptions: Any = _options("EvaluationOptions", (SETTINGS[n] for n in AT_EVALUATION))
 
 
 @expand
 def train(
     *,
-    settings: RunSettings,
+    settings: RunOptions,
     config: Annotated[
         Path | None, typer.Option(help="TOML file of settings; options given here come first.")
     ] = None,
@@ -60,6 +57,7 @@ def train(
     Under torchrun it uses every device: torchrun --nproc-per-node=8 -m skdidicm train imagenet ...
     """
     from skdidicm.imagenet.recipes import resolve
+    from skdidicm.saving import image_run
 
     resolved = resolve(given(settings), config)
     if dry_run:
@@ -68,31 +66,7 @@ def train(
     if not resolved.config.data:
         raise ValueError("--data is missing; expected a folder with train/ and val/, or synthetic.")
     folder = output or run_folder.default_folder("imagenet")
-    run(resolved, folder, lambda result: _finish(folder, result.checkpoint, json=json))
-
-
-def run(resolved: "Resolved", folder: Path, finish: "Callable[[TrainingResult], object]") -> None:
-    """Train or resume in a run folder, which no other process may write until `finish` returns.
-
-    Only the first process calls `finish`.
-    """
-    from skdidicm.imagenet.output import Output, check_own
-    from skdidicm.imagenet.trainer import get_trainer
-    from skdidicm.saving.run_folder import RunSettings, locked, write_settings
-
-    trainer = get_trainer(resolved.config.backend)
-    trainer.check(resolved.config)
-    with ExitStack() as held:
-
-        def claim() -> None:
-            held.enter_context(locked(folder))
-            check_own(folder)
-
-        settings = RunSettings(resolved.config.plain(), resolved.origins)
-        output = Output(folder, claim, begin=partial(write_settings, folder, settings))
-        result = trainer.train(resolved.config, output)
-        if result is not None:
-            finish(result)
+    image_run.train(resolved, folder, lambda result: _finish(folder, result.checkpoint, json=json))
 
 
 def _finish(folder: Path, checkpoint: Path, *, json: bool) -> None:

@@ -1,16 +1,18 @@
 """`skdidicm reproduce table1`: the paper's grid of runs, and one table and figure of them."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, make_dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from skdidicm.cli import imagenet
-from skdidicm.cli.cells import AXES, finished, is_first, run_cells, settle, state
 from skdidicm.cli.console import print_json, print_table, say
 from skdidicm.cli.options import expand, given
+from skdidicm.saving.grid_runs import AXES
 
 if TYPE_CHECKING:
     from skdidicm.imagenet.grid import Cell
@@ -26,10 +28,10 @@ def reproduce() -> None:
     """Run what the paper's tables are made of."""
 
 
-_hints = get_type_hints(imagenet.RunSettings, include_extras=True)
-GridSettings: Any = make_dataclass(
-    "GridSettings",
-    [(f.name, _hints[f.name], None) for f in fields(imagenet.RunSettings) if f.name not in AXES],
+_hints = get_type_hints(imagenet.RunOptions, include_extras=True)
+GridOptions: Any = make_dataclass(
+    "GridOptions",
+    [(f.name, _hints[f.name], None) for f in fields(imagenet.RunOptions) if f.name not in AXES],
     kw_only=True,
     frozen=True,
 )
@@ -39,7 +41,7 @@ GridSettings: Any = make_dataclass(
 @expand
 def table1(
     *,
-    settings: GridSettings,
+    settings: GridOptions,
     resolutions: Annotated[
         str, typer.Option(help="Sides in pixels, separated by commas.", rich_help_panel="Grid")
     ] = "224,112,56",
@@ -76,20 +78,46 @@ def table1(
     """
     from skdidicm.imagenet import grid
     from skdidicm.report.table1 import write_table
+    from skdidicm.saving import grid_runs
 
     whole = grid.plan(
         _numbers(resolutions, int, "--resolutions"),
         _numbers(ratios, float, "--ratios"),
         [recipe.strip() for recipe in recipes.split(",")],
     )
-    wanted = {cell: settle(cell, given(settings), config) for cell in grid.select(whole, cells)}
+    flags = given(settings)
+    wanted = {c: grid_runs.settings_of(c, flags, config) for c in grid.select(whole, cells)}
     if plan:
         _print_plan(wanted, output, json=json)
         return
-    todo = [cell for cell, found in wanted.items() if not finished(output / cell.name, found)]
-    run_cells({c: wanted[c] for c in todo}, output, lambda: write_table(whole, output))
-    if is_first():
+    todo = {
+        cell: resolved
+        for cell, resolved in wanted.items()
+        if not grid_runs.is_finished(output / cell.name, resolved)
+    }
+    _run_cells(todo, output, lambda: write_table(whole, output))
+    if _is_first():
         _tell(whole, output, json=json)
+
+
+def _run_cells(
+    todo: Mapping["Cell", "Resolved"], output: Path, after_each: Callable[[], object]
+) -> None:
+    """Run or resume cells one by one; the first process calls `after_each` after each of them."""
+    from skdidicm.saving import grid_runs, image_run
+
+    for i, (cell, resolved) in enumerate(todo.items(), start=1):
+        if _is_first():
+            say(f"cell {i} of {len(todo)}: {cell.name}")
+        folder = output / cell.name
+        image_run.train(resolved, folder, partial(grid_runs.write_result, folder, resolved))
+        if _is_first():
+            after_each()
+
+
+def _is_first() -> bool:
+    """Return whether this process writes files and messages for all."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _numbers(text: str, kind: Any, flag: str) -> list[Any]:
@@ -129,6 +157,8 @@ def _plain(rows: Sequence["TableRow"]) -> list[dict[str, Any]]:
 
 
 def _print_plan(wanted: Mapping["Cell", "Resolved"], output: Path, *, json: bool) -> None:
+    from skdidicm.saving.grid_runs import state
+
     rows = []
     for cell, resolved in wanted.items():
         c = resolved.config

@@ -8,6 +8,7 @@ from skdidicm.imagenet import table
 from skdidicm.imagenet.grid import Cell
 from skdidicm.imagenet.table import Facts
 from skdidicm.saving import run_folder
+from skdidicm.saving.grid_runs import last_epoch
 from skdidicm.saving.run_folder import RunRecord
 
 TABLE = "table1"
@@ -64,17 +65,6 @@ def gather_facts(records: Iterable[RunRecord]) -> Facts:
         sampler=_every("{sampler}, {steps} steps".format(**given) for given in settings),
         is_imagenet=table.is_imagenet(classes[0], n_train, n_val),
     )
-
-
-def last_epoch(settings: Mapping[str, Any]) -> int:
-    """Return the epoch after which a run ends.
-
-    Examples
-    --------
-    >>> last_epoch({"epochs": 600, "stop_epoch": 90})
-    90
-    """
-    return int(min(settings["epochs"], settings["stop_epoch"] or settings["epochs"]))
 
 
 def _every(values: Iterable[object]) -> str:

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from skdidicm.cli import cells, reproduce
+from skdidicm.cli import reproduce
 from skdidicm.imagenet.config import SETTINGS
 from skdidicm.imagenet.grid import Cell
 from skdidicm.imagenet.trainer import TrainingResult
+from skdidicm.saving.grid_runs import settings_of
 
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/photo_patches.py"
 GRID = ("--resolutions", "16", "--ratios", "1", "--recipes", "weak")
@@ -65,8 +66,8 @@ def test_the_plan_lists_the_papers_grid_and_writes_nothing(cli, tmp_path, read_j
 
 
 def test_every_cell_gets_the_settings_of_its_recipe():
-    weak = cells.settle(Cell(56, 0.25, "weak", "score-entropy"), {"data": "x"}, None).config
-    strong = cells.settle(Cell(56, 0.25, "strong", "cross-entropy"), {"data": "x"}, None).config
+    weak = settings_of(Cell(56, 0.25, "weak", "score-entropy"), {"data": "x"}, None).config
+    strong = settings_of(Cell(56, 0.25, "strong", "cross-entropy"), {"data": "x"}, None).config
     assert (weak.learning_rate, weak.global_batch, weak.mixup) == (4e-3, 1024, 0)
     assert (strong.learning_rate, strong.global_batch, strong.mixup) == (3.5e-3, 2048, 0.2)
     assert (weak.conditioning, strong.conditioning) == ("blocks", "none")
@@ -76,8 +77,8 @@ def test_every_cell_gets_the_settings_of_its_recipe():
 def test_a_conditioning_leaves_the_baseline_without_one(tmp_path):
     file = tmp_path / "grid.toml"
     file.write_text('conditioning = "last"\ndata = "x"\nsteps = 4\n')
-    baseline = cells.settle(Cell(56, 1.0, "weak", "cross-entropy"), {}, file).config
-    didicm = cells.settle(Cell(56, 1.0, "weak", "score-entropy"), {"steps": 3}, file).config
+    baseline = settings_of(Cell(56, 1.0, "weak", "cross-entropy"), {}, file).config
+    didicm = settings_of(Cell(56, 1.0, "weak", "score-entropy"), {"steps": 3}, file).config
     assert (baseline.conditioning, didicm.conditioning) == ("none", "last")
     assert (baseline.steps, didicm.steps) == (4, 3)
 
@@ -92,7 +93,7 @@ def test_a_file_must_not_set_what_the_grid_decides(cli, tmp_path):
 
 
 def test_every_setting_but_the_axes_is_an_option():
-    offered = {field.name for field in fields(reproduce.GridSettings)}
+    offered = {field.name for field in fields(reproduce.GridOptions)}
     assert offered == set(SETTINGS) - set(reproduce.AXES)
 
 
@@ -118,6 +119,7 @@ def test_cells_run_in_turn_and_end_in_one_table(cli, trained, tmp_path, read_jso
     result = cli("reproduce", "table1", "--data", "x", *SMALL, "--output", tmp_path, "--json")
     assert result.code == 0, result.err
     assert [one.name for one in trained] == NAMES
+    assert f"cell 2 of 2: {NAMES[1]}" in result.err
     assert {one.config.data for one in trained} == {"x"}
     (row,) = read_json(result.out)["rows"]
     assert row["baseline"]["accuracy"] == 0.5

@@ -203,10 +203,10 @@ REFUSED = [
 
 @pytest.mark.parametrize(("changes", "words"), REFUSED)
 def test_what_this_trainer_lacks_is_refused_before_anything_is_written(changes, words, tmp_path):
-    from skdidicm.cli.imagenet import run
+    from skdidicm.saving.image_run import train
 
     with pytest.raises(ValueError, match="keras|Keras|--global-batch") as raised:
-        run(resolve({**TINY, **changes}), tmp_path / "run", pytest.fail)
+        train(resolve({**TINY, **changes}), tmp_path / "run", pytest.fail)
     assert str(raised.value).startswith(words)
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "run").exists()
