@@ -100,12 +100,12 @@ def block_widths(name: str) -> list[int]:
     return (PerceptronSize() if name == MLP else RESNETS[name]).block_widths
 
 
-def is_own(network: Any) -> bool:
+def is_builtin(network: Any) -> bool:
     """Return whether a network is built in: neither a custom one nor one from timm.
 
     Examples
     --------
-    >>> [is_own(network) for network in ("auto", "mlp", "timm/resnet18", len)]
+    >>> [is_builtin(network) for network in ("auto", "mlp", "timm/resnet18", len)]
     [True, True, False, False]
     """
     return isinstance(network, str) and not network.startswith(TIMM)

@@ -8,7 +8,7 @@ from skdidicm.networks import (
     DropoutMasks,
     block_widths,
     image_size,
-    is_own,
+    is_builtin,
     n_channels,
     resnet_size,
     resolve_network,
@@ -71,9 +71,9 @@ def test_every_block_has_a_width():
     assert len(block_widths("didirn34")) == 16
 
 
-def test_networks_of_users_and_of_timm_are_from_elsewhere():
-    assert all(map(is_own, ("auto", *NETWORKS)))
-    assert not any(map(is_own, (len, "timm/vit_tiny_patch16_224")))
+def test_networks_of_users_and_of_timm_are_not_built_in():
+    assert all(map(is_builtin, ("auto", *NETWORKS)))
+    assert not any(map(is_builtin, (len, "timm/vit_tiny_patch16_224")))
 
 
 def test_masks_drop_their_share_and_keep_the_mean():

@@ -7,7 +7,7 @@ from typing import Any
 from skdidicm.study.tables import (
     METHOD,
     TASK,
-    TableRow,
+    SummaryRow,
     budget_text,
     grouped,
     half_width,
@@ -20,7 +20,7 @@ _PAIRED = (("accuracy", "difference"), ("nll", "ratio"), ("fit_seconds", "ratio"
 _FIGURES = ("accuracy", "nll", "fit_seconds", "ece")
 
 
-def compare(rows: Sequence[Mapping[str, Any]], baseline: str) -> list[TableRow]:
+def compare(rows: Sequence[Mapping[str, Any]], baseline: str) -> list[SummaryRow]:
     """Return one row per task and method: differences from the baseline over the seeds.
 
     Parameters
@@ -50,7 +50,7 @@ def compare(rows: Sequence[Mapping[str, Any]], baseline: str) -> list[TableRow]:
     ]
 
 
-def overall(rows: Sequence[Mapping[str, Any]], baseline: str) -> list[TableRow]:
+def overall(rows: Sequence[Mapping[str, Any]], baseline: str) -> list[SummaryRow]:
     """Return one row per method: the unweighted mean over the tasks, and the worst task.
 
     Intervals are those of the mean over tasks between seeds; seeds that lack a task are left out.
@@ -92,7 +92,7 @@ def to_text(rows: Sequence[Mapping[str, Any]], baseline: str) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _pairs(rows: Sequence[Mapping[str, Any]], baseline: str) -> Iterator[TableRow]:
+def _pairs(rows: Sequence[Mapping[str, Any]], baseline: str) -> Iterator[SummaryRow]:
     """Yield every row with its accuracy minus the baseline's and the logarithms of its ratios."""
     name, _, fixed = baseline.partition("@")
     peers = {
@@ -115,9 +115,11 @@ def _pairs(rows: Sequence[Mapping[str, Any]], baseline: str) -> Iterator[TableRo
             }
 
 
-def _estimates(tasks: Sequence[Mapping[str, Any]], seeds: Sequence[Mapping[str, Any]]) -> TableRow:
+def _estimates(
+    tasks: Sequence[Mapping[str, Any]], seeds: Sequence[Mapping[str, Any]]
+) -> SummaryRow:
     """Return means over tasks, and intervals from the differences between seeds."""
-    result: TableRow = {}
+    result: SummaryRow = {}
     for figure, kind in _PAIRED:
         middle = mean([row[figure] for row in tasks])
         half = half_width([row[figure] for row in seeds])
@@ -126,7 +128,7 @@ def _estimates(tasks: Sequence[Mapping[str, Any]], seeds: Sequence[Mapping[str, 
     return result | {"ece": mean([row["ece"] for row in tasks])}
 
 
-def _extremes(cells: Sequence[Mapping[str, Any]]) -> TableRow:
+def _extremes(cells: Sequence[Mapping[str, Any]]) -> SummaryRow:
     return {
         "accuracy_worst": min(row["accuracy_difference"] for row in cells),
         "nll_worst": max(row["nll_ratio"] for row in cells),
@@ -136,7 +138,7 @@ def _extremes(cells: Sequence[Mapping[str, Any]]) -> TableRow:
     }
 
 
-def _means(rows: Sequence[Mapping[str, Any]]) -> TableRow:
+def _means(rows: Sequence[Mapping[str, Any]]) -> SummaryRow:
     return {figure: mean([row[figure] for row in rows]) for figure in _FIGURES}
 
 

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from skdidicm.study.tables import TableRow, grouped, mean, named
+from skdidicm.study.tables import SummaryRow, grouped, mean, named
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +17,7 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MARKERS = "os^Dv<>Ph"
 
 
-def with_severity(summary: Sequence[Mapping[str, Any]]) -> list[TableRow]:
+def with_severity(summary: Sequence[Mapping[str, Any]]) -> list[SummaryRow]:
     """Return the rows with a column for the severity of their corruption, 0 for none."""
     return [{**row, "severity": _severity(row.get("corruption"))} for row in summary]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from skdidicm.study.comparison import compare, to_text
-from skdidicm.study.tables import FIGURES, TableRow, summarise, to_csv, to_markdown
+from skdidicm.study.tables import FIGURES, SummaryRow, summarise, to_csv, to_markdown
 
 _SHOWN = ("accuracy", "nll", "ece")
 
@@ -49,7 +49,7 @@ def write_figures(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """
     from skdidicm.study.figures import against, axes_of, with_severity
 
-    summary: list[TableRow] = with_severity(summarise(rows))
+    summary: list[SummaryRow] = with_severity(summarise(rows))
     for x in axes_of(summary):
         for y in ("accuracy", "nll"):
             against(summary, x, y).savefig(folder / f"{y}_against_{x}.png", dpi=150)

@@ -20,11 +20,11 @@ _USUAL = {"ratio": 1.0, "corruption": None}  # hidden if all rows have these val
 _PERCENT = ("accuracy", "top5_accuracy", "ece")
 _DIGITS = {"calls": 0, "epochs": 0, "fit_seconds": 1, "predict_seconds": 1, "search_seconds": 1}
 
-TableRow = dict[str, Any]
-"""A row of a table: values by column."""
+SummaryRow = dict[str, Any]
+"""A row of a summary or a comparison: values by column."""
 
 
-def summarise(rows: Sequence[Mapping[str, Any]]) -> list[TableRow]:
+def summarise(rows: Sequence[Mapping[str, Any]]) -> list[SummaryRow]:
     """Return one row per task and method: the mean of every figure and half of its 95 % interval.
 
     The interval is Student's over the seeds, and NaN for a single seed.
@@ -51,7 +51,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[TableRow]:
 
 def grouped(
     rows: Sequence[Mapping[str, Any]], names: Sequence[str]
-) -> Iterator[tuple[TableRow, list[Mapping[str, Any]]]]:
+) -> Iterator[tuple[SummaryRow, list[Mapping[str, Any]]]]:
     """Yield groups of rows with equal values in some columns: these values, and the rows."""
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
