@@ -114,40 +114,50 @@ class ExportsOnnx(Protocol):
         ...
 
 
-class JointTraining(Protocol):
-    """Several networks that are trained at once, each as if it were trained alone.
+@runtime_checkable
+class OnDevice(Protocol):
+    """A network that names its device, an optional capability."""
 
-    It trains copies of their weights, from those that the networks had when they were joined.
+    @property
+    def device(self) -> object:
+        """The device; `str` gives its name."""
+        ...
+
+
+class JointTraining(Protocol):
+    """Training of several networks at once, with the result of training each alone.
+
+    It trains copies of the weights that the networks had when they were joined.
     """
 
     def train_step(
         self, batches: Sequence[Batch | None], learning_rates: Sequence[float], /
     ) -> Sequence[SupportsFloat]:
-        """Update every network that has a batch once, and return the losses before, one for each.
+        """Update every network that has a batch once; return all losses before the update.
 
-        Batches may differ in their number of rows, and in whether rows share their noise. What is
-        returned for a network without a batch has no meaning.
+        Batches may differ in their number of rows, and in whether rows share their noise. The loss
+        of a network without a batch is undefined.
         """
         ...
 
     def average(self, share: float, /) -> None:
-        """Move the average of each network's weights by a share towards the weights."""
+        """Move the average of the weights towards the weights, by a share of the difference."""
         ...
 
     def hand_over(self, member: int, /) -> None:
-        """Give a network the average of its weights, and what its optimiser has gathered."""
+        """Set a network's weights to their average, and its optimiser to the state reached."""
         ...
 
 
 @runtime_checkable
 class LearnsJointly(Protocol):
-    """What a network can do besides: be trained together with others of its kind."""
+    """A network that can be trained together with others, an optional capability."""
 
     def join(self, others: Sequence[Any], /) -> JointTraining | None:
         """Return the joint training of this network and others of the same backend.
 
-        Their configurations differ in seed and moments only. None means that they are better
-        trained one after another, as all networks without this method are.
+        Their configurations differ in seed and moments only. None means that training one after
+        another is faster; networks without this method are always trained so.
         """
         ...
 
@@ -162,14 +172,14 @@ class BuildNetwork(Protocol):
 
 @runtime_checkable
 class KnowsShapes(Protocol):
-    """What `build_network` can do besides: say how large a network is without building it.
+    """A `build_network` that knows the shapes of weights in advance, an optional capability.
 
-    Model files are compared with it, so that a small file cannot ask for a giant network.
+    `load` compares model files with them, so that a small file cannot ask for a huge network.
     """
 
     def state_shapes(self, config: NetworkConfig, /) -> Mapping[str, tuple[int, ...]]:
-        """Return the shapes of what `state` would return, for a network known by its name.
+        """Return the shapes of the arrays of `state`, for a network with a name.
 
-        It takes no more memory than the largest network of the backend at a usual size does.
+        This takes no more memory than the backend's largest network of the usual size.
         """
         ...

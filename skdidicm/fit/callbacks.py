@@ -22,19 +22,19 @@ try:
 except ImportError:
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stands in for scikit-learn's mixin; offers nothing."""
+        """Replaces scikit-learn's mixin in versions before 1.9; it has no methods."""
 
     def _with_callbacks(method: Any) -> Any:
         return method
 
 
 def with_callbacks(method: Method) -> Method:
-    """Return a method that tears down scikit-learn's callbacks when it ends, however it ends."""
+    """Return a method that tears down scikit-learn's callbacks when it returns or raises."""
     return cast("Method", _with_callbacks(method))
 
 
 class FitTask:
-    """Tells callbacks of one fit and of its epochs; an `Observer` of training.
+    """Calls the callbacks of one fit, as an `Observer` of its training.
 
     Plain callbacks are called as callback(estimator, history_row) and stop training by returning
     True. scikit-learn's own protocol needs the estimator and its training data.
@@ -54,7 +54,7 @@ class FitTask:
         return bool(self._plain or getattr(self._estimator, "_skl_callbacks", None))
 
     def begin(self, n_epochs: int) -> None:
-        """Tell that training begins, for so many epochs at most."""
+        """Report the start of training, for at most `n_epochs` epochs."""
         self._left = n_epochs
         if getattr(self._estimator, "_skl_callbacks", None):
             self._fit = self._estimator._init_callback_context(max_subtasks=n_epochs)
@@ -62,12 +62,12 @@ class FitTask:
             self._begin_epoch()
 
     def end_epoch(self, row: HistoryRow) -> bool:
-        """Tell of the end of an epoch, and return whether a callback wants to stop."""
+        """Report the end of an epoch; return whether a callback stops training."""
         answers = [callback(self._estimator, row) for callback in self._plain]
         stop = any(isinstance(answer, bool | np.bool_) and answer for answer in answers)
         if self._fit is None:
             return stop
-        # No attribute need be set on a copy: the estimator itself is ready to predict.
+        # The estimator itself can predict, so no attribute must be set on a copy.
         stop |= bool(
             self._epoch.call_on_fit_task_end(
                 estimator=self._estimator, reconstruction_attributes={}, **self._data
@@ -79,7 +79,7 @@ class FitTask:
         return stop
 
     def end(self) -> None:
-        """Tell of the end of the fit."""
+        """Report the end of training."""
         if self._fit is not None:
             self._fit.call_on_fit_task_end(
                 estimator=self._estimator, reconstruction_attributes={}, **self._data

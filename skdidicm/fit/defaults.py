@@ -1,4 +1,4 @@
-"""What "auto" means: settings for tables and for images, few or many, in one place."""
+"""The meaning of "auto": settings for small and large tables and image sets."""
 
 import math
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from typing import Any
 
 from skdidicm.fit.augmentation import resolve_augmentation
 from skdidicm.fit.state import Settings
-from skdidicm.networks import is_own
+from skdidicm.networks import is_builtin
 
-_TRIAL = (30, 50_000)  # rows of a trial; with more, all epochs are seldom too many
+_TRIAL = (30, 50_000)  # rows for a trial; with more, training for all epochs rarely overfits
 _FEW = 5000  # rows; with more of them networks underfit rather than overfit
 _MAX_ENUMERATED = 64  # draws per row up to which all labels are enumerated instead of drawn
 
@@ -18,12 +18,11 @@ _MAX_ENUMERATED = 64  # draws per row up to which all labels are enumerated inst
 class Defaults:
     """Settings for one kind of input.
 
-    `n_updates`, for 1,000 rows and growing as n to the power of `growth`, but at least
-    `least_updates`, and the bounds on epochs make `max_epochs`: few rows are seen often, many
-    seldom. `n_levels` is the number of noise levels when labels are enumerated, which rows of one
-    mini-batch can be, 0 to always draw.
-    Rows too few for a trial are learnt for the share `untried` of `max_epochs`; with fewer than
-    `ensemble` the networks of the trial answer too.
+    `max_epochs` follows from the number of updates: `n_updates` for 1,000 rows, growing as n to the
+    power of `growth`, but at least `least_updates`. It lies within the bounds `epochs`. With too
+    few rows for a trial, training takes the share `untried` of `max_epochs`. With fewer rows than
+    `ensemble`, the networks of the trial also predict. If all rows fit into one mini-batch, labels
+    may be enumerated at `n_levels` noise levels instead of drawn; 0 always draws.
     """
 
     parameterization: str
@@ -43,7 +42,7 @@ class Defaults:
     ensemble: int
 
     def updates(self, n: int) -> float:
-        """Return the number of updates that n rows ask for."""
+        """Return the number of updates for n rows."""
         return max(self.least_updates, self.n_updates * math.pow(n / 1000, self.growth))
 
 
@@ -61,8 +60,8 @@ FEW_ROWS = Defaults(
     n_levels=8,
     mixup=0.0,
     average=True,
-    untried=0.25,  # what most trials on 20 to 60 rows choose
-    ensemble=1000,  # from here on a trial has two networks, which add nothing to tables
+    untried=0.25,  # the choice of most trials on 20 to 60 rows
+    ensemble=1000,  # from 1,000 rows on a trial has two networks, which do not improve predictions
 )
 
 MANY_ROWS = replace(
@@ -88,7 +87,7 @@ FEW_IMAGES = Defaults(
     mixup=0.3,
     average=True,
     untried=1.0,
-    ensemble=2000,  # from here on a trial has one network, which alone adds little
+    ensemble=2000,  # from 2,000 images on a trial has one network, which adds little
 )
 
 MANY_IMAGES = replace(FEW_IMAGES, mixup=0.1, average=False)
@@ -97,7 +96,7 @@ MANY_IMAGES = replace(FEW_IMAGES, mixup=0.1, average=False)
 def resolve(
     parameters: Mapping[str, Any], input_shape: tuple[int, ...], n: int, n_classes: int
 ) -> Settings:
-    """Return the settings of a fit on n rows of that shape: parameters with every "auto" replaced.
+    """Return the settings of a fit on n rows: the parameters with "auto" replaced.
 
     Parameters
     ----------
@@ -156,7 +155,7 @@ def resolve(
 
 
 def _epochs(max_epochs: int | str, kind: Defaults, n: int, batch_size: int) -> int:
-    """Return the bound on epochs; "auto" makes the updates that n rows of that kind need."""
+    """Return the maximum number of epochs; "auto" follows from the number of updates."""
     if not _auto(max_epochs):
         return int(max_epochs)
     per_epoch = math.ceil(n / batch_size)
@@ -169,7 +168,7 @@ def _epochs(max_epochs: int | str, kind: Defaults, n: int, batch_size: int) -> i
 def _enumerates(
     n_draws: int | str, kind: Defaults, n: int, batch_size: int, n_classes: int
 ) -> bool:
-    """Return whether the loss sums over all labels; with mini-batches more levels are better."""
+    """Return whether the loss sums over all labels; with mini-batches, more levels are better."""
     few = 0 < kind.n_levels * n_classes <= _MAX_ENUMERATED
     return _auto(n_draws) and n <= batch_size and few
 
@@ -181,9 +180,9 @@ def resolve_form(
     n: int,
     conditioning: str = "last",
 ) -> tuple[str, str]:
-    """Return parameterization and objective with "auto" replaced so that the two go together.
+    """Return parameterization and objective with "auto" replaced by compatible values.
 
-    An ordinary classifier, `conditioning="none"`, is trained by the plain cross-entropy.
+    With `conditioning="none"`, an ordinary classifier, "auto" is the plain cross-entropy.
 
     Examples
     --------
@@ -206,7 +205,7 @@ def resolve_form(
 def resolve_trial(
     choose_epochs: bool | str, max_epochs: int | str, n: int, *, early_stopping: bool = False
 ) -> bool:
-    """Return whether a trial is to choose how long to train on n rows; never with early stopping.
+    """Return whether a trial chooses the number of epochs; never with early stopping.
 
     Examples
     --------
@@ -222,7 +221,7 @@ def resolve_trial(
 
 
 def resolve_conditioning(conditioning: str, network: Any) -> str:
-    """Return where label and noise enter; "auto" is the head of a network from elsewhere.
+    """Return where label and noise enter; "auto" is the head unless the network is built in.
 
     Examples
     --------
@@ -231,14 +230,14 @@ def resolve_conditioning(conditioning: str, network: Any) -> str:
     """
     if not _auto(conditioning):
         return conditioning
-    return "last" if is_own(network) else "head"
+    return "last" if is_builtin(network) else "head"
 
 
 def resolve_precision(precision: str, input_shape: tuple[int, ...], n: int, batch_size: int) -> str:
     """Return the precision; "auto" for tables of several mini-batches is float32.
 
     Only full-batch training makes a weight of 2 equal a repeated row; mini-batches do not need
-    float64. All else is left to the backend.
+    float64. The backend resolves all other cases.
 
     Examples
     --------
@@ -252,9 +251,9 @@ def resolve_precision(precision: str, input_shape: tuple[int, ...], n: int, batc
 def resolve_ensemble(
     ensemble: bool | str, network: Any, input_shape: tuple[int, ...], n: int
 ) -> bool:
-    """Return whether the networks of a trial on n rows answer too.
+    """Return whether the networks of a trial on n rows also predict.
 
-    "auto" lets none from elsewhere: they may be large, and much of them pretrained and alike.
+    "auto" uses built-in networks only: others may be large, and share pretrained weights.
 
     Examples
     --------
@@ -265,11 +264,11 @@ def resolve_ensemble(
     """
     if not _auto(ensemble):
         return bool(ensemble)
-    return n < _kind(input_shape, n).ensemble and is_own(network)
+    return n < _kind(input_shape, n).ensemble and is_builtin(network)
 
 
 def resolve_solver(solver: str, parameterization: str) -> str:
-    """Return the solver; "auto" is the one that suits what the network returns."""
+    """Return the solver; "auto" depends on the parameterization."""
     if not _auto(solver):
         return solver
     return "bridge" if parameterization == "posterior" else "euler"

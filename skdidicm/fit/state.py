@@ -1,4 +1,4 @@
-"""What a fit is asked for, and what it has learnt: two dataclasses that everything else takes."""
+"""The settings and the result of a fit, which the functions of fit, predict and saving take."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from skdidicm.fit.training import HistoryRow
 
 
 class Seeds(NamedTuple):
-    """Private seeds of one fit, so that no part of it draws from another's stream."""
+    """Seeds of the parts of one fit, so that each part has a stream of its own."""
 
     network: int
     training: int
@@ -30,11 +30,13 @@ class Seeds(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """Parameters of one fit with every "auto" replaced; see `skdidicm.fit.defaults.resolve`.
+    """Parameters of one fit with "auto" replaced; see `skdidicm.fit.defaults.resolve`.
 
-    The fields up to `compile` decide the network, those up to `average` the training, and the
-    rest what is done around it. `choose_epochs` says whether there is a trial, `ensemble` whether
-    its networks answer too, and `temperature` is None where held-out rows choose it.
+    The fields up to `compile` determine the network, those up to `average` its training, and the
+    rest what surrounds it. Only `backend`, `network`, `device` and `precision` may still be "auto":
+    their values depend on what is installed, or are chosen by the backend. `choose_epochs` is
+    whether there is a trial, and `ensemble` whether its networks also predict. `temperature` is
+    None if held-out rows determine it.
     """
 
     backend: str | BuildNetwork
@@ -66,20 +68,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Training rows that a network has not seen, m of them, and what it says of them.
+    """Predictions for m training rows, each by a network that was not trained on the row.
 
     Attributes
     ----------
     row : ndarray (m,) of int
-        Place of each row among the `n_rows` that the fit was given.
+        Index of each row among the `n_rows` that were passed to fit.
     fold : ndarray (m,) of int
-        Which of `Fitted.members` has not seen the row.
+        Index in `Fitted.members` of the network that was not trained on the row.
     proba : ndarray (m, k)
         Class probabilities by that network, without temperature.
     target, weight : ndarray (m, k), (m,)
-        Class probabilities that were to be learnt, and weights, as in training.
+        Class probabilities and weights of the rows, as in training.
     n_rows : int
-        Number of rows that the fit was given.
+        Number of rows that were passed to fit.
     """
 
     row: NDArray[np.intp]
@@ -90,28 +92,28 @@ class HeldOut:
     n_rows: int
 
     def among(self, place: NDArray[np.intp], n_rows: int) -> "HeldOut":
-        """Return the same for rows that were some of `n_rows`, at these places."""
+        """Return the same with indices among `n_rows` rows, of which these were at `place`."""
         return replace(self, row=place[self.row], n_rows=n_rows)
 
 
 @dataclass
 class Fitted:
-    """What a fit has learnt: made by `fit.untrained`, filled by `fit.fit`, saved and loaded whole.
+    """The result of a fit: created by `fit.untrained`, filled by `fit.fit`, saved as a whole.
 
-    `DiDiClassifier` shows most of it as attributes with a trailing underscore and documents it.
+    `DiDiClassifier` has most fields as attributes with a trailing underscore, documented there.
 
     Attributes
     ----------
     members : list of ScoreNetwork
-        Networks of the trial's folds, which each have not seen a part of the rows.
+        Networks of the trial's folds; each was trained without a part of the rows.
     members_answer : bool
-        Whether the fit resolved that they predict together with `network`.
+        Whether they predict together with `network` if `ensemble="auto"`.
     held_out : HeldOut or None
-        What they say of the rows that they have not seen.
+        Their predictions for the rows that they were not trained on.
     rng : numpy.random.Generator
-        Draws the order of the rows and the noise of training; training on continues its stream.
+        Draws the order of the rows and the noise of training; further training continues it.
     n_rows : int or None
-        Rows of the last fit; None for a model from a file, which does not say.
+        Rows of the last fit; None for a model from a file, which does not store it.
     """
 
     classes: NDArray[Any]

@@ -1,9 +1,10 @@
-"""What a notebook shows of a fitted estimator, below scikit-learn's own picture of it."""
+"""The summary of a fitted estimator in notebooks, below scikit-learn's own diagram."""
 
 from collections.abc import Iterable
 from html import escape
 from typing import Any
 
+from skdidicm.backend import OnDevice
 from skdidicm.fit.state import Fitted
 
 _MOST_NAMES = 12
@@ -17,12 +18,12 @@ _STYLE = """
 
 
 def facts(fitted: Fitted, temperature: float, n_answering: int) -> dict[str, str]:
-    """Return what there is to know about a fit, by the names to show.
+    """Return a summary of a fit: values by the names to show.
 
     Parameters
     ----------
     fitted : Fitted
-        What has been learnt.
+        The result of the fit.
     temperature : float
         The temperature that predictions use.
     n_answering : int
@@ -32,7 +33,6 @@ def facts(fitted: Fitted, temperature: float, n_answering: int) -> dict[str, str
     config = network.config
     kind = config.network if isinstance(config.network, str) else type(config.network).__name__
     size = sum(value.size for value in network.state().values())
-    device = getattr(network, "device", None)
     others = n_answering - 1
     return {
         "Network": f"{kind}, {size:,} weights" + (f", and {others} more" if others else ""),
@@ -41,7 +41,7 @@ def facts(fitted: Fitted, temperature: float, n_answering: int) -> dict[str, str
         "Input": " x ".join(map(str, config.input_shape)),
         "Classes": f"{k}: {_listed(fitted.classes.tolist())}",
         **_training(fitted, temperature),
-        **({} if device is None else {"Device": str(device)}),
+        **({"Device": str(network.device)} if isinstance(network, OnDevice) else {}),
     }
 
 
@@ -64,7 +64,7 @@ def table(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def _training(fitted: Fitted, temperature: float) -> dict[str, str]:
-    """Return what the last fit did."""
+    """Return what is shown of the last training."""
     shown: dict[str, str] = {}
     if fitted.n_rows is not None:  # files do not keep it
         shown["Rows seen"] = f"{fitted.n_rows:,} in every epoch of the last fit"
