@@ -1,4 +1,4 @@
-"""Output: results go to stdout, all talk to stderr, and a user's error is one sentence."""
+"""Output: results go to stdout, messages to stderr, and an error of the user is one sentence."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -13,9 +13,9 @@ _UNBOUNDED = 100_000  # columns of text
 
 
 class SentenceGroup(TyperGroup):
-    """A command group that ends with one sentence for errors a user can mend.
+    """A command group that prints one sentence for an error that the user can correct.
 
-    The exit code is 1 then, 2 for wrong usage (typer's own), and 130 after Ctrl-C.
+    The exit code is then 1, 2 for wrong usage (typer's own), and 130 after Ctrl-C.
     """
 
     def invoke(self, ctx: Any) -> Any:
@@ -25,7 +25,7 @@ class SentenceGroup(TyperGroup):
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except Exception as error:
-            if ctx.params.get("traceback") or not _can_be_mended(error):
+            if ctx.params.get("traceback") or not _is_correctable(error):
                 raise
             typer.secho("Error: ", fg="red", err=True, nl=False)
             typer.echo(sentence(error), err=True)
@@ -33,7 +33,7 @@ class SentenceGroup(TyperGroup):
 
 
 def default_command(name: str) -> type[TyperGroup]:
-    """Return a command group that takes a first argument that is no command for `name`'s."""
+    """Return a command group that runs `name` if the first argument is not a command."""
 
     class DefaultGroup(TyperGroup):
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -45,15 +45,15 @@ def default_command(name: str) -> type[TyperGroup]:
     return DefaultGroup
 
 
-def _can_be_mended(error: Exception) -> bool:
-    """Return whether the user, not a programmer, is to do something about an error."""
-    if isinstance(error, BrokenPipeError):  # the reader, such as head, has seen enough
+def _is_correctable(error: Exception) -> bool:
+    """Return whether the user can correct an error; else it is a bug."""
+    if isinstance(error, BrokenPipeError):  # the reader, such as head, has exited
         return False
     return isinstance(error, _USER_ERRORS) or _OUT_OF_MEMORY in str(error).lower()
 
 
 def sentence(error: Exception) -> str:
-    """Return what to tell the user about an error.
+    """Return the message for an error.
 
     Examples
     --------
@@ -68,12 +68,12 @@ def sentence(error: Exception) -> str:
 
 
 def say(text: str) -> None:
-    """Write a line of talk to stderr."""
+    """Write a message to stderr."""
     typer.echo(text, err=True)
 
 
 def print_version(wanted: bool) -> None:
-    """Print the version and end."""
+    """Print the version and exit."""
     if wanted:
         from importlib.metadata import version
 

@@ -14,7 +14,7 @@ import typer
 
 from skdidicm.cli.console import print_json, print_table, say
 
-_PATIENCE = 180  # seconds for one trial; the first import of a framework may take a minute
+_PATIENCE = 180  # seconds for one fit; the first import of a framework may take a minute
 _ENGINES = ("torch", "jax", "tensorflow")  # of Keras
 
 # Runs in a process of its own, so that a broken framework can crash or hang without harm.
@@ -67,11 +67,11 @@ def doctor(
         bool, typer.Option("--json", help="Print one JSON object instead of tables.")
     ] = False,
 ) -> None:
-    """Tell what is installed and what works: every backend is tried by a tiny fit.
+    """Show what is installed and test every backend with a tiny fit.
 
     The exit code is 0 if at least one backend works, else 1.
     """
-    packages = [describe(package) for package in PACKAGES]
+    packages = [package_status(package) for package in PACKAGES]
     trials = list(_tried())
     works = any(trial["works"] for trial in trials)
     if json:
@@ -84,7 +84,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def describe(package: Package) -> dict[str, Any]:
+def package_status(package: Package) -> dict[str, Any]:
     """Return the version of a package, or how to install it."""
     found = is_installed(package.module)
     try:

@@ -45,12 +45,10 @@ def evaluate(
     ] = False,
 ) -> None:
     """Test a model on the test data of its run."""
-    from skdidicm.cli.train import score
-
     source = _source(model, data)
     classifier = runs.load_model(model, given(place), given(sampler))
     split = run_folder.load_data(source)
-    result, _ = score(classifier, split)
+    result, _ = runs.score(classifier, split)
     if json:
         content = {"model": str(model), "dataset": source.plain(), "settings": given(sampler)}
         print_json({**content, "n_test": len(split.X_test), "metrics": result})

@@ -17,7 +17,7 @@ def info(
     json: Json = False,
 ) -> None:
     """Describe a saved model: classes, input, size and parameters."""
-    content = facts_of_model(model)
+    content = model_info(model)
     if json:
         print_json(content)
         return
@@ -27,15 +27,15 @@ def info(
     content["input_shape"] = " x ".join(map(str, content["input_shape"]))
     content["n_weights"] = f"{content['n_weights']:,}"
     content["temperature"] = f"{content['temperature']:.2f}"
-    facts = [
+    rows = [
         (name.removeprefix("n_").replace("_", " "), str(value)) for name, value in content.items()
     ]
-    print_table(None, ("Model", ""), facts)
+    print_table(None, ("Model", ""), rows)
     print_table(None, ("Parameter", ""), [(name, str(v)) for name, v in parameters.items()])
 
 
-def facts_of_model(model: Path) -> dict[str, Any]:
-    """Return the facts about a saved model."""
+def model_info(model: Path) -> dict[str, Any]:
+    """Return what `info` prints of a saved model."""
     from skdidicm.saving.persistence import read
 
     file = run_folder.find_model(model)

@@ -1,7 +1,7 @@
 """Options that several commands share, each defined once as the field of a dataclass.
 
-Fields of `SamplerOptions` and `TrainOptions` bear the names of the parameters of `DiDiClassifier`.
-None means that the classifier's own default holds; `show_default` only tells the user what it is.
+Fields of `SamplerOptions` and `TrainOptions` have the names of parameters of `DiDiClassifier`.
+None leaves the default to the classifier; `show_default` is only what the help shows.
 """
 
 import copy
@@ -36,7 +36,7 @@ _place = functools.partial(_option, "Backend")
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerOptions:
-    """How to sample at prediction; what is not given is as the model has it."""
+    """Settings of the sampler; the default is that of the model."""
 
     default_shown: ClassVar[str | None] = "the model's"
 
@@ -79,7 +79,12 @@ class TrainOptions(PlaceOptions, SamplerOptions):
     ] = None
     conditioning: Annotated[
         str | None,
-        _network("Where label and noise enter.", "auto", None, "blocks|last|head"),
+        _network(
+            "Where label and noise enter; none: an ordinary classifier.",
+            "auto",
+            None,
+            "auto|blocks|last|head|none",
+        ),
     ] = None
     parameterization: Annotated[
         str | None,
@@ -91,7 +96,7 @@ class TrainOptions(PlaceOptions, SamplerOptions):
             "Training loss; bayes_cross_entropy needs --parameterization posterior.",
             "auto",
             None,
-            "auto|score_entropy|bayes_cross_entropy",
+            "auto|score_entropy|bayes_cross_entropy|cross_entropy",
         ),
     ] = None
     schedule: Annotated[
@@ -106,13 +111,14 @@ class TrainOptions(PlaceOptions, SamplerOptions):
     learning_rate: Annotated[float | None, _training("Peak learning rate.")] = None
     weight_decay: Annotated[float | None, _training("Weight decay.")] = None
     mixup: Annotated[
-        float | None, _training("Blend rows in pairs, shares from Beta(mixup, mixup); 0: not.")
+        float | None, _training("Parameter of mixup's Beta distribution; 0: no mixup.")
     ] = None
     average: Annotated[
         bool | None,
         typer.Option(
             "--average/--last-weights",
-            help="Predict with an average of all epochs' weights; auto: but for many images.",
+            help="Predict with the average of the weights after each epoch; auto: unless there are "
+            "many images.",
             show_default="auto",
             rich_help_panel="Training",
         ),
@@ -121,7 +127,7 @@ class TrainOptions(PlaceOptions, SamplerOptions):
         bool | None,
         typer.Option(
             "--choose-epochs/--all-epochs",
-            help="Try on held-out rows how long to train; auto: for few rows.",
+            help="Choose the number of epochs on held-out rows; auto: for 30 to 50,000 rows.",
             show_default="auto",
             rich_help_panel="Training",
         ),
@@ -130,14 +136,14 @@ class TrainOptions(PlaceOptions, SamplerOptions):
         bool | None,
         typer.Option(
             "--ensemble/--one-network",
-            help="The networks of that trial answer too; auto: for few rows.",
+            help="Also predict with the networks of that trial; auto: for few rows.",
             show_default="auto",
             rich_help_panel="Training",
         ),
     ] = None
     temperature: Annotated[
         float | None,
-        _training("Probabilities to the power of 1 / temperature; auto: by held-out rows."),
+        _training("Probabilities to the power of 1 / temperature; auto: chosen on held-out rows."),
     ] = None
     early_stopping: Annotated[
         bool | None,
@@ -147,17 +153,17 @@ class TrainOptions(PlaceOptions, SamplerOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Where a run goes and how it is told."""
+    """Seed and output of a run."""
 
     seed: Annotated[
-        int, typer.Option(min=0, help="Decides the split of the data, the noise and the training.")
+        int, typer.Option(min=0, help="Seed of the data split, the noise and the training.")
     ] = 0
     output: Annotated[
         Path | None,
         typer.Option(help="Folder to write.", show_default="runs/DATASET-DATE-TIME"),
     ] = None
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write into a folder that holds files already.")
+        bool, typer.Option("--overwrite", help="Replace the run in a folder that is not empty.")
     ] = False
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of a table.")

@@ -27,16 +27,14 @@ def report(
 ) -> None:
     """Write one HTML file about a run: figures, curves, errors and least confident answers."""
     from skdidicm.report import render
-    from skdidicm.report import run as runs_reported
+    from skdidicm.report.run import facts_of_run, facts_of_unfinished, is_unfinished
 
-    if runs_reported.is_unfinished(run):
-        facts = runs_reported.facts_of_unfinished(run)
+    if is_unfinished(run):
+        facts = facts_of_unfinished(run)
     else:
         classifier = runs.load_model(run, {}, {})
         about = classifier._facts()
-        facts = runs_reported.facts_of_run(
-            run, classifier, about, n_images=n_images, data=data, log=say
-        )
+        facts = facts_of_run(run, classifier, about, n_images=n_images, data=data, log=say)
     file = (run if run.is_dir() else run.parent) / "report.html" if output is None else output
     file.write_text(render(facts), encoding="utf-8")
     if json:

@@ -1,5 +1,6 @@
-"""Models of run folders, for the commands that take one."""
+"""Models of runs: loading and scoring, for several commands."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ from skdidicm.saving.run_folder import find_model
 
 if TYPE_CHECKING:
     from skdidicm.classifier import DiDiClassifier
+    from skdidicm.datasets import Split
 
 
 def load_model(
@@ -19,3 +21,14 @@ def load_model(
     classifier = DiDiClassifier.load(find_model(path), **where)
     classifier.set_params(verbose=0, **sampler)
     return classifier
+
+
+def score(classifier: "DiDiClassifier", data: "Split") -> tuple[dict[str, Any], Any]:
+    """Return the test figures and the test probabilities (n, k)."""
+    from skdidicm.metrics import score_probabilities
+
+    start = time.perf_counter()
+    y_proba = classifier.predict_proba(data.X_test)
+    seconds = time.perf_counter() - start
+    scores = score_probabilities(data.y_test, y_proba, classifier.classes_)
+    return {**scores, "prediction_seconds": seconds}, y_proba

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from skdidicm.cli import imagenet
+from skdidicm.cli import imagenet, runs
 from skdidicm.cli.console import print_json, print_scores, say
 from skdidicm.cli.options import RunOptions, TrainOptions, expand, given
 from skdidicm.saving import run_folder
@@ -30,7 +30,8 @@ app.command("imagenet")(imagenet.train)
 def digits(*, settings: TrainOptions, run: RunOptions) -> None:
     """Train on scikit-learn's 1797 handwritten digits; a fifth of them are test data.
 
-    A first run is to be short: there is no trial of how long to train, unless you ask for it.
+    To keep a first run short, no trial chooses the number of epochs unless you pass
+    --choose-epochs.
     """
     settings = replace(settings, choose_epochs=bool(settings.choose_epochs))
     train(DataSource(name="digits", seed=run.seed), settings, run)
@@ -70,7 +71,7 @@ def train(source: DataSource, settings: TrainOptions, run: RunOptions) -> None:
         say(f"Training on {len(data.X_train)} images of {source.name}.")
         history = HistoryFile(folder)
         classifier, training_seconds = fit(given(settings), run.seed, data, history)
-        result, y_proba = score(classifier, data)
+        result, y_proba = runs.score(classifier, data)
         result = {**result, "training_seconds": training_seconds}
         record = record_of(source, data, given(settings), result)
         run_folder.write_run(folder, classifier, record, history)
@@ -99,7 +100,7 @@ def check_classes(data: "Split") -> None:
     if missing:
         names = ", ".join(data.class_names[label] for label in missing)
         raise ValueError(
-            f"the {len(data.X_train)} training images show no {names}; raise --n-train, or draw "
+            f"the {len(data.X_train)} training images include no {names}; raise --n-train, or draw "
             "others with --seed."
         )
 
@@ -122,23 +123,12 @@ def fit(
     c, n = classifier, len(data.X_train)
     early = c.early_stopping
     if not bar and resolve_trial(c.choose_epochs, c.max_epochs, n, early_stopping=early):
-        say("First a trial on parts of them: how long to train.")
+        say("First a trial on parts of them chooses the number of epochs.")
     start = time.perf_counter()
     classifier.fit(data.X_train, data.y_train)
     seconds = time.perf_counter() - start
     lines.finish()
     return classifier.set_params(callbacks=None, verbose=0), seconds
-
-
-def score(classifier: "DiDiClassifier", data: "Split") -> tuple[dict[str, Any], Any]:
-    """Return the test figures and the test probabilities (n, k)."""
-    from skdidicm.metrics import score_probabilities
-
-    start = time.perf_counter()
-    y_proba = classifier.predict_proba(data.X_test)
-    seconds = time.perf_counter() - start
-    scores = score_probabilities(data.y_test, y_proba, classifier.classes_)
-    return {**scores, "prediction_seconds": seconds}, y_proba
 
 
 def record_of(
@@ -157,7 +147,7 @@ def record_of(
 
 
 class ProgressLines:
-    """A callback that writes a line to stderr now and then: progress without a terminal."""
+    """A callback that writes progress to stderr every few seconds, for use without a terminal."""
 
     def __init__(self) -> None:
         self._last_time = float("-inf")
@@ -165,7 +155,7 @@ class ProgressLines:
         self._n_epochs = 0
 
     def __call__(self, classifier: "DiDiClassifier", row: dict[str, float]) -> None:
-        """Write the row if the last line is long enough ago, or keep it for the next."""
+        """Write the row if the last line was written long enough ago; else keep it."""
         self._waiting, self._n_epochs = row, classifier.max_epochs_
         if time.monotonic() - self._last_time >= _PAUSE:
             self.finish()
