@@ -267,7 +267,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         X : array-like (n, d), (n, height, width) or (n, height, width, channels)
             Rows; images have their channels last.
         y : array-like (n,)
-            Class labels: numbers, strings or booleans.
+            Class labels: numbers, strings, booleans, dates or durations.
         sample_weight : array-like (n,), optional
             Weights >= 0 of the rows.
         X_val, y_val : array-like, optional
@@ -282,6 +282,11 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         NonFiniteLossError
             When the loss becomes NaN; the estimator keeps its best weights before that and can
             predict. After any other error, Ctrl-C included, it is as it was before.
+
+        Notes
+        -----
+        Callbacks see the estimator while it is trained. Predicting in another thread while the same
+        estimator is refitted is therefore undefined; fit a clone and replace the estimator by it.
 
         Examples
         --------

@@ -182,3 +182,22 @@ class TestBackbones:
 
 def test_the_list_of_names_is_complete():
     assert set(SHAPES) | {"didirn-tiny", "mlp"} == set(NETWORKS)
+
+
+@pytest.mark.parametrize(("side", "device"), [(32, "cpu"), (2100, "meta")])
+def test_a_backbone_is_not_run_on_a_large_image_to_learn_its_width(side, device):
+    class Backbone(torch.nn.Module):
+        seen: list = []  # noqa: RUF012 - shared with the copy that the network makes
+
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Conv2d(1, 7, 4, stride=4)
+            self.register_buffer("shift", torch.ones(()), persistent=False)
+
+        def forward(self, x):
+            self.seen.append(x.device.type)
+            return self.layer(x) + self.shift
+
+    network = create_network(Backbone(), 3, 1, "head", image_size=(side, side))
+    assert Backbone.seen == [device]
+    assert network.head.fc.weight.shape == (3, 7)
