@@ -295,3 +295,9 @@ def test_best_is_remembered_over_a_resume(toy_run, whole, folder):
         files.read(folder / files.FOLDER / files.BEST).tensors["model.weight"],
         files.read(whole / files.FOLDER / files.BEST).tensors["model.weight"],
     )
+
+
+def test_a_class_whose_name_is_no_text_is_refused(toy_run, folder):
+    names = ("even", os.fsdecode(b"caf\xe9"))
+    with pytest.raises(ValueError, match=r"toy has a class b'caf\\xe9', whose name is not UTF-8"):
+        toy_run(folder, data={"names": names})
