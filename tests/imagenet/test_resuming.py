@@ -142,7 +142,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_newest_intact_one_taken(
     text = capsys.readouterr().err
     assert "Warning: damaged checkpoints were found and renamed" in text
     assert "update-000000009.safetensors.damaged" in text
-    assert f"going on after update 6 from {files.path_of(folder, 6)}" in text
+    assert f"resuming after update 6 from {files.path_of(folder, 6)}" in text
     assert weight(folder) == weight(whole)
     assert figures(folder) == figures(whole)
     best = files.read(folder / files.FOLDER / files.BEST)

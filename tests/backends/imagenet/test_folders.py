@@ -44,7 +44,7 @@ def test_a_killed_run_holds_nothing(train, strong, tmp_path):
     assert first.wait() == -signal.SIGKILL
     second = train(tmp_path, stop_epoch=1, **strong)
     assert second.wait() == 0, second.text
-    assert "going on after update" in second.text
+    assert "resuming after update" in second.text
 
 
 @pytest.mark.parametrize(
