@@ -31,6 +31,37 @@ class Batch(NamedTuple):
     """Weight of each draw, (n, m): the loss of the batch is sum(weight * loss)."""
 
 
+def stack_batches(batches: Sequence[Batch | None]) -> Batch:
+    """Return the batches of b networks as one, (b, n, ...); shorter ones get rows of weight 0.
+
+    These repeat a row of the same network: another row could be so far out that its loss overflows,
+    and 0 times infinity is NaN. A network without a batch gets that of another, with weight 0.
+
+    Examples
+    --------
+    >>> def batch(n):
+    ...     x, q_0, noise = np.ones((n, 2)), np.ones((n, 1)), np.ones((n, 3))
+    ...     return Batch(x, q_0, noise.astype(np.int32), noise, noise)
+    >>> stacked = stack_batches([batch(2), None, batch(4)])
+    >>> stacked.x.shape, stacked.weight[..., 0]
+    ((3, 4, 2), array([[1., 1., 0., 0.],
+           [0., 0., 0., 0.],
+           [1., 1., 1., 1.]]))
+    """
+    some = next(batch for batch in batches if batch is not None)
+    found = [batch or some._replace(weight=np.zeros_like(some.weight)) for batch in batches]
+    weight = np.zeros((len(found), max(len(b.weight) for b in found), some.weight.shape[1]))
+    for own, batch in zip(weight, found, strict=True):
+        own[: len(batch.weight)] = batch.weight
+
+    def stacked(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        n = max(len(part) for part in parts)
+        return np.stack([part[np.minimum(np.arange(n), len(part) - 1)] for part in parts])
+
+    x, target, label, sigma, _ = (stacked(parts) for parts in zip(*found, strict=True))
+    return Batch(x, target, label, sigma, weight)
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """Full specification of a network, its loss and its optimiser, for any backend.

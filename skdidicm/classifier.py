@@ -24,6 +24,7 @@ from skdidicm.fit.plan import hold_out, rebuilt, weighted_rows
 from skdidicm.fit.state import Fitted, Seeds
 from skdidicm.fit.training import HistoryRow, NonFiniteLossError, Rows
 from skdidicm.predict.prediction import initial_law, posterior
+from skdidicm.registry import get_backend
 from skdidicm.saving import persistence
 
 Callback = Callable[["DiDiClassifier", HistoryRow], bool | None]
@@ -80,8 +81,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     backend : str or callable, default="auto"
         Name of an installed backend, or your own `build_network` function.
     device, precision : str, default="auto"
-        Where and in which number format the backend computes. Tables that need several
-        mini-batches are trained in float32; otherwise the backend chooses.
+        Where and in which number format the backend computes. Tables of more than 64 rows are
+        trained in float32; otherwise the backend chooses.
     compile : bool, default=False
         Whether the backend compiles the network; worthwhile in long trainings on a GPU.
     max_epochs, batch_size : int, default="auto"
@@ -809,6 +810,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         if held is None and self.early_stopping and not one_epoch:
             rows, held = hold_out(all_rows, self.validation_fraction, seeds.split)
         settings = resolve(parameters, x.shape[1:], len(rows.x), len(classes))
+        # Looked up once: that reads the metadata of every installed package.
+        settings = replace(settings, backend=get_backend(self.backend))
         if earlier:
             self._fitted = continued(earlier, counting=one_epoch)
         else:

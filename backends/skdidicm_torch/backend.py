@@ -68,7 +68,8 @@ class TorchNetwork:
 
     def encode(self, x: NDArray[Any], /) -> tuple[Tensor, ...]:
         """Return the features of host rows (n, *input_shape)."""
-        self.module.eval()
+        if self.module.training:  # eval() visits all modules, which takes longer than a small one
+            self.module.eval()
         with torch.inference_mode(), self._autocast():
             rows = self._prepare(x)
             if not self.config.dropout:
@@ -93,7 +94,8 @@ class TorchNetwork:
 
     def train_step(self, batch: Batch, learning_rate: float, /) -> Tensor:
         """Update the weights once and return the loss before the update, still on the device."""
-        self.module.train()
+        if not self.module.training:
+            self.module.train()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)

@@ -101,8 +101,10 @@ class ConditionedNetwork(nn.Module):
         If rows share their noise, there are few distinct conditions. Computing one for every draw
         would take most of the time of a small network.
         """
-        if sigma.numel() and not any(sigma.stride()):  # broadcast from one number
-            sigma = sigma[:1, :1]
+        if sigma.shape[0] > 1 and not sigma.stride(0):  # broadcast from one row
+            sigma = sigma[:1]
+        if sigma.shape[1] > 1 and not sigma.stride(1):  # and from one number
+            sigma = sigma[:, :1]
         n, n_levels = label.shape[0], sigma.shape[0]  # len would be a constant under torch.export
         if n_levels > 1 or n <= self.n_classes:
             return Condition(self.ff_emb(sigma) + self.label_embedder(label))

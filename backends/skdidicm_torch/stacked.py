@@ -6,7 +6,7 @@ no more calls than one. `b` below is the axis of the networks.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.adamw import adamw
 
-from skdidicm.backend import Batch
-from skdidicm.core import denoising_loss
+from skdidicm.backend import Batch, stack_batches
+from skdidicm.core import denoising_loss_and_gradient
 from skdidicm_torch.conditioning import sinusoids
 from skdidicm_torch.dense import Perceptron
 from skdidicm_torch.fused import Buffers, FusedOutput, gathered, plain_output
@@ -63,9 +63,9 @@ class StackedTraining:
         self, batches: Sequence[Batch | None], learning_rates: Sequence[float], /
     ) -> Tensor:
         """Update the networks once, except those without a batch; return all losses (b,)."""
-        losses = self._losses(_padded(batches))
+        losses, output, slope = self._forward(stack_batches(batches))
         leaves = [leaf for group in self._leaves for leaf in group.values()]
-        found = list(torch.autograd.grad(losses.sum(), leaves))
+        found = list(torch.autograd.grad(output, leaves, slope))
         n_decaying = len(self._leaves[0])
         gradients = [
             torch.cat([g.flatten(1) for g in part], dim=1)
@@ -79,7 +79,7 @@ class StackedTraining:
             for gradient in gradients:
                 gradient *= scale
         self._update(gradients, batches, learning_rates)
-        return losses.detach()
+        return losses
 
     def average(self, share: float, /) -> None:
         """Move the average of the weights by a share towards the weights."""
@@ -101,24 +101,26 @@ class StackedTraining:
                         "exp_avg_sq": second.clone(),
                     }
 
-    def _losses(self, batch: Batch) -> Tensor:
-        """Return the loss (b,) of every network."""
+    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the losses (b,), the outputs (b, n, m, k), and the gradient at the outputs."""
         config = self.config
         rows = torch.tensor(batch.x, device=self.device).to(self.dtype)
         label = torch.tensor(batch.label, dtype=torch.int64, device=self.device)
         target, sigma, weight = map(self._tensor, (batch.target, batch.sigma, batch.weight))
         features = self._module.encode((rows - self._mean) * self._inverse_scale)
         output = self._module.decode(features, label, sigma)
-        loss: Tensor = denoising_loss(
-            output,
-            label.expand(weight.shape),
-            sigma,
-            target[:, :, None, :].expand(output.shape),
-            process=config.process,
-            parameterization=config.parameterization,
-            objective=config.objective,
-        )
-        return (weight * loss).sum(dim=(1, 2))
+        with torch.no_grad():
+            loss, gradient = denoising_loss_and_gradient(
+                output,
+                label.expand(weight.shape),
+                sigma,
+                target[:, :, None, :].expand(output.shape),
+                process=config.process,
+                parameterization=config.parameterization,
+                objective=config.objective,
+            )
+            gradient *= weight[..., None]
+        return (weight * loss).sum(dim=(1, 2)), output, gradient
 
     def _tensor(self, values: NDArray[np.floating]) -> Tensor:
         return torch.tensor(values, dtype=self.dtype, device=self.device)
@@ -271,35 +273,6 @@ def can_stack(networks: Sequence["TorchNetwork"]) -> bool:
         and (network.device, network.dtype) == (first.device, first.dtype)
         for network in networks
     )
-
-
-def _padded(batches: Sequence[Batch | None]) -> Batch:
-    """Return batches as one, (b, n, ...), the shorter ones filled with rows of weight 0.
-
-    The filling repeats a network's own rows: others could be so far out that their loss overflows,
-    and 0 times infinity is NaN. A network without a batch is given that of another.
-    """
-    some = next(batch for batch in batches if batch is not None)
-    found = [batch or some._replace(weight=np.zeros_like(some.weight)) for batch in batches]
-    n, n_labels, n_sigma = (
-        max(len(part) for part in parts)
-        for parts in zip(*((b.weight, b.label, b.sigma) for b in found), strict=True)
-    )
-    weight = np.zeros((len(found), n, some.weight.shape[1]))
-    for own, batch in zip(weight, found, strict=True):
-        own[: len(batch.weight)] = batch.weight
-    return Batch(
-        np.stack([_repeated(batch.x, n) for batch in found]),
-        np.stack([_repeated(batch.target, n) for batch in found]),
-        np.stack([_repeated(batch.label, n_labels) for batch in found]),
-        np.stack([_repeated(batch.sigma, n_sigma) for batch in found]),
-        weight,
-    )
-
-
-def _repeated(rows: NDArray[Any], n: int) -> NDArray[Any]:
-    missing = n - len(rows)
-    return np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)]) if missing else rows
 
 
 def _groups(network: "TorchNetwork") -> tuple[list[Tensor], list[Tensor]]:

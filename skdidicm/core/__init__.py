@@ -11,6 +11,7 @@ from skdidicm.core.losses import (
     check_objective,
     cross_entropy,
     denoising_loss,
+    denoising_loss_and_gradient,
     log_score,
     score_entropy,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "check_objective",
     "cross_entropy",
     "denoising_loss",
+    "denoising_loss_and_gradient",
     "log_score",
     "read_out",
     "responsibilities",

@@ -147,6 +147,56 @@ def denoising_loss(
     return score_entropy(scores, process.ratio(process.diffuse(q_0, sigma), label))
 
 
+def denoising_loss_and_gradient(
+    output: Array,
+    label: Array,
+    sigma: Array,
+    q_0: Array,
+    *,
+    process: Process,
+    parameterization: str = "score",
+    objective: str = "score_entropy",
+) -> tuple[Array, Array]:
+    """Return `denoising_loss`, (...), and its gradient with respect to the output, (..., k).
+
+    For cross-entropies the gradient is that of every softmax: the law that the network states minus
+    the one that is true. For the score entropy it is (s - ratio) / K with respect to the log score.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdidicm.core import UniformProcess
+    >>> output, label, q_0 = np.zeros((1, 2)), np.array([0]), np.array([[0.5, 0.5]])
+    >>> denoising_loss_and_gradient(output, label, 1.0, q_0, process=UniformProcess(2))
+    (array([0.]), array([[0., 0.]]))
+    """
+    xp = namespace(output)
+    if objective != "score_entropy":
+        target = q_0
+        if objective == "bayes_cross_entropy":
+            likelihood = xp.clip(process.likelihood(label, sigma, output.dtype), min=_TINY)
+            target = q_0 * likelihood
+            target = target / xp.sum(target, axis=-1, keepdims=True)
+            output = output + xp.log(likelihood)
+        log_p = log_softmax(output)
+        return -xp.sum(target * log_p, axis=-1), xp.exp(log_p) - target
+    ratio = process.ratio(process.diffuse(q_0, sigma), label)
+    other = 1 - one_hot(label, output.shape[-1], output.dtype)
+    if parameterization == "score":
+        scores = output * other
+        slope = (xp.exp(scores) - ratio) * other / output.shape[-1]
+        return score_entropy(scores, ratio), slope
+    p = softmax(output)
+    q_t = xp.clip(process.diffuse(p, sigma), min=_TINY)
+    log_q_t = xp.log(q_t)
+    scores = log_q_t - take_label(log_q_t, label)
+    slope = (xp.exp(scores) - ratio) * other / output.shape[-1]
+    slope = slope - (1 - other) * xp.sum(slope, axis=-1, keepdims=True)  # the score's denominator
+    slope = process.adjoint(slope / q_t, sigma)
+    slope = p * (slope - xp.sum(p * slope, axis=-1, keepdims=True))
+    return score_entropy(scores, ratio), slope
+
+
 def check_objective(parameterization: str, objective: str, conditioning: str = "none") -> None:
     """Raise ValueError unless the names exist and are compatible.
 

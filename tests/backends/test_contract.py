@@ -419,12 +419,21 @@ LAST = {"conditioning": "last", "weight_decay": 0.1}
     "changes",
     [
         LAST,
-        {"conditioning": "head"},
-        {"conditioning": "blocks", "max_grad_norm": 0.0},
-        {"conditioning": "none", "parameterization": "posterior", "objective": "cross_entropy"},
-        LAST | {"parameterization": "posterior", "objective": "bayes_cross_entropy"},
-        LAST | {"parameterization": "posterior"},
-        LAST | {"process": RateProcess(np.full((K, K), 0.25) - np.eye(K))},
+        *(  # JAX compiles each of them for many seconds
+            pytest.param(changes, marks=pytest.mark.slow)
+            for changes in (
+                {"conditioning": "head"},
+                {"conditioning": "blocks", "max_grad_norm": 0.0},
+                LAST | {"parameterization": "posterior"},
+                LAST | {"parameterization": "posterior", "objective": "bayes_cross_entropy"},
+                LAST | {"process": RateProcess(np.full((K, K), 0.25) - np.eye(K))},
+                {
+                    "conditioning": "none",
+                    "parameterization": "posterior",
+                    "objective": "cross_entropy",
+                },
+            )
+        ),
     ],
 )
 def test_networks_trained_at_once_are_those_trained_one_by_one(build, changes):

@@ -12,6 +12,7 @@ from skdidicm.core import (
     check_objective,
     cross_entropy,
     denoising_loss,
+    denoising_loss_and_gradient,
     log_score,
     score_entropy,
 )
@@ -257,3 +258,23 @@ def test_settings_that_do_not_exist_or_go_together_are_refused(names, message):
 @pytest.mark.parametrize(("parameterization", "objective"), PAIRS)
 def test_settings_that_go_together_pass(parameterization, objective):
     check_objective(parameterization, objective)
+
+
+@pytest.mark.parametrize("rates", [None, [[-1.0, 0.5, 0.1], [0.8, -0.7, 0.2], [0.2, 0.2, -0.3]]])
+@pytest.mark.parametrize(("parameterization", "objective"), PAIRS)
+def test_the_gradient_is_that_of_finite_differences(rng, rates, parameterization, objective):
+    process = UniformProcess(3) if rates is None else RateProcess(np.array(rates))
+    output, label = rng.standard_normal((4, 3)), np.array([0, 2, 1, 1])
+    sigma, q_0 = rng.uniform(0.1, 3, 4), rng.dirichlet(np.ones(3), 4)
+    names = {"parameterization": parameterization, "objective": objective}
+
+    def loss(output):
+        return denoising_loss(output, label, sigma, q_0, process=process, **names)
+
+    value, gradient = denoising_loss_and_gradient(
+        output, label, sigma, q_0, process=process, **names
+    )
+    np.testing.assert_allclose(value, loss(output), rtol=1e-12)
+    for i, step in enumerate(1e-6 * np.eye(3)):
+        slope = (loss(output + step) - loss(output - step)) / 2e-6
+        np.testing.assert_allclose(gradient[:, i], slope, rtol=1e-5, atol=1e-7)

@@ -251,3 +251,13 @@ def test_memory_beyond_the_answer_does_not_grow_with_the_number_of_rows():
 
     few, many = extra(10_000), extra(100_000)
     assert many < 1.1 * few + 2**16
+
+
+@pytest.mark.parametrize("label_rule", ["argmin", "argmax", "draw"])
+@pytest.mark.parametrize("path", [False, True])
+def test_few_rows_are_answered_as_among_many(known, logits, label_rule, path):
+    """Few rows take one call of each network, many a call for every step."""
+    known.set_params(steps=5, label_rule=label_rule)
+    ask = known.predict_path if path else known.predict_proba
+    many = np.tile(logits, (10, 1))
+    np.testing.assert_allclose(ask(many[:3]), ask(many)[:3], rtol=1e-9)
