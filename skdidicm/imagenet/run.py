@@ -201,7 +201,7 @@ class Run:
                 "checksums or a fingerprint of the data; whether it is intact and the data are "
                 "unchanged cannot be checked."
             )
-        self.log.message(f"going on after update {self.engine.update} from {point.path}")
+        self.log.message(f"resuming after update {self.engine.update} from {point.path}")
 
     # Training
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -60,3 +61,15 @@ def tidy(ax: "Axes") -> None:
     """Draw a light grid and remove the frame at the top and right."""
     ax.grid(alpha=0.3)
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def spread(n: int, most: int) -> list[int]:
+    """Return at most `most` whole numbers spread evenly over 0, ..., n - 1, with both ends.
+
+    Examples
+    --------
+    >>> spread(9, 5)
+    [0, 2, 4, 6, 8]
+    """
+    numbers = np.linspace(0, n - 1, min(n, max(2, most))).round()
+    return [int(i) for i in numbers]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skdidicm.plotting.canvas import OTHER_COLOR, TRUE_COLOR, WRONG_COLOR, grid
+from skdidicm.plotting.canvas import OTHER_COLOR, TRUE_COLOR, WRONG_COLOR, grid, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,7 +98,7 @@ class PosteriorPathDisplay:
     def figure_size(self, max_panels: int = 5) -> tuple[float, float]:
         """Return the width and height of the figure in inches."""
         n, k = len(self.path), len(self.class_names)
-        panels = len(_spread(self.path.shape[1], max_panels))
+        panels = len(spread(self.path.shape[1], max_panels))
         longest = max(map(len, self.class_names))
         width = (1.5 if self.images is not None else 0.3) + 0.08 * longest + 1.35 * panels
         return width, 0.5 + n * max(1.35, 0.35 + 0.2 * min(k, 6))
@@ -122,7 +122,7 @@ class PosteriorPathDisplay:
         PosteriorPathDisplay
             This object.
         """
-        steps = _spread(self.path.shape[1], max_panels)
+        steps = spread(self.path.shape[1], max_panels)
         with_images = self.images is not None
         widths = ([1.1] if with_images else []) + [1.0] * len(steps)
         self.figure_, self.axes_ = grid(ax, len(self.path), widths, self.figure_size(max_panels))
@@ -183,18 +183,6 @@ class PosteriorPathDisplay:
         if column == self.y_true[i]:
             return TRUE_COLOR
         return WRONG_COLOR if column == answer else OTHER_COLOR
-
-
-def _spread(n: int, most: int) -> list[int]:
-    """Return at most `most` whole numbers spread evenly over 0, ..., n - 1, with both ends.
-
-    Examples
-    --------
-    >>> _spread(9, 5)
-    [0, 2, 4, 6, 8]
-    """
-    spread = np.linspace(0, n - 1, min(n, max(2, most))).round()
-    return [int(i) for i in spread]
 
 
 def _step_title(step: int, last: int) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdidicm.plotting import HistoryDisplay, UncertaintyDisplay
-from skdidicm.plotting.canvas import TRUE_COLOR, tidy
+from skdidicm.plotting.canvas import TRUE_COLOR, spread, tidy
 from skdidicm.report.facts import Test
 from skdidicm.report.svg import svg_of
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SIZE = (4.2, 3.0)  # inches
+_MOST_POINTS = 400  # of a curve
 _CURVES = {
     "loss": "Training loss",
     "val_nll": "Validation NLL (nats)",
@@ -58,7 +59,7 @@ def reliability(test: Test) -> str:
 def coverage(test: Test) -> str:
     """Return the accuracy on the most confident rows, as a function of their share."""
     shares, accuracy = test.coverage
-    kept = _thinned(len(shares))
+    kept = spread(len(shares), _MOST_POINTS)
     figure, ax = _figure()
     UncertaintyDisplay(shares[kept], accuracy[kept]).plot(ax)
     return svg_of(figure, "Accuracy against coverage")
@@ -94,8 +95,3 @@ def as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
         return image
     low, high = min(0.0, float(image.min())), max(1.0, float(image.max()))
     return np.round(255 * (image - low) / (high - low)).astype(np.uint8)
-
-
-def _thinned(n: int, most: int = 400) -> NDArray[np.int64]:
-    """Return at most `most` of n places, evenly spread, with both ends."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from skdidicm.plotting.canvas import spread
 from skdidicm.report.facts import Facts, Test, gather
 from skdidicm.saving import run_folder
 from skdidicm.saving.run_folder import DataSource, RunRecord
@@ -140,9 +141,8 @@ def _pictures(
         raise FileNotFoundError("the run was trained on synthetic images, which have no folder.")
     found = scan(find_split(Path(str(source.folder)), "val"), record.class_names)
     n = len(found.files)
-    kept = np.unique(np.linspace(0, n - 1, min(n, _MOST_PICTURES)).round().astype(int))
     rows, labels = [], []
-    for i in kept:
+    for i in spread(n, _MOST_PICTURES):
         with suppress(OSError, ValueError):  # training leaves out damaged images, too
             rows.append(read_rows(Path(found.files[i]), classifier.input_shape_, 255, record.crop))
             labels.append(found.labels[i])

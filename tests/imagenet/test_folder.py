@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skdidicm.imagenet.folder import find_split, find_tars, scan, subset
+from skdidicm.imagenet.folder import find_split, find_tars, is_text, scan, subset
 
 
 def make(root, tree):
@@ -106,3 +106,11 @@ def test_a_smaller_subset_lies_in_a_larger_one():
     labels = np.repeat(np.arange(4), 20)
     quarter, half = (set(subset(labels, ratio)) for ratio in (0.25, 0.5))
     assert quarter < half < set(subset(labels, 1))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no such names")
+def test_a_name_that_is_not_utf_8_is_no_text(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
+    names = [entry.name for entry in os.scandir(tmp_path)]
+    assert [is_text(name) for name in names] == [False]
+    assert is_text("café")

@@ -142,7 +142,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_newest_intact_one_taken(
     text = capsys.readouterr().err
     assert "Warning: damaged checkpoints were found and renamed" in text
     assert "update-000000009.safetensors.damaged" in text
-    assert f"going on after update 6 from {files.path_of(folder, 6)}" in text
+    assert f"resuming after update 6 from {files.path_of(folder, 6)}" in text
     assert weight(folder) == weight(whole)
     assert figures(folder) == figures(whole)
     best = files.read(folder / files.FOLDER / files.BEST)
@@ -295,3 +295,9 @@ def test_best_is_remembered_over_a_resume(toy_run, whole, folder):
         files.read(folder / files.FOLDER / files.BEST).tensors["model.weight"],
         files.read(whole / files.FOLDER / files.BEST).tensors["model.weight"],
     )
+
+
+def test_a_class_whose_name_is_no_text_is_refused(toy_run, folder):
+    names = ("even", os.fsdecode(b"caf\xe9"))
+    with pytest.raises(ValueError, match=r"toy has a class b'caf\\xe9', whose name is not UTF-8"):
+        toy_run(folder, data={"names": names})

@@ -16,8 +16,7 @@ QUICK = {"max_epochs": 1, "device": "cpu"}
 def test_every_method_answers_for_every_test_row_in_the_steps_that_it_takes(method, tmp_path):
     steps = 2 if method in methods.STEPPED else None
     cell = Cell("wine", 60, 0.5, None, 1, method, steps=steps)
-    settings = QUICK | {"max_epochs": 1}
-    (row,) = run([cell], tmp_path / "cells.jsonl", settings=settings)
+    (row,) = run([cell], tmp_path / "cells.jsonl", settings=QUICK)
     assert 0 < row["nll"] < 5
     assert row["calls"] >= 1
     assert steps is None or row["calls"] % steps == 0

@@ -7,6 +7,7 @@ number of worker processes nor on where a run was interrupted.
 import os
 import random
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -141,6 +142,50 @@ def collate(rows: Sequence[tuple[Any, int, list[str]]]) -> Images:
     return Images(pixels, torch.tensor([label for _, label in good]), bad)
 
 
+class KilledWorkerError(OSError):
+    """A process that reads images was killed."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"a process that reads images was killed ({reason.rstrip('.')}), perhaps for lack of "
+            "memory. The last checkpoint is intact: start the same command again, perhaps with "
+            "fewer --workers."
+        )
+
+
+@contextmanager
+def naming_killed_workers() -> Iterator[None]:
+    """Turn torch's `RuntimeError` about a killed worker process into a `KilledWorkerError`.
+
+    A signal handler raises it, at any place in the main process. Within a finaliser Python would
+    print and drop it; the loader then raises it again.
+    """
+    report = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if not _is_of_worker(unraisable.exc_value):
+            report(unraisable)
+
+    sys.unraisablehook, killed = hook, False
+    try:
+        yield
+    except KilledWorkerError:
+        killed = True
+        raise
+    except RuntimeError as error:
+        killed = _is_of_worker(error)
+        if killed:
+            raise KilledWorkerError(str(error).splitlines()[0]) from error
+        raise
+    finally:
+        if not killed:  # else the loader's finalisers are still to come
+            sys.unraisablehook = report
+
+
+def _is_of_worker(error: BaseException | None) -> bool:
+    return isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
+
+
 class Loader:
     """Batches of a data set in a given order.
 
@@ -155,7 +200,7 @@ class Loader:
         config: RunConfig,
         comm: TorchCommunicator,
     ) -> None:
-        self.strict = config.on_bad_image == "error"
+        self.strict, self.workers = config.on_bad_image == "error", config.workers
         self.batches: DataLoader[Any] = DataLoader(
             pictures,
             batch_sampler=order,
@@ -175,32 +220,24 @@ class Loader:
         BadPictureError
             If an image cannot be read, unless unreadable ones are skipped.
         """
-        for images in self.batches:
+        batches = iter(self.batches)
+        while (images := self._next(batches)) is not None:
             if self.strict and images.bad:
                 raise BadPictureError(f"{images.bad[0]} To leave it out, pass --on-bad-image skip.")
             yield images
 
-
-class KilledWorkerError(OSError):
-    """A process that reads images was killed."""
-
-
-@contextmanager
-def naming_killed_workers() -> Iterator[None]:
-    """Turn torch's `RuntimeError` about a killed worker process into a `KilledWorkerError`.
-
-    A signal handler raises it, at any place in the main process.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise KilledWorkerError(
-            f"a process that reads images was killed ({reason}), perhaps for lack of memory. The "
-            "last checkpoint is intact: start the same command again, perhaps with fewer --workers."
-        ) from error
+    def _next(self, batches: Iterator[Images]) -> Images | None:
+        """Return the next batch, or None at the end."""
+        try:
+            return next(batches, None)
+        except (OSError, EOFError) as error:
+            # A killed process breaks the connection over which a batch is handed over. An error
+            # that a living one has raised has only a text.
+            broken = isinstance(error, ConnectionError | EOFError) or error.errno is not None
+            if not self.workers or not broken:
+                raise
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise KilledWorkerError(reason) from error
 
 
 def _leave_signals(_: int) -> None:

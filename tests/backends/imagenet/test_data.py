@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
-from skdidicm_torch.imagenet.data import collate, open_source  # noqa: E402
+from skdidicm_torch.imagenet.data import KilledWorkerError, collate, open_source  # noqa: E402
 from skdidicm_torch.imagenet.feed import Feed  # noqa: E402
 from skdidicm_torch.imagenet.processes import TorchCommunicator  # noqa: E402
 
@@ -262,3 +262,41 @@ def test_synthetic_batches_are_as_many_as_the_images_that_are_asked_for(settings
     assert (feed.per_epoch, len(batches), len(feed.classes)) == (6, 4, 7)
     assert batches[0].pixels.shape == (16, 3, 32, 32)
     assert int(batches[0].labels.max()) < 7
+
+
+class Broken:
+    """Batches of a loader whose process breaks off."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __iter__(self):
+        raise self.error
+        yield
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError(104, "Connection reset by peer"),
+        EOFError(),
+        FileNotFoundError(2, "No such file or directory"),
+        ConnectionResetError("Caught ConnectionResetError in pin memory thread\nand more"),
+    ],
+)
+def test_a_connection_that_breaks_off_tells_of_a_killed_process(settings, alone, error):
+    loader = Feed(settings(workers=1), alone).evaluation_batches()
+    loader.batches = Broken(error)
+    with pytest.raises(KilledWorkerError, match="a process that reads images was killed") as found:
+        list(loader)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_of_a_living_process_stays_what_it_is(settings, alone, workers):
+    error = OSError("Caught OSError in DataLoader worker process 0") if workers else OSError(5, "x")
+    loader = Feed(settings(workers=workers), alone).evaluation_batches()
+    loader.batches = Broken(error)
+    with pytest.raises(OSError, match=r"Caught OSError|\[Errno 5\] x") as found:
+        list(loader)
+    assert found.value is error

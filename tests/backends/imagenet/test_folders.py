@@ -44,7 +44,7 @@ def test_a_killed_run_holds_nothing(train, strong, tmp_path):
     assert first.wait() == -signal.SIGKILL
     second = train(tmp_path, stop_epoch=1, **strong)
     assert second.wait() == 0, second.text
-    assert "going on after update" in second.text
+    assert "resuming after update" in second.text
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_killed_reading_process_ends_the_run_with_a_sentence(train, strong, tm
         assert time.monotonic() < end
     os.kill(int(children(run.number)[0]), signal.SIGKILL)
     assert run.wait() == 1, run.text
-    assert "a process that reads images was killed (DataLoader worker" in run.text
+    assert "a process that reads images was killed (" in run.text
     assert "start the same command again, perhaps with fewer --workers" in run.text
     assert "Traceback" not in run.text
     for path in files.candidates(tmp_path):

@@ -46,7 +46,7 @@ def test_two_and_two_epochs_are_four_also_when_cut_in_one(
     assert result.metrics["n_images"] == 31
     run("halves", stop_epoch=2)
     halves, _ = run("halves")
-    assert "going on after update 4 from" in capsys.readouterr().err
+    assert "resuming after update 4 from" in capsys.readouterr().err
     assert_same(state_of(halves), state_of(whole))
 
     original = Engine.train_update

@@ -35,7 +35,7 @@ def together(train_together, tmp_path_factory):
 
 def test_two_processes_write_once_and_resume(together):
     folder, text = together
-    assert text.count("going on after update 4 from") == 1
+    assert text.count("resuming after update 4 from") == 1
     assert text.count("update 8/8") == 1
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert [row["update"] for row in log] == [2, 4, 6, 8]

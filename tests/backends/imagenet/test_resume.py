@@ -52,7 +52,7 @@ def test_two_and_two_epochs_are_four(four_epochs, train, strong, state_of, asser
     for stop in ({"stop_epoch": 2}, {}):
         run = train(tmp_path / "run", **strong, **stop)
         assert run.wait() == 0, run.text
-    assert "going on after update 8 from" in run.text
+    assert "resuming after update 8 from" in run.text
     assert_same(state_of(tmp_path / "run"), state_of(four_epochs))
 
 
@@ -112,7 +112,7 @@ def test_a_run_that_ended_is_told_again_and_not_trained(four_epochs, train, stro
     folder = shutil.copytree(four_epochs, tmp_path / "run")
     run = train(folder, **strong)
     assert run.wait() == 0, run.text
-    assert "going on after update 16" in run.text
+    assert "resuming after update 16" in run.text
     for name in ("metrics.json", "log.jsonl"):
         assert (folder / name).read_text() == (four_epochs / name).read_text()
 
