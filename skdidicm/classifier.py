@@ -131,6 +131,14 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Called as callback(estimator, history_row) after every epoch; returning True stops
         training. For callbacks of scikit-learn's own protocol (1.9 and later) use
         `set_callbacks`.
+    on_interrupt : {"raise", "keep"}, default="raise"
+        What Ctrl-C does to `fit`: "raise" restores the estimator as it was and raises
+        KeyboardInterrupt; "keep" ends the training with a warning and keeps the network of the
+        last epoch, if there is one.
+    effort : {"fast", "auto", "thorough"}, default="auto"
+        What the settings that are "auto" may cost. "fast" trains one network without a trial, for
+        a quarter of the epochs on tables and half on images; "thorough" runs a trial with five folds for any number of rows from 30
+        on, and all its networks predict.
     warm_start : bool, default=False
         Whether fit continues from the last weights.
     random_state : int or RandomState, optional
@@ -214,6 +222,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         n_iter_no_change: int = 10,
         class_weight: dict[Any, float] | str | None = None,
         callbacks: list[Callback] | None = None,
+        on_interrupt: str = "raise",
+        effort: str = "auto",
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
@@ -249,6 +259,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         self.n_iter_no_change = n_iter_no_change
         self.class_weight = class_weight
         self.callbacks = callbacks
+        self.on_interrupt = on_interrupt
+        self.effort = effort
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
@@ -282,7 +294,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         ------
         NonFiniteLossError
             When the loss becomes NaN; the estimator keeps its best weights before that and can
-            predict. After any other error, Ctrl-C included, it is as it was before.
+            predict. After any other error it is as it was before, and after Ctrl-C unless
+            `on_interrupt="keep"`.
 
         Notes
         -----

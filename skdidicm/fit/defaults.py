@@ -21,7 +21,8 @@ class Defaults:
 
     `max_epochs` follows from the number of updates: `n_updates` for 1,000 rows, growing as n to the
     power of `growth`, but at least `least_updates`. It lies within the bounds `epochs`. With too
-    few rows for a trial, training takes the share `untried` of `max_epochs`. With fewer rows than
+    few rows for a trial, training takes the share `untried` of `max_epochs`, and the share `fast` with
+    `effort="fast"`. With fewer rows than
     `ensemble`, the networks of the trial also predict. If all rows fit into one mini-batch, labels
     may be enumerated at `n_levels` noise levels instead of drawn; 0 always draws.
     """
@@ -40,6 +41,7 @@ class Defaults:
     mixup: float
     average: bool
     untried: float
+    fast: float
     ensemble: int
 
     def updates(self, n: int) -> float:
@@ -62,6 +64,7 @@ FEW_ROWS = Defaults(
     mixup=0.0,
     average=True,
     untried=0.25,  # the choice of most trials on 20 to 60 rows
+    fast=0.25,
     ensemble=1000,  # from 1,000 rows on a trial has two networks, which do not improve predictions
 )
 
@@ -88,6 +91,7 @@ FEW_IMAGES = Defaults(
     mixup=0.3,
     average=True,
     untried=1.0,
+    fast=0.5,
     ensemble=2000,  # from 2,000 images on a trial has one network, which adds little
 )
 
@@ -120,6 +124,7 @@ def resolve(
     def chosen(name: str) -> Any:
         return getattr(kind, name) if _auto(given[name]) else given[name]
 
+    effort = given["effort"]
     batch_size = chosen("batch_size")
     enumerate_labels = _enumerates(given["n_draws"], kind, n, batch_size, n_classes)
     conditioning = resolve_conditioning(given["conditioning"], given["network"])
@@ -136,7 +141,7 @@ def resolve(
         device=given["device"],
         precision=resolve_precision(given["precision"], input_shape, n, batch_size),
         compile=given["compile"],
-        max_epochs=_epochs(given["max_epochs"], kind, n, batch_size),
+        max_epochs=_epochs(given["max_epochs"], kind, n, batch_size, effort),
         batch_size=batch_size,
         learning_rate=chosen("learning_rate"),
         n_draws=kind.n_levels if enumerate_labels else chosen("n_draws"),
@@ -145,24 +150,30 @@ def resolve(
         mixup=float(chosen("mixup")),
         average=bool(chosen("average")),
         choose_epochs=resolve_trial(
-            given["choose_epochs"], given["max_epochs"], n, early_stopping=given["early_stopping"]
+            given["choose_epochs"],
+            given["max_epochs"],
+            n,
+            early_stopping=given["early_stopping"],
+            effort=effort,
         ),
-        ensemble=resolve_ensemble(given["ensemble"], given["network"], input_shape, n),
+        every_fold=effort == "thorough",
+        ensemble=resolve_ensemble(given["ensemble"], given["network"], input_shape, n, effort),
         temperature=None if _auto(given["temperature"]) else float(given["temperature"]),
         early_stopping=given["early_stopping"],
         n_iter_no_change=given["n_iter_no_change"],
         progress=given["verbose"] > 0,
+        keep_on_interrupt=given["on_interrupt"] == "keep",
     )
 
 
-def _epochs(max_epochs: int | str, kind: Defaults, n: int, batch_size: int) -> int:
+def _epochs(max_epochs: int | str, kind: Defaults, n: int, batch_size: int, effort: str) -> int:
     """Return the maximum number of epochs; "auto" follows from the number of updates."""
     if not _auto(max_epochs):
         return int(max_epochs)
     per_epoch = math.ceil(n / batch_size)
     low, high = kind.epochs
     longest = min(high, math.ceil(kind.updates(n) / per_epoch))
-    share = kind.untried if n < _TRIAL[0] else 1.0
+    share = kind.untried if n < _TRIAL[0] else (kind.fast if effort == "fast" else 1.0)
     return max(low, math.ceil(share * longest))
 
 
@@ -204,7 +215,12 @@ def resolve_form(
 
 
 def resolve_trial(
-    choose_epochs: bool | str, max_epochs: int | str, n: int, *, early_stopping: bool = False
+    choose_epochs: bool | str,
+    max_epochs: int | str,
+    n: int,
+    *,
+    early_stopping: bool = False,
+    effort: str = "auto",
 ) -> bool:
     """Return whether a trial chooses the number of epochs; never with early stopping.
 
@@ -218,7 +234,8 @@ def resolve_trial(
     if not _auto(choose_epochs):
         return bool(choose_epochs)
     low, high = _TRIAL
-    return _auto(max_epochs) and low <= n <= high
+    enough = low <= n and (n <= high or effort == "thorough")
+    return _auto(max_epochs) and enough and effort != "fast"
 
 
 def resolve_conditioning(conditioning: str, network: Any) -> str:
@@ -251,7 +268,11 @@ def resolve_precision(precision: str, input_shape: tuple[int, ...], n: int, batc
 
 
 def resolve_ensemble(
-    ensemble: bool | str, network: Any, input_shape: tuple[int, ...], n: int
+    ensemble: bool | str,
+    network: Any,
+    input_shape: tuple[int, ...],
+    n: int,
+    effort: str = "auto",
 ) -> bool:
     """Return whether the networks of a trial on n rows also predict.
 
@@ -266,7 +287,8 @@ def resolve_ensemble(
     """
     if not _auto(ensemble):
         return bool(ensemble)
-    return n < _kind(input_shape, n).ensemble and is_builtin(network)
+    few = n < _kind(input_shape, n).ensemble
+    return (few or effort == "thorough") and is_builtin(network)
 
 
 def resolve_solver(solver: str, parameterization: str) -> str:

@@ -1,8 +1,7 @@
 """From settings and rows to a trained network: the trial, training and early stopping."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from skdidicm.backend import ScoreNetwork
 from skdidicm.core import Process, Schedule
 from skdidicm.fit import trial
 from skdidicm.fit.plan import build_network, rebuilt, training_plan, untrained_like
+from skdidicm.fit.progress import Progress, progress
 from skdidicm.fit.state import Fitted, HeldOut, Seeds, Settings
 from skdidicm.fit.training import (
     HistoryRow,
@@ -134,20 +134,24 @@ def fit(
     members: list[ScoreNetwork] = []
     held_out: HeldOut | None = None
     trained = False
-    if settings.choose_epochs and several_classes and not (going_on or one_epoch):
-        looked_at = observer.watches or held is not None
-        verdict, members, held_out = _trial(
-            fitted, rows, plan, settings, predict, along=not looked_at
-        )
-        plan, trained = plan.ended_after(verdict.epochs), verdict.whole is not None
-    fitted.max_epochs = plan.max_epochs if trained else fitted.n_iter + plan.max_epochs
-    if several_classes and not trained:
-        early = settings.early_stopping and not one_epoch and held is not None
-        patience = settings.n_iter_no_change if early else None
-        _train(fitted, rows, held, plan, settings, predict, observer, patience)
-        if early and held is not None and settings.temperature is None:
-            proba = predict(fitted.network, held.x)
-            fitted.temperature = trial.choose_temperature(proba, held)
+    with progress(plan.max_epochs, fitted.network, shown=settings.progress) as bar:
+        done = 0.0
+        if settings.choose_epochs and several_classes and not (going_on or one_epoch):
+            looked_at = observer.watches or held is not None
+            verdict, members, held_out = _trial(
+                fitted, rows, plan, settings, predict, bar, along=not looked_at
+            )
+            plan, trained = plan.ended_after(verdict.epochs), verdict.whole is not None
+            done = bar.done
+        fitted.max_epochs = plan.max_epochs if trained else fitted.n_iter + plan.max_epochs
+        if several_classes and not trained:
+            bar.expect(done + plan.max_epochs)
+            early = settings.early_stopping and not one_epoch and held is not None
+            patience = settings.n_iter_no_change if early else None
+            _train(fitted, rows, held, plan, settings, predict, observer, patience, bar)
+            if early and held is not None and settings.temperature is None:
+                proba = predict(fitted.network, held.x)
+                fitted.temperature = trial.choose_temperature(proba, held)
     # Only now: while training, the network answers alone.
     fitted.members, fitted.held_out = members, held_out
     fitted.members_answer = settings.ensemble
@@ -159,6 +163,7 @@ def _trial(
     plan: TrainingPlan,
     settings: Settings,
     predict: Predict,
+    bar: Progress,
     *,
     along: bool,
 ) -> tuple[trial.Verdict, list[ScoreNetwork], HeldOut | None]:
@@ -173,16 +178,19 @@ def _trial(
         rng = np.random.default_rng([fitted.seeds.training, number])
         return trial.Fold(network, part, rng, held, lambda: predict(network, held.x))
 
-    parts = trial.split(rows.target.argmax(axis=1), fitted.seeds.split)
+    labels = rows.target.argmax(axis=1)
+    parts = trial.split(labels, fitted.seeds.split, every_part=settings.every_fold)
     folds = [fold(i, *part) for i, part in enumerate(parts)]
-    with progress("trial", plan.max_epochs, shown=settings.progress) as advance:
-        verdict = trial.run_trial(
-            folds,
-            plan,
-            whole=Learner(fitted.network, rows, fitted.rng) if along else None,
-            temperature=settings.temperature,
-            on_epoch=advance,
-        )
+    n_networks = len(folds) + 1  # the last one is trained along or afterwards
+    bar.expect(n_networks * plan.max_epochs)
+    verdict = trial.run_trial(
+        folds,
+        plan,
+        whole=Learner(fitted.network, rows, fitted.rng) if along else None,
+        temperature=settings.temperature,
+        on_epoch=lambda row, n: bar.advance(n * row["epoch"], row),
+        keep_on_interrupt=settings.keep_on_interrupt,
+    )
     fitted.trial = verdict.rounds
     if settings.temperature is None:
         fitted.temperature = verdict.temperature
@@ -220,6 +228,7 @@ def _train(
     predict: Predict,
     observer: Observer,
     patience: int | None,
+    bar: Progress,
 ) -> None:
     """Train the network, count its epochs and keep its history.
 
@@ -229,62 +238,34 @@ def _train(
     given = settings.temperature
     temperature = fitted.temperature if given is None else given
     best, best_epoch, best_state = math.inf, 0, fitted.network.state() if patience else {}
+    before = bar.done
     observer.begin(plan.max_epochs)
     try:
-        with progress("training", plan.max_epochs, shown=settings.progress) as advance:
-            for row in epochs(fitted.network, rows, plan, fitted.rng):
-                if held is not None:
-                    proba = tempered(predict(fitted.network, held.x), temperature)
-                    row |= validation_scores(proba, held)
-                fitted.n_iter += 1
-                fitted.history.append(row | {"epoch": fitted.n_iter})
-                stop = observer.end_epoch(fitted.history[-1])
-                advance(row)
-                if patience:
-                    epoch = int(row["epoch"])
-                    if row["val_nll"] < best:
-                        best, best_epoch, best_state = row["val_nll"], epoch, fitted.network.state()
-                    stop |= epoch - best_epoch >= patience
-                if stop:
-                    break
+        for row in epochs(fitted.network, rows, plan, fitted.rng):
+            if held is not None:
+                proba = tempered(predict(fitted.network, held.x), temperature)
+                row |= validation_scores(proba, held)
+            fitted.n_iter += 1
+            fitted.history.append(row | {"epoch": fitted.n_iter})
+            stop = observer.end_epoch(fitted.history[-1])
+            bar.advance(before + row["epoch"], row)
+            if patience:
+                epoch = int(row["epoch"])
+                if row["val_nll"] < best:
+                    best, best_epoch, best_state = row["val_nll"], epoch, fitted.network.state()
+                stop |= epoch - best_epoch >= patience
+            if stop:
+                break
+    except KeyboardInterrupt:
+        if not (settings.keep_on_interrupt and fitted.n_iter):
+            raise
+        trial.warn_of_interruption(fitted.n_iter)
     except NonFiniteLossError:
         if best_epoch:
             fitted.network.load_state(best_state)
         # The optimiser's moments may not be finite either.
         fitted.network = rebuilt(fitted.network, settings.backend)
         raise
-    if patience:
+    if patience and best_epoch:
         fitted.network.load_state(best_state)
     observer.end()
-
-
-@contextmanager
-def progress(what: str, n_epochs: int, *, shown: bool) -> Iterator[Callable[[HistoryRow], object]]:
-    """Show a bar on stderr while epochs pass."""
-    if not shown:
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=n_epochs)
-        yield lambda row: bar.update(task, completed=row["epoch"], description=_caption(row))
-
-
-def _caption(row: HistoryRow) -> str:
-    shown = ("loss", "val_accuracy", "val_nll")
-    return "  ".join(f"{name} {row[name]:.3f}" for name in shown if name in row)

@@ -35,7 +35,8 @@ class Settings:
     The fields up to `compile` determine the network, those up to `average` its training, and the
     rest what surrounds it. Only `backend`, `network`, `device` and `precision` may still be "auto":
     their values depend on what is installed, or are chosen by the backend. `choose_epochs` is
-    whether there is a trial, and `ensemble` whether its networks also predict. `temperature` is
+    whether there is a trial, `every_fold` whether it has all five folds, and `ensemble` whether its
+    networks also predict. `temperature` is
     None if held-out rows determine it.
     """
 
@@ -59,11 +60,13 @@ class Settings:
     average: bool
 
     choose_epochs: bool
+    every_fold: bool
     ensemble: bool
     temperature: float | None
     early_stopping: bool
     n_iter_no_change: int
     progress: bool
+    keep_on_interrupt: bool
 
 
 @dataclass(frozen=True)

@@ -210,6 +210,7 @@ def epochs(
 ) -> Iterator[HistoryRow]:
     """Train, and yield one row of history after every epoch; stop by not asking for more.
 
+    Ctrl-C leaves the weights of the last whole epoch.
     If the plan says so, the network has the average of its weights while a row is looked at, and
     when the training ends or is stopped.
 
@@ -226,8 +227,12 @@ def epochs(
         if plan.average and epoch:
             network.load_state(current)
         losses = []
-        for batch, rate in _updates(rows, plan, rng, epoch):
-            losses.append((len(batch.x), network.train_step(batch, rate)))
+        try:
+            for batch, rate in _updates(rows, plan, rng, epoch):
+                losses.append((len(batch.x), network.train_step(batch, rate)))
+        except KeyboardInterrupt:
+            network.load_state(shown)
+            raise
         total = sum(size * float(loss) for size, loss in losses) / n
         if math.isfinite(float(losses[0][1])):
             sound = shown

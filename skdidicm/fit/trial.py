@@ -1,6 +1,7 @@
 """How long to train, and how sure to be: a trial on parts of the rows, in ever longer rounds."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -81,12 +82,13 @@ def round_ends(max_epochs: int, *, average: bool = False) -> list[int]:
 
 
 def split(
-    labels: NDArray[np.integer], seed: int
+    labels: NDArray[np.integer], seed: int, *, every_part: bool = False
 ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Return the rows to learn from and those held out, for each fold of a trial.
 
     A fold holds out a fifth, of every class alike. There are as many folds as hold out 400 rows
-    together. Where these are four or more there are five, so that every row is held out once.
+    together. Where these are four or more there are five, so that every row is held out once,
+    as with `every_part`.
 
     Examples
     --------
@@ -98,7 +100,8 @@ def split(
     part = np.empty(n, dtype=np.intp)
     part[order] = np.arange(n) % _PARTS
     n_folds = math.ceil(_MIN_HELD * _PARTS / n)
-    n_folds = n_folds if n_folds < _PARTS - 1 else _PARTS
+    if every_part or n_folds >= _PARTS - 1:
+        n_folds = _PARTS
     return [(np.flatnonzero(part != i), np.flatnonzero(part == i)) for i in range(n_folds)]
 
 
@@ -108,7 +111,8 @@ def run_trial(
     *,
     whole: Learner | None = None,
     temperature: float | None = None,
-    on_epoch: Callable[[HistoryRow], object] = lambda _: None,
+    on_epoch: Callable[[HistoryRow, int], object] = lambda *_: None,
+    keep_on_interrupt: bool = False,
 ) -> Verdict:
     """Train the folds' networks in rounds while that helps.
 
@@ -129,7 +133,10 @@ def run_trial(
     temperature : float, optional
         At which rounds are compared; by default each at the one that suits its held-out rows.
     on_epoch : callable
-        Is shown the `epoch` that the folds have reached together, and what it came to.
+        Is shown the `epoch` that the networks have reached together, and their number.
+    keep_on_interrupt : bool
+        Whether Ctrl-C ends the trial like a round that does not help, as soon as there is a trained
+        network of all rows.
 
     Returns
     -------
@@ -149,9 +156,19 @@ def run_trial(
             course.begin(plan)
         try:
             for row, done in course.advance(end - trained):
-                on_epoch({**row, "epoch": trained + done})
+                on_epoch({**row, "epoch": trained + done}, course.n_networks)
             course.hand_over()
         except NonFiniteLossError:  # longer is no option; the fit itself will tell if none is
+            break
+        except KeyboardInterrupt:
+            if not keep_on_interrupt:
+                raise
+            if best.whole is None:
+                history = course.whole()
+                if not history:
+                    raise
+                best = best._replace(epochs=len(history), whole=history)
+            warn_of_interruption(best.epochs)
             break
         parts = [fold.predict() for fold in folds]
         proba = np.concatenate(parts)
@@ -168,6 +185,15 @@ def run_trial(
     return best
 
 
+def warn_of_interruption(n_epochs: int) -> None:
+    """Warn that a fit was interrupted and keeps what it has learnt."""
+    warnings.warn(
+        f"fit was interrupted; the classifier keeps what it has learnt in {n_epochs} epochs.",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
 def choose_temperature(proba: NDArray[np.float64], held: Rows) -> float:
     """Return the temperature that suits held-out rows, near 1 where they are few."""
     return best_temperature(proba, held.target, held.weight, log_scale=_LOG_SCALE)[0]
@@ -177,7 +203,7 @@ class _OneByOne:
     """Trains the networks of the folds one after another."""
 
     def __init__(self, folds: Sequence[Fold]) -> None:
-        self._folds = folds
+        self._folds, self.n_networks = folds, len(folds)
 
     def begin(self, plan: TrainingPlan) -> None:
         """Begin a curve of the learning rate."""
@@ -205,6 +231,7 @@ class _Jointly:
         self._learners: list[Learner] = [*folds]
         if whole is not None:  # its own generator must not run ahead of the best round
             self._learners.append(replace(whole, rng=deepcopy(whole.rng)))
+        self.n_networks = len(self._learners)
         self._history: list[HistoryRow] = []
 
     def begin(self, plan: TrainingPlan) -> None:

@@ -104,6 +104,10 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
+EFFORTS = ("fast", "auto", "thorough")
+ON_INTERRUPT = ("raise", "keep")
+
+
 def as_rows(X: Any) -> Any:
     """Return X as an array or a data frame, with numbers that every backend takes."""
     X = np.asarray(X) if X is None else as_array(X, "X")  # scikit-learn refuses a lone None
@@ -308,6 +312,8 @@ def check_settings(parameters: Mapping[str, Any]) -> None:
         ("solver", ("auto", *SOLVERS)),
         ("label_rule", LABEL_RULES),
         ("conditioning", ("auto", *CONDITIONINGS)),
+        ("effort", EFFORTS),
+        ("on_interrupt", ON_INTERRUPT),
     ):
         check_choice(name, given[name], choices)
     if given["conditioning"] == "none" and given["parameterization"] == "score":

@@ -154,3 +154,30 @@ def test_labels_are_enumerated_for_tables_of_one_batch_with_few_classes_only():
 def test_networks_of_a_trial_are_kept_where_it_has_several(kind, below, above):
     n = kind.ensemble
     assert [len(split(np.zeros(rows, int), seed=0)) for rows in (n - 1, n)] == [below, above]
+
+
+def resolved(n, shape=(5,), **changes):
+    return resolve(DiDiClassifier(**changes).get_params(), shape, n, 3)
+
+
+@pytest.mark.parametrize("shape", [(5,), (28, 28)])
+def test_less_effort_is_one_network_and_more_is_all_folds_at_any_size(shape):
+    for n in (100, 3000, 100_000):
+        fast, auto, thorough = (
+            resolved(n, shape, effort=effort) for effort in ("fast", "auto", "thorough")
+        )
+        assert not fast.choose_epochs
+        assert fast.max_epochs < auto.max_epochs or fast.max_epochs <= 20
+        assert thorough.choose_epochs
+        assert thorough.every_fold
+        assert thorough.ensemble
+        assert not auto.every_fold
+
+
+def test_what_is_given_wins_over_the_effort():
+    fast = resolved(100, effort="fast", choose_epochs=True, max_epochs=7)
+    assert fast.choose_epochs
+    assert fast.max_epochs == 7
+    thorough = resolved(100, effort="thorough", choose_epochs=False, ensemble=False)
+    assert not thorough.choose_epochs
+    assert not thorough.ensemble

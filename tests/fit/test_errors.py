@@ -124,3 +124,64 @@ def test_batches_of_one_image_are_batches(quick, size):
     np.testing.assert_allclose(model.predict_proba(images).sum(axis=1), 1)
     table = quick(batch_size=1).fit(X[::30], y[::30])
     np.testing.assert_allclose(table.predict_proba(X[:1]).sum(axis=1), 1)
+
+
+def interrupt_in_call(number):
+    calls = []
+
+    def augment(x, rng):
+        calls.append(1)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return x
+
+    return augment
+
+
+@pytest.mark.parametrize("average", [True, False])
+def test_an_interrupted_fit_can_keep_the_last_whole_epoch(quick, average):
+    settings = {"max_epochs": 10, "average": average}
+    model = quick(**settings, augment=interrupt_in_call(4), on_interrupt="keep")
+    with pytest.warns(UserWarning, match="interrupted; the classifier keeps .* in 3 epochs"):
+        model.fit(X, y)
+    stopped = quick(
+        **settings, augment=lambda x, rng: x, callbacks=[lambda model, row: row["epoch"] == 3]
+    ).fit(X, y)
+    assert model.n_iter_ == len(model.history_) == 3
+    np.testing.assert_allclose(model.predict_proba(X), stopped.predict_proba(X), rtol=1e-9)
+
+
+@pytest.mark.parametrize("epochs", [3, 5])
+def test_an_interrupted_trial_can_keep_the_network_of_all_rows(quick, epochs):
+    """Without a finished round the epochs so far are kept, with one those of the best round."""
+    pytest.importorskip("torch")
+    call = 6 * epochs + 2  # six networks learn together, one batch each
+    model = quick(
+        max_epochs=16,
+        choose_epochs=True,
+        augment=interrupt_in_call(call),
+        on_interrupt="keep",
+        backend="torch",
+    )
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, y)
+    assert model.n_iter_ == len(model.history_) == (3 if epochs == 3 else 4)
+    assert len(model.members_) == (0 if epochs == 3 else 5)
+    assert np.isfinite(model.predict_proba(X)).all()
+
+
+def test_an_interruption_before_the_first_epoch_leaves_nothing(quick):
+    model = quick(augment=interrupt_in_call(1), on_interrupt="keep")
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, y)
+    assert not hasattr(model, "classes_")
+
+
+def test_a_long_fit_on_a_cpu_is_warned_of_once(quick, monkeypatch):
+    pytest.importorskip("torch")
+    model = quick(max_epochs=5, device="cpu", backend="torch")
+    model.fit(X, y)  # no warning, which would be an error
+    monkeypatch.setattr("skdidicm.fit.progress._LONG", 0.0)
+    with pytest.warns(UserWarning, match="up to 0 minutes on the CPU.*effort='fast'") as caught:
+        model.fit(X, y)
+    assert len(caught) == 1

@@ -1,7 +1,5 @@
 """Training an estimator: weights, validation, early stopping, history, going on."""
 
-import re
-
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris, load_wine
@@ -31,10 +29,9 @@ def test_a_row_of_weight_zero_is_as_good_as_absent(quick):
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
 def test_an_integer_weight_is_as_good_as_repetition(quick, class_weight):
     times = np.arange(len(X)) % 3
-    weighted = quick(class_weight=class_weight, batch_size=300).fit(X, y, sample_weight=times)
-    repeated = quick(class_weight=class_weight, batch_size=300).fit(
-        np.repeat(X, times, axis=0), np.repeat(y, times)
-    )
+    settings = {"class_weight": class_weight, "batch_size": 300, "precision": "float64"}
+    weighted = quick(**settings).fit(X, y, sample_weight=times)
+    repeated = quick(**settings).fit(np.repeat(X, times, axis=0), np.repeat(y, times))
     np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), rtol=1e-6)
 
 
@@ -156,10 +153,12 @@ def test_progress_is_shown_on_stderr_and_only_if_asked_for(quick, capfd):
     quick(verbose=1).fit(X, y, X_val=X, y_val=y)
     out, err = capfd.readouterr()
     assert out == ""
-    assert "2/2" in err
+    assert "100% at most" in err
     assert "val_nll" in err
     quick(verbose=1, choose_epochs=True).fit(X, y)
-    assert re.search(r"trial.* 2/2", capfd.readouterr().err)
+    _, err = capfd.readouterr()
+    assert err.count("fit ") == 1  # one bar for trial and training
+    assert "100%" in err
 
 
 def test_partial_fit_trains_one_epoch_at_a_constant_rate_and_counts_on(quick):
