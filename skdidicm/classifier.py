@@ -137,8 +137,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         last epoch, if there is one.
     effort : {"fast", "auto", "thorough"}, default="auto"
         What the settings that are "auto" may cost. "fast" trains one network without a trial, for
-        a quarter of the epochs on tables and half on images; "thorough" runs a trial with five folds for any number of rows from 30
-        on, and all its networks predict.
+        a quarter of the epochs on tables and half of them on images. "thorough" runs a trial with
+        five folds for any number of rows from 30 on, and all its networks predict.
     warm_start : bool, default=False
         Whether fit continues from the last weights.
     random_state : int or RandomState, optional
