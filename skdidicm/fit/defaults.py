@@ -22,8 +22,9 @@ class Defaults:
     `max_epochs` follows from the number of updates: `n_updates` for 1,000 rows, growing as n to the
     power of `growth`, but at least `least_updates`. It lies within the bounds `epochs`. With too
     few rows for a trial, training takes the share `untried` of `max_epochs`, and with
-    `effort="fast"` the share `fast`. With fewer rows than `ensemble`, the networks of the trial also predict. If all rows fit into one mini-batch, labels
-    may be enumerated at `n_levels` noise levels instead of drawn; 0 always draws.
+    `effort="fast"` the share `fast`. With fewer rows than `ensemble`, the networks of the trial
+    also predict. If all rows fit into one mini-batch, labels may be enumerated at `n_levels` noise
+    levels instead of drawn; 0 always draws.
     """
 
     parameterization: str
