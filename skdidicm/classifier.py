@@ -18,12 +18,28 @@ from skdidicm.core import Process, SamplerPlan, Schedule
 from skdidicm.fit import validation as check
 from skdidicm.fit.augmentation import Augmentation
 from skdidicm.fit.callbacks import CallbackSupportMixin, FitTask, with_callbacks
-from skdidicm.fit.defaults import resolve, resolve_solver
+from skdidicm.fit.defaults import (
+    resolve,
+    resolve_solver,
+    resolved_parameters,
+    training_parameters,
+)
 from skdidicm.fit.fit import continued, fit, untrained
 from skdidicm.fit.plan import hold_out, rebuilt, weighted_rows
-from skdidicm.fit.state import Fitted, Seeds
+from skdidicm.fit.state import Fitted, HeldOut, Seeds
 from skdidicm.fit.training import HistoryRow, NonFiniteLossError, Rows
-from skdidicm.predict.prediction import initial_law, posterior
+from skdidicm.predict.calibration import calibrated, fit_calibrator, is_estimator
+from skdidicm.predict.conformal import (
+    SCORES,
+    nonconformity,
+    p_values,
+    prediction_sets,
+    uniforms,
+)
+from skdidicm.predict.familiarity import familiarity, features_of
+from skdidicm.predict.prediction import initial_law, posterior, posteriors
+from skdidicm.predict.temperature import tempered
+from skdidicm.predict.threshold import Threshold, choose_threshold
 from skdidicm.registry import get_backend
 from skdidicm.saving import persistence
 
@@ -118,6 +134,10 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Probabilities are raised to the power of 1 / temperature and normalised: values above 1
         make them less confident. "auto" chooses it on the rows that a trial or early stopping
         holds out, else it is 1. It can be changed after fit.
+    calibrator : callable or estimator, optional
+        Calibrates the probabilities in place of a temperature. A callable maps probabilities
+        (n, k) to calibrated ones. An estimator is fitted on the out-of-fold probabilities and the
+        numbers of their true classes, and its `predict_proba` is used.
     early_stopping : bool, default=False
         Stop when the NLL of held-out rows has not improved for `n_iter_no_change` epochs, and
         restore the best weights.
@@ -163,6 +183,16 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Empty without a trial.
     temperature_ : float
         The temperature that held-out rows chose, else 1.
+    oob_decision_function_ : ndarray (n, k)
+        Class probabilities of every training row by the network of the trial that has not seen it;
+        NaN for rows that were not held out. The temperature, or the calibrator, is that of
+        `predict_proba`, which these same rows have chosen.
+    oob_untempered_ : ndarray (n, k)
+        The same without temperature or calibrator.
+    oob_member_ : ndarray (n,)
+        Which of `members_` has not seen the row; -1 for rows that were not held out.
+    resolved_params_ : dict
+        What the parameters that can be "auto" came to.
     network_ : ScoreNetwork
         The network that was trained on all rows.
     members_ : list of DiDiClassifier
@@ -217,6 +247,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         choose_epochs: bool | str = "auto",
         ensemble: bool | str = "auto",
         temperature: float | str = "auto",
+        calibrator: Any = None,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
@@ -254,6 +285,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         self.choose_epochs = choose_epochs
         self.ensemble = ensemble
         self.temperature = temperature
+        self.calibrator = calibrator
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
@@ -546,6 +578,192 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         check.check_sampler_size(self.steps, chosen)
         return self._sample(X, raw=True, sampler="cl", n_chains=chosen)
 
+    def predict_set(
+        self, X: ArrayLike, coverage: float = 0.9, *, score: str = "lac", allow_empty: bool = False
+    ) -> NDArray[np.bool_]:
+        """Return for every row a set of classes that holds the true one with a given probability.
+
+        Parameters
+        ----------
+        X : array-like
+            Rows of the shape that `fit` was given.
+        coverage : float, default=0.9
+            Wanted probability that the set holds the true class.
+        score : {"lac", "aps"}, default="lac"
+            "lac" makes the smallest sets. "aps" makes larger sets where a row is ambiguous, so that
+            coverage varies less between easy and hard rows. It uses a random number for each
+            row, which depends on the row and `random_state` only.
+        allow_empty : bool, default=False
+            Whether sets may be empty. By default, an empty set becomes the best class.
+
+        Returns
+        -------
+        ndarray (n, k) of bool
+            Whether the class of the column is in the row's set.
+
+        Raises
+        ------
+        ValueError
+            If no rows were held out, or the settings of the sampler have changed since fit.
+
+        Notes
+        -----
+        These are the cross-conformal sets of CV+ over the trial's networks [1]_, without refitting.
+        With alpha = 1 - `coverage`, sets hold the true class with a probability of at least
+        1 - 2 alpha - 1 / m, for m held-out rows in a fold; in practice it is near 1 - alpha. With
+        one fold (2,000 rows and more) or early stopping they are those of split conformal
+        prediction, with a probability of at least 1 - alpha.
+
+        The conditions: new rows and training rows are exchangeable, such as independent draws from
+        one distribution, and held-out rows are no copies of others. The probability is that over
+        rows and training sets, not that for a given row or class. Held-out rows choose
+        the number of epochs, one of at most four, which is neglected. Rows count by their weights
+        in training; the guarantee is then that for rows drawn in proportion to these.
+
+        Sets come from untempered probabilities of the members alone. So they may leave out the
+        class that `predict` returns, though seldom.
+
+        References
+        ----------
+        .. [1] Romano, Sesia and Candès, "Classification with valid and adaptive coverage", 2020.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skdidicm import DiDiClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = DiDiClassifier(max_epochs=30, choose_epochs=True, random_state=0)
+        >>> sets = classifier.fit(X[::2], y[::2]).predict_set(X[1::2], coverage=0.9)
+        >>> bool(sets[range(75), y[1::2]].mean() > 0.8)
+        True
+        """
+        held = self._answers_of_held_out("predict_set")
+        check.check_choice("score", score, SCORES)
+        check.check_share("coverage", coverage)
+        x = self._check_rows(X, expected=self.input_shape_)
+        proba = posteriors(self._fitted.unseeing, x, self._sampler_plan())
+        seed = self._fitted.seeds.sampling
+        u = uniforms(x, seed) if score == "aps" else np.zeros(len(x))
+        new = nonconformity(proba, score, u[:, None])
+        u = np.random.default_rng([seed, 1]).random(len(held.proba))
+        row, label = np.nonzero(held.target)  # a soft label counts as several rows
+        own = nonconformity(held.proba, score, u)[row, label]
+        p = p_values(own, held.weight[row] * held.target[row, label], held.fold[row], new)
+        return prediction_sets(p, coverage, None if allow_empty else proba.mean(axis=1))
+
+    def predict_members(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return P(class | x) by each network: that of all rows first, then those of the trial.
+
+        Parameters
+        ----------
+        X : array-like
+            Rows of the shape that `fit` was given.
+
+        Returns
+        -------
+        ndarray (n, 1 + members, k)
+            Untempered probabilities. Their mean, with the temperature, is `predict_proba` if all
+            networks answer. :func:`skdidicm.metrics.uncertainty` measures how they disagree.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skdidicm import DiDiClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = DiDiClassifier(max_epochs=4, choose_epochs=True, random_state=0)
+        >>> classifier.fit(X, y).predict_members(X).shape
+        (150, 6, 3)
+        """
+        check_is_fitted(self)
+        self._parameters  # noqa: B018 - refuses settings that are out of range
+        x = self._check_rows(X, expected=self.input_shape_)
+        networks = [self.network_, *self._fitted.members]
+        return posteriors(networks, x, self._sampler_plan())
+
+    def familiarity(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return how like the training rows each row is: a p-value, small for unfamiliar rows.
+
+        Parameters
+        ----------
+        X : array-like
+            Rows of the shape that `fit` was given.
+
+        Returns
+        -------
+        ndarray (n,)
+            The share of held-out training rows that are at least as far from the rest as this row.
+            Of new rows from the distribution of the training rows, about a share a has
+            a value of at most a.
+
+        Notes
+        -----
+        The distance is that of Mahalanobis from the nearest class, among the features that the
+        trial's networks extract. Labels and probabilities have no part in it: a row can be
+        familiar and ambiguous, or unfamiliar and classified with confidence. The smallest possible
+        value is 1 / (m + 1) for m held-out rows.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skdidicm import DiDiClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = DiDiClassifier(max_epochs=30, choose_epochs=True, random_state=0)
+        >>> classifier.fit(X, y).familiarity(1000 * X[:2]).round(3)
+        array([0.007, 0.007])
+        """
+        check_is_fitted(self)
+        if not self._fitted.familiar:
+            raise ValueError(f"familiarity cannot be used: {self._why_none_is_held_out}")
+        x = self._check_rows(X, expected=self.input_shape_)
+        features = [features_of(network, x) for network in self._fitted.unseeing]
+        return familiarity(self._fitted.familiar, features)
+
+    def choose_threshold(
+        self, accuracy: float = 0.95, *, error: float | None = None, level: float = 0.95
+    ) -> Threshold:
+        """Return the confidence from which on out-of-fold answers are right often enough.
+
+        Parameters
+        ----------
+        accuracy : float, default=0.95
+            Wanted share of right answers among the rows that are answered.
+        error : float, optional
+            Wanted share of wrong ones, in place of `accuracy`.
+        level : float, default=0.95
+            Probability with which the accuracy is to be reached, over draws of the training rows.
+
+        Returns
+        -------
+        Threshold
+            `confidence`, the smallest highest probability of a row that is answered; the
+            out-of-fold `accuracy` there and its lower `bound`; `n_rows`, the number of
+            held-out rows that are answered, and `coverage`, their share. If no
+            threshold reaches the accuracy, the confidence is infinite and no row is answered.
+
+        Notes
+        -----
+        Out-of-fold answers are those of single networks that learnt from four fifths of the rows.
+        `predict_proba` is usually a little more accurate, so that the bound is on the safe side.
+        It holds for new rows from the distribution of the training rows.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skdidicm import DiDiClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = DiDiClassifier(max_epochs=30, choose_epochs=True, random_state=0)
+        >>> found = classifier.fit(X, y).choose_threshold(accuracy=0.9)
+        >>> answered = classifier.predict_proba(X).max(axis=1) >= found.confidence
+        """
+        held = self._answers_of_held_out("choose_threshold")
+        wanted = accuracy if error is None else 1 - error
+        check.check_share("accuracy" if error is None else "error", wanted)
+        check.check_share("level", level)
+        proba = self._calibrated(held.proba)
+        best = proba.argmax(axis=1)
+        right = held.target[np.arange(len(best)), best]
+        return choose_threshold(proba.max(axis=1), right, held.weight, wanted, level)
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted estimator to one file of JSON and safetensors, atomically.
 
@@ -639,6 +857,36 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         return self._fitted.temperature
 
     @property
+    def oob_decision_function_(self) -> NDArray[np.float64]:
+        """Out-of-fold probabilities (n, k) of the training rows; NaN where there are none."""
+        held = self._held_out
+        return held.spread(self._calibrated(held.proba))
+
+    @property
+    def oob_untempered_(self) -> NDArray[np.float64]:
+        """The same without temperature and calibrator."""
+        held = self._held_out
+        return held.spread(held.proba)
+
+    @property
+    def oob_member_(self) -> NDArray[np.intp]:
+        """Which of `members_` has not seen a training row (n,); -1 where there is none."""
+        held = self._held_out
+        fold = held.spread(held.fold.astype(np.float64))
+        return np.where(np.isnan(fold), -1, fold).astype(np.intp)
+
+    @property
+    def resolved_params_(self) -> dict[str, Any]:
+        """What the parameters that can be "auto" came to."""
+        return resolved_parameters(
+            self._fitted,
+            backend=self.backend,
+            solver=self.solver,
+            ensemble=len(self._networks) > 1,
+            temperature=self._used_temperature,
+        )
+
+    @property
     def network_(self) -> ScoreNetwork:
         """The network that was trained on all rows."""
         return self._fitted.network
@@ -718,7 +966,57 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
 
     @property
     def _used_temperature(self) -> float:
+        if self._calibrator is not None:
+            return 1.0
         return self.temperature_ if isinstance(self.temperature, str) else self.temperature
+
+    @property
+    def _calibrator(self) -> Any:
+        """What calibrates in place of a temperature; None after calibrator=None was set."""
+        return None if self.calibrator is None else self._fitted.calibrator
+
+    def _calibrated(self, proba: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return untempered probabilities (..., k) as `predict_proba` gives them."""
+        if self._calibrator is not None:
+            return calibrated(self._calibrator, proba)
+        return tempered(proba, self._used_temperature)
+
+    @property
+    def _held_out(self) -> HeldOut:
+        """What networks say of rows that they have not seen."""
+        if self._fitted.held_out is None:
+            raise AttributeError(self._why_none_is_held_out)
+        return self._fitted.held_out
+
+    @property
+    def _why_none_is_held_out(self) -> str:
+        if self._fitted.trial:
+            why = (
+                "training went on with partial_fit or warm_start after the trial, or an earlier "
+                "version saved the model"
+            )
+        else:
+            why = "there was neither a trial (choose_epochs) nor early stopping"
+        return (
+            f"no rows are held out from a network, since {why}; call fit with choose_epochs=True "
+            "or early_stopping=True."
+        )
+
+    def _answers_of_held_out(self, method: str) -> HeldOut:
+        """Return what `method` needs, or raise ValueError if the sampler has changed since."""
+        check_is_fitted(self)
+        self._parameters  # noqa: B018 - refuses settings that are out of range
+        if self._fitted.held_out is None:
+            raise ValueError(f"{method} cannot be used: {self._why_none_is_held_out}")
+        held = self._fitted.held_out
+        now = self._sampler_settings()
+        changed = [f"{k} from {v!r} to {now[k]!r}" for k, v in held.sampler.items() if now[k] != v]
+        if changed:
+            raise ValueError(
+                f"{method} compares with answers of the fit, but since then {', '.join(changed)} "
+                "has changed; set it back, or fit again."
+            )
+        return held
 
     @property
     def _model(self) -> persistence.Model:
@@ -820,8 +1118,11 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             )
         held = self._validation_rows(X_val, y_val, x.shape[1:], classes)
         rows = all_rows
+        held_place = place if held is None else np.full(len(held.x), -1)
         if held is None and self.early_stopping and not one_epoch:
-            rows, held = hold_out(all_rows, self.validation_fraction, seeds.split)
+            learnt, validated = hold_out(all_rows, self.validation_fraction, seeds.split)
+            rows, held = all_rows.take(learnt), all_rows.take(validated)
+            held_place = place[validated]
         settings = resolve(parameters, x.shape[1:], len(rows.x), len(classes))
         # Looked up once: that reads the metadata of every installed package.
         settings = replace(settings, backend=get_backend(self.backend))
@@ -831,6 +1132,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             process = check.make_process(self.rate_matrix, len(classes))
             schedule = check.make_schedule(self.schedule)
             self._fitted = untrained(settings, all_rows, classes, process, schedule, seeds)
+        self._fitted.training = training_parameters(settings, len(classes))
         labels = classes[rows.target.argmax(axis=1)]
         observer = FitTask(self, self.callbacks or (), rows.x, labels)
         fit(
@@ -843,8 +1145,24 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             going_on=going_on,
             one_epoch=one_epoch,
         )
-        if self._fitted.held_out:  # knows nothing of rows without weight
-            self._fitted.held_out = self._fitted.held_out.among(place, len(x))
+        if self._fitted.held_out:
+            of_rows = held_place if self.early_stopping else place  # else those of a trial
+            self._fitted.held_out = self._fitted.held_out.among(
+                of_rows, len(x), self._sampler_settings()
+            )
+        self._fit_calibrator()
+
+    def _fit_calibrator(self) -> None:
+        """Fit the calibrator on held-out rows; training on keeps the earlier one."""
+        if self.calibrator is None or not is_estimator(self.calibrator):
+            self._fitted.calibrator = self.calibrator
+        elif self._fitted.held_out is not None:
+            held = self._fitted.held_out
+            self._fitted.calibrator = fit_calibrator(
+                self.calibrator, held.proba, held.target, held.weight
+            )
+        elif self._fitted.calibrator is None:
+            raise ValueError(f"the calibrator cannot be fitted: {self._why_none_is_held_out}")
 
     def _validation_rows(
         self, X_val: Any, y_val: Any, shape: tuple[int, ...], classes: NDArray[Any]
@@ -870,21 +1188,25 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         self._parameters  # noqa: B018 - refuses settings that are out of range
         x = self._check_rows(X, expected=self.input_shape_)
         plan = self._sampler_plan(**changes)
-        return posterior(self._networks, x, plan, self._used_temperature, path=path, raw=raw)
+        p = posterior(self._networks, x, plan, self._used_temperature, path=path, raw=raw)
+        return p if raw or self._calibrator is None else self._calibrated(p)
 
-    def _sampler_plan(self, **changes: Any) -> SamplerPlan:
-        """Return how to sample; settings of the sampler may change after a fit."""
-        settings: dict[str, Any] = {
+    def _sampler_settings(self) -> dict[str, Any]:
+        """Return the settings of the sampler, which may change after a fit."""
+        return {
             "sampler": self.sampler,
             "solver": resolve_solver(self.solver, self.network_.config.parameterization),
             "steps": int(self.steps),  # a small integer of NumPy would overflow
             "label_rule": self.label_rule,
             "n_chains": int(self.n_chains),
         }
+
+    def _sampler_plan(self, **changes: Any) -> SamplerPlan:
+        """Return how to sample."""
         return SamplerPlan(
             process=self.process_,
             schedule=self.schedule_,
             p_init=initial_law(self.process_, self.schedule_, self.class_prior_),
             seed=self._fitted.seeds.sampling,
-            **(settings | changes),
+            **(self._sampler_settings() | changes),
         )

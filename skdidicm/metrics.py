@@ -1,10 +1,11 @@
 """Metrics of class probabilities: accuracy, likelihood and calibration."""
 
 import warnings
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import entr
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 TOP = 5
@@ -100,6 +101,109 @@ def expected_calibration_error(
     return float(count @ np.abs(accuracy - confidence) / count.sum())
 
 
+def classwise_calibration_error(
+    y_true: ArrayLike, y_proba: ArrayLike, classes: ArrayLike | None = None, *, n_bins: int = 15
+) -> float:
+    """Return the mean over classes of the calibration error of the class's probability.
+
+    For each class, rows are put into bins of equal width by its probability, and the shares of
+    the class there are compared with the mean probabilities. Other than
+    `expected_calibration_error` it looks at all classes, not only at the likeliest one.
+
+    Parameters
+    ----------
+    y_true, y_proba, classes, n_bins
+        As for `expected_calibration_error`.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 for calibrated probabilities.
+
+    Examples
+    --------
+    >>> from skdidicm.metrics import classwise_calibration_error
+    >>> y_proba = [[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]]
+    >>> round(classwise_calibration_error([0, 0, 1, 0], y_proba), 3)
+    0.1
+    """
+    index, proba = _encode(y_true, y_proba, classes)
+    errors = []
+    for column, p in enumerate(proba.T):
+        count, mean, share = _binned(p, index == column, n_bins)
+        errors.append(count @ np.abs(share - mean) / count.sum())
+    return float(np.mean(errors))
+
+
+def brier_score(y_true: ArrayLike, y_proba: ArrayLike, classes: ArrayLike | None = None) -> float:
+    """Return the mean squared distance of the probabilities from the true labels.
+
+    Parameters
+    ----------
+    y_true, y_proba, classes
+        As for `expected_calibration_error`.
+
+    Returns
+    -------
+    float
+        In [0, 2], the sum over all classes as Brier defined it; 0 for certain and right answers.
+
+    Examples
+    --------
+    >>> from skdidicm.metrics import brier_score
+    >>> round(brier_score([0, 1], [[0.5, 0.5], [0.1, 0.9]]), 2)
+    0.26
+    """
+    index, proba = _encode(y_true, y_proba, classes)
+    return float(((proba - np.eye(proba.shape[1])[index]) ** 2).sum(axis=1).mean())
+
+
+class Uncertainty(NamedTuple):
+    """What `uncertainty` returns, in nats."""
+
+    total: NDArray[np.float64]
+    """Entropy of the mean probabilities (n,)."""
+    aleatoric: NDArray[np.float64]
+    """Mean entropy of the members' probabilities (n,)."""
+    epistemic: NDArray[np.float64]
+    """Their difference, the mutual information (n,): how much the members disagree."""
+
+
+def uncertainty(p_members: ArrayLike) -> Uncertainty:
+    """Return the uncertainty of an ensemble, and its part that comes from disagreement.
+
+    Parameters
+    ----------
+    p_members : array-like (n, members, k)
+        Probabilities by each member, such as `DiDiClassifier.predict_members` returns.
+
+    Returns
+    -------
+    Uncertainty
+        `total` = `aleatoric` + `epistemic`, each (n,), in nats.
+
+    Notes
+    -----
+    That the two parts measure noise in the data and ignorance of the model is disputed
+    (arXiv 2209.03302, 2408.12175): both change with the amount of data, and the members of a
+    trial share most of their training rows. Use the parts to rank rows, not as amounts.
+
+    Examples
+    --------
+    >>> from skdidicm.metrics import uncertainty
+    >>> agree, differ = [[0.5, 0.5], [0.5, 0.5]], [[1.0, 0.0], [0.0, 1.0]]
+    >>> total, aleatoric, epistemic = uncertainty([agree, differ])
+    >>> total.round(3), aleatoric.round(3), epistemic.round(3)
+    (array([0.693, 0.693]), array([0.693, 0.   ]), array([0.   , 0.693]))
+    """
+    p = np.asarray(p_members, dtype=np.float64)
+    if p.ndim != 3:
+        raise ValueError(f"p_members has shape {p.shape}; expected (n, members, k).")
+    total = entr(p.mean(axis=1)).sum(axis=1)
+    aleatoric = entr(p).sum(axis=2).mean(axis=1)
+    return Uncertainty(total, aleatoric, np.maximum(total - aleatoric, 0.0))
+
+
 def calibration_bins(
     y_true: ArrayLike, y_proba: ArrayLike, classes: ArrayLike | None = None, *, n_bins: int = 15
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
@@ -127,16 +231,22 @@ def calibration_bins(
     >>> count, confidence, accuracy
     (array([0, 4]), array([0.  , 0.75]), array([0.  , 0.75]))
     """
+    return _binned(*_confidence(y_true, y_proba, classes), n_bins)
+
+
+def _binned(
+    p: NDArray[Any], event: NDArray[np.bool_], n_bins: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the number of rows, mean probability and share of events of bins of equal width."""
     if n_bins < 1:
         raise ValueError(f"n_bins is {n_bins}; expected at least one bin.")
-    highest, correct = _confidence(y_true, y_proba, classes)
     edges = np.linspace(0, 1, n_bins + 1)
-    bins = np.searchsorted(edges[1:-1], highest, side="left")
+    bins = np.searchsorted(edges[1:-1], p, side="left")
     count = np.bincount(bins, minlength=n_bins)
     rows = np.maximum(count, 1)
-    confidence = np.bincount(bins, weights=highest, minlength=n_bins) / rows
-    accuracy = np.bincount(bins, weights=correct, minlength=n_bins) / rows
-    return count, confidence, accuracy
+    mean = np.bincount(bins, weights=p, minlength=n_bins) / rows
+    share = np.bincount(bins, weights=event, minlength=n_bins) / rows
+    return count, mean, share
 
 
 def accuracy_at_coverage(

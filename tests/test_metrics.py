@@ -3,14 +3,17 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import entropy
-from sklearn.metrics import log_loss
+from sklearn.metrics import brier_score_loss, log_loss
 
 from skdidicm.metrics import (
+    brier_score,
     calibration_bins,
+    classwise_calibration_error,
     expected_calibration_error,
     log_proba,
     negative_log_likelihood,
     score_probabilities,
+    uncertainty,
 )
 
 
@@ -159,3 +162,37 @@ def test_the_logarithm_is_that_of_double_precision():
 def test_no_bins_are_refused():
     with pytest.raises(ValueError, match="n_bins is 0"):
         expected_calibration_error([0], [[0.5, 0.5]], n_bins=0)
+
+
+class TestOfAllClasses:
+    @pytest.fixture
+    def case(self):
+        rng = np.random.default_rng(0)
+        return rng.integers(4, size=300), rng.dirichlet(np.ones(4), 300)
+
+    def test_the_brier_score_of_two_classes_is_twice_that_of_scikit_learn(self, case):
+        y, p = case[0] % 2, case[1][:, :2] / case[1][:, :2].sum(axis=1, keepdims=True)
+        assert brier_score(y, p) == pytest.approx(2 * brier_score_loss(y, p[:, 1]))
+
+    def test_the_classwise_error_is_the_mean_of_that_of_every_class(self, case):
+        y, p = case
+        expected = []
+        for k in range(4):
+            gaps = 0.0
+            for b in range(5):
+                inside = (p[:, k] > b / 5) & (p[:, k] <= (b + 1) / 5)
+                gaps += abs((y[inside] == k).sum() - p[inside, k].sum())
+            expected.append(gaps / len(y))
+        found = classwise_calibration_error(y, p, n_bins=5)
+        assert found == pytest.approx(np.mean(expected))
+
+    def test_uncertainty_is_entropy_and_mutual_information(self, case):
+        members = np.stack([case[1], np.roll(case[1], 1, axis=0), np.full((300, 4), 0.25)], axis=1)
+        total, aleatoric, epistemic = uncertainty(members)
+        np.testing.assert_allclose(total, entropy(members.mean(axis=1), axis=1))
+        np.testing.assert_allclose(total, aleatoric + epistemic)
+        divergence = entropy(members, members.mean(axis=1, keepdims=True), axis=2)
+        np.testing.assert_allclose(epistemic, divergence.mean(axis=1), atol=1e-12)
+        assert uncertainty(np.array([[[1.0, 0.0]]])).total == 0
+        with pytest.raises(ValueError, match=r"p_members has shape \(300, 4\)"):
+            uncertainty(case[1])

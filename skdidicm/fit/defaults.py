@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from skdidicm.fit.augmentation import resolve_augmentation
-from skdidicm.fit.state import Settings
-from skdidicm.networks import is_builtin
+from skdidicm.fit.state import Fitted, Settings
+from skdidicm.networks import is_builtin, resolve_network
+from skdidicm.registry import installed_backends
 
 _TRIAL = (30, 50_000)  # rows for a trial; with more, training for all epochs rarely overfits
 _FEW = 5000  # rows; with more of them networks underfit rather than overfit
@@ -164,6 +165,52 @@ def resolve(
         progress=given["verbose"] > 0,
         keep_on_interrupt=given["on_interrupt"] == "keep",
     )
+
+
+def resolved_parameters(
+    fitted: Fitted, *, backend: Any, solver: str, ensemble: bool, temperature: float
+) -> dict[str, Any]:
+    """Return what the parameters that can be "auto" came to, as JSON values.
+
+    Those of training are missing where an earlier version wrote the model.
+    """
+    config = fitted.network.config
+    network = resolve_network(config.network, config.input_shape)
+    if isinstance(backend, str):
+        backend = installed_backends()[0] if _auto(backend) else backend
+    return {
+        "solver": resolve_solver(solver, config.parameterization),
+        "network": network if isinstance(network, str) else type(network).__name__,
+        "conditioning": config.conditioning,
+        "parameterization": config.parameterization,
+        "objective": config.objective,
+        "backend": backend if isinstance(backend, str) else getattr(backend, "__name__", "own"),
+        "device": str(getattr(fitted.network, "device", config.device)),
+        "precision": getattr(fitted.network, "precision", config.precision),
+        "weight_decay": config.weight_decay,
+        **fitted.training,
+        "ensemble": ensemble,
+        "temperature": temperature,
+    }
+
+
+def training_parameters(settings: Settings, n_classes: int) -> dict[str, Any]:
+    """Return the settings of training by the names of the parameters, as JSON values.
+
+    `n_draws` counts all labels where they are enumerated.
+    """
+    augment = settings.augment
+    per_level = n_classes if settings.enumerate_labels else 1
+    return {
+        "max_epochs": settings.max_epochs,
+        "batch_size": settings.batch_size,
+        "learning_rate": float(settings.learning_rate),
+        "n_draws": int(settings.n_draws) * per_level,
+        "augment": augment if augment is None else getattr(augment, "__name__", "own"),
+        "mixup": settings.mixup,
+        "average": settings.average,
+        "choose_epochs": settings.choose_epochs,
+    }
 
 
 def _epochs(max_epochs: int | str, kind: Defaults, n: int, batch_size: int, effort: str) -> int:

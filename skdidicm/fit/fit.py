@@ -24,6 +24,7 @@ from skdidicm.fit.training import (
     epochs,
     validation_scores,
 )
+from skdidicm.predict.familiarity import Familiar, learn_familiar
 from skdidicm.predict.temperature import tempered
 
 Predict = Callable[[ScoreNetwork, NDArray[Any]], NDArray[np.float64]]
@@ -83,6 +84,7 @@ def continued(earlier: Fitted, *, counting: bool) -> Fitted:
         rng=deepcopy(earlier.rng),
         members=[],
         held_out=None,
+        familiar=[],
         history=list(earlier.history) if counting else [],
         n_iter=earlier.n_iter if counting else 0,
     )
@@ -149,12 +151,17 @@ def fit(
             early = settings.early_stopping and not one_epoch and held is not None
             patience = settings.n_iter_no_change if early else None
             _train(fitted, rows, held, plan, settings, predict, observer, patience, bar)
-            if early and held is not None and settings.temperature is None:
+            if early and held is not None:
                 proba = predict(fitted.network, held.x)
-                fitted.temperature = trial.choose_temperature(proba, held)
+                held_out = _held_out(held, [np.arange(len(held.x))], [proba])
+                if settings.temperature is None:
+                    fitted.temperature = trial.choose_temperature(proba, held)
     # Only now: while training, the network answers alone.
     fitted.members, fitted.held_out = members, held_out
     fitted.members_answer = settings.ensemble
+    if held_out is not None:
+        others = rows if members else held
+        fitted.familiar = _familiar(fitted, rows, rows if others is None else others, held_out)
 
 
 def _trial(
@@ -217,6 +224,20 @@ def _held_out(
         weight=rows.weight[row],
         n_rows=len(rows.x),
     )
+
+
+def _familiar(fitted: Fitted, rows: Rows, others: Rows, held_out: HeldOut) -> list[Familiar]:
+    """Return what training rows look like to each network that has not seen some of `others`."""
+    labels = rows.target.argmax(axis=1)
+    rng = np.random.default_rng([fitted.seeds.split, 1])
+    found = []
+    for fold, network in enumerate(fitted.unseeing):
+        unseen = held_out.row[held_out.fold == fold]
+        seen = np.arange(len(rows.x))
+        if others is rows:
+            seen = np.setdiff1d(seen, unseen)
+        found.append(learn_familiar(network, rows.x[seen], labels[seen], others.x[unseen], rng))
+    return found
 
 
 def _train(

@@ -34,8 +34,11 @@ def weighted_rows(
     return replace(rows, weight=rows.weight / rows.weight.mean()), kept
 
 
-def hold_out(rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
-    """Return training and validation rows, stratified by class where every class has two rows."""
+def hold_out(rows: Rows, fraction: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the places of rows to train on and to validate on.
+
+    They are stratified by class where every class has two rows.
+    """
     from sklearn.model_selection import train_test_split
 
     n = len(rows.x)
@@ -51,7 +54,7 @@ def hold_out(rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
     train, held = train_test_split(
         index, test_size=n_held, random_state=seed, stratify=labels if can_stratify else None
     )
-    return rows.take(np.sort(train)), rows.take(np.sort(held))
+    return np.sort(train), np.sort(held)
 
 
 def build_network(settings: Settings, rows: Rows, process: Process, seed: int) -> ScoreNetwork:

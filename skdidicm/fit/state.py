@@ -11,6 +11,7 @@ from skdidicm.backend import BuildNetwork, ScoreNetwork
 from skdidicm.core import Process, Schedule
 from skdidicm.fit.augmentation import Augmentation
 from skdidicm.fit.training import HistoryRow
+from skdidicm.predict.familiarity import Familiar
 
 
 class Seeds(NamedTuple):
@@ -71,20 +72,23 @@ class Settings:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Predictions for m training rows, each by a network that was not trained on the row.
+    """Predictions for m rows, each by a network that was not trained on the row.
 
     Attributes
     ----------
     row : ndarray (m,) of int
-        Index of each row among the `n_rows` that were passed to fit.
+        Index of each row among the `n_rows` that were passed to fit; -1 for the validation rows
+        of the user.
     fold : ndarray (m,) of int
-        Index in `Fitted.members` of the network that was not trained on the row.
+        Index in `Fitted.unseeing` of the network that was not trained on the row.
     proba : ndarray (m, k)
         Class probabilities by that network, without temperature.
     target, weight : ndarray (m, k), (m,)
         Class probabilities and weights of the rows, as in training.
     n_rows : int
         Number of rows that were passed to fit.
+    sampler : dict
+        Settings of the sampler that gave `proba`, by their names in `SamplerPlan`.
     """
 
     row: NDArray[np.intp]
@@ -93,10 +97,18 @@ class HeldOut:
     target: NDArray[np.floating]
     weight: NDArray[np.floating]
     n_rows: int
+    sampler: dict[str, Any] = field(default_factory=dict)
 
-    def among(self, place: NDArray[np.intp], n_rows: int) -> "HeldOut":
+    def among(self, place: NDArray[np.intp], n_rows: int, sampler: dict[str, Any]) -> "HeldOut":
         """Return the same with indices among `n_rows` rows, of which these were at `place`."""
-        return replace(self, row=place[self.row], n_rows=n_rows)
+        return replace(self, row=place[self.row], n_rows=n_rows, sampler=sampler)
+
+    def spread(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return values (m, ...) of the held-out rows as (n_rows, ...), NaN for the others."""
+        whole = np.full((self.n_rows, *values.shape[1:]), np.nan)
+        own = self.row >= 0
+        whole[self.row[own]] = values[own]
+        return whole
 
 
 @dataclass
@@ -112,7 +124,14 @@ class Fitted:
     members_answer : bool
         Whether they predict together with `network` if `ensemble="auto"`.
     held_out : HeldOut or None
-        Their predictions for the rows that they were not trained on.
+        Their predictions for the rows that they were not trained on; after early stopping, those
+        of `network` for its validation rows.
+    familiar : list of Familiar
+        The features of training rows, for each network of `unseeing`.
+    calibrator : object or None
+        Fitted on the held-out rows, or a function of probabilities.
+    training : dict
+        Parameters of training with every "auto" replaced, as JSON values.
     rng : numpy.random.Generator
         Draws the order of the rows and the noise of training; further training continues it.
     n_rows : int or None
@@ -130,9 +149,17 @@ class Fitted:
     members: list[ScoreNetwork] = field(default_factory=list)
     members_answer: bool = False
     held_out: HeldOut | None = None
+    familiar: list[Familiar] = field(default_factory=list)
+    calibrator: Any = None
+    training: dict[str, Any] = field(default_factory=dict)
     history: list[HistoryRow] = field(default_factory=list)
     trial: list[HistoryRow] = field(default_factory=list)
     temperature: float = 1.0
     n_iter: int = 0
     max_epochs: int = 0
     n_rows: int | None = None
+
+    @property
+    def unseeing(self) -> list[ScoreNetwork]:
+        """The networks that have not seen the rows of `held_out`, by the number of the fold."""
+        return self.members or [self.network]

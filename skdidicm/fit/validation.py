@@ -341,9 +341,18 @@ def check_settings(parameters: Mapping[str, Any]) -> None:
     for name in ("choose_epochs", "ensemble"):
         if given[name] not in (True, False, "auto"):
             raise ValueError(f"{name} is {given[name]!r}; expected True, False or 'auto'.")
-    share = given["validation_fraction"]
-    if not isinstance(share, float | np.floating) or not 0 < share < 1:
-        raise ValueError(f"validation_fraction is {share!r}; expected a share between 0 and 1.")
+    check_share("validation_fraction", given["validation_fraction"])
+    calibrator = given["calibrator"]
+    usable = callable(calibrator) or all(hasattr(calibrator, m) for m in ("fit", "predict_proba"))
+    if calibrator is not None and not usable:
+        raise ValueError(
+            f"calibrator is {calibrator!r}; expected a function of probabilities, or an estimator "
+            "with fit and predict_proba."
+        )
+    if calibrator is not None and temperature != "auto":
+        raise ValueError(
+            f"temperature is {temperature!r}, but a calibrator takes its place; pass one of them."
+        )
     callbacks = given["callbacks"] or []
     if not isinstance(callbacks, list | tuple) or not all(map(callable, callbacks)):
         raise ValueError(
@@ -383,6 +392,12 @@ def _check_class_weight(class_weight: Any) -> None:
             f"class_weight is {class_weight!r}; expected weights >= 0 in a dictionary, 'balanced' "
             "or None."
         )
+
+
+def check_share(name: str, value: Any) -> None:
+    """Raise ValueError unless the value is a float between 0 and 1, both excluded."""
+    if not isinstance(value, float | np.floating) or not 0 < value < 1:
+        raise ValueError(f"{name} is {value!r}; expected a share between 0 and 1.")
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:

@@ -2,7 +2,14 @@
 
 from skdidicm.plotting.history import HistoryDisplay
 from skdidicm.plotting.path import PosteriorPathDisplay
+from skdidicm.plotting.reliability import ReliabilityDisplay
 from skdidicm.plotting.steps import StepsDisplay
 from skdidicm.plotting.uncertainty import UncertaintyDisplay
 
-__all__ = ["HistoryDisplay", "PosteriorPathDisplay", "StepsDisplay", "UncertaintyDisplay"]
+__all__ = [
+    "HistoryDisplay",
+    "PosteriorPathDisplay",
+    "ReliabilityDisplay",
+    "StepsDisplay",
+    "UncertaintyDisplay",
+]

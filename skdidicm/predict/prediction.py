@@ -81,6 +81,19 @@ def posterior(
     )
 
 
+def posteriors(
+    networks: Sequence[ScoreNetwork], x: NDArray[Any], plan: SamplerPlan
+) -> NDArray[np.float64]:
+    """Return the posterior by each of several networks, (n, networks, k), without temperature."""
+    finite = FiniteScores()
+
+    def sample(part: NDArray[Any]) -> NDArray[np.float64]:
+        return np.stack([sample_rows(net, part, plan, finite=finite) for net in networks], axis=1)
+
+    cost = plan.n_chains if plan.sampler == "cl" else 1
+    return in_chunks(sample, x, (len(networks), len(plan.p_init)), rows_cost=cost)
+
+
 def sample_rows(
     network: ScoreNetwork,
     x: NDArray[Any],

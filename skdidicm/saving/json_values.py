@@ -15,7 +15,9 @@ from skdidicm.core import SCHEDULES, Schedule
 from skdidicm.fit.training import HistoryRow
 from skdidicm.fit.validation import LABEL_KINDS, MAX_CLASS_BYTES, check_classes
 
-_APART = ("augment", "callbacks", "random_state", "rate_matrix", "schedule", "network")
+_APART = (
+    "augment", "calibrator", "callbacks", "random_state", "rate_matrix", "schedule", "network",
+)  # fmt: skip
 _DATES = "Mm"  # kinds of NumPy whose values are integers of a unit, written as such
 _LARGEST = 2**63  # of a number in a history, which others turn into floats
 

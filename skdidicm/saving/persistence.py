@@ -18,6 +18,7 @@ from skdidicm.fit.state import Fitted, Seeds
 from skdidicm.fit.validation import MAX_ROW, check_class_size, check_number
 from skdidicm.registry import get_backend, new_network
 from skdidicm.saving import json_values as plain
+from skdidicm.saving.held_out import read_held_out, tensors_of
 from skdidicm.saving.model_file import ModelFileError, brief, read, write
 
 __all__ = ["Model", "ModelFileError", "load", "read", "save"]
@@ -150,10 +151,17 @@ def describe(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return all tensors of a model, and the rest as JSON values."""
     fitted = model.fitted
     check_class_size(fitted.classes)
+    if fitted.calibrator is not None:
+        raise ValueError(
+            f"the calibrator {fitted.calibrator!r} cannot be saved without pickle; pickle the "
+            "estimator, or fit it with calibrator=None."
+        )
     config: NetworkConfig = fitted.network.config
     tensors = _tensors(fitted.network, "") | {"class_prior": fitted.class_prior}
     for i, network in enumerate(fitted.members):
         tensors |= _tensors(network, _MEMBER.format(i))
+    of_held_out, held_out = tensors_of(fitted)
+    tensors |= of_held_out
     if isinstance(fitted.process, RateProcess):
         tensors["rate_matrix"] = fitted.process.rate_matrix
     settings = {name: plain.plain(getattr(config, name)) for name in _CONFIG}
@@ -175,6 +183,8 @@ def describe(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         "temperature": float(fitted.temperature),
         "n_members": len(fitted.members),
         "members_answer": fitted.members_answer,
+        "training": fitted.training,
+        "held_out": held_out,
         "n_iter": fitted.n_iter,
         "max_epochs": fitted.max_epochs,
         "seeds": fitted.seeds._asdict(),
@@ -242,9 +252,11 @@ def _model(
     config = replace(config, device=parameters["device"])
     backend = parameters["backend"]
     network = _network(backend, config, tensors, "")
-    prefixes = map(
-        _MEMBER.format, range(plain.read_count(header["n_members"], "n_members"))
-    )  # lazily: it may claim many
+    # lazily: it may claim many
+    prefixes = map(_MEMBER.format, range(plain.read_count(header["n_members"], "n_members")))
+    members = [_network(backend, config, tensors, prefix) for prefix in prefixes]
+    n_folds = max(1, len(members))
+    held_out, familiar = read_held_out(header.get("held_out"), tensors, len(classes), n_folds)
     fitted = Fitted(
         classes=classes,
         input_shape=shape,
@@ -254,7 +266,10 @@ def _model(
         seeds=seeds,
         rng=np.random.default_rng(seeds.training),
         network=network,
-        members=[_network(backend, config, tensors, prefix) for prefix in prefixes],
+        members=members,
+        held_out=held_out,
+        familiar=familiar,
+        training=_training(header.get("training", {})),
         members_answer=bool(header.get("members_answer", True)),  # earlier files keep no others
         history=plain.read_history(header["history"]),
         trial=plain.read_history(header["trial"]),
@@ -263,6 +278,13 @@ def _model(
         max_epochs=plain.read_count(header["max_epochs"], "max_epochs"),
     )
     return Model(header["class"], parameters, names, fitted)
+
+
+def _training(saved: Any) -> dict[str, Any]:
+    scalar = str | int | float | None
+    if not isinstance(saved, dict) or not all(isinstance(v, scalar) for v in saved.values()):
+        raise ModelFileError("its settings of training are no simple values.")
+    return saved
 
 
 def _column_names(saved: Any, shape: tuple[int, ...]) -> list[str]:

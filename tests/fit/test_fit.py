@@ -98,7 +98,7 @@ def test_early_stopping_ends_with_the_best_weights_of_its_history(quick, given, 
 
 def test_held_out_rows_are_stratified_and_not_trained_on():
     rows = Rows(X, np.eye(3)[y], np.ones(len(X)))
-    train, held = hold_out(rows, 0.2, seed=1)
+    train, held = map(rows.take, hold_out(rows, 0.2, seed=1))
     assert held.target.sum(axis=0).tolist() == [10, 10, 10]
     both = np.concatenate([train.x, held.x])
     np.testing.assert_array_equal(np.sort(both, axis=0), np.sort(X, axis=0))
@@ -108,7 +108,7 @@ def test_held_out_rows_are_stratified_and_not_trained_on():
 @pytest.mark.parametrize(("n", "fraction"), [(2, 0.1), (3, 0.99), (6, 0.9), (7, 0.5)])
 def test_few_rows_are_split_so_that_neither_part_is_empty(n, fraction):
     rows = Rows(X[:n], np.eye(3)[np.arange(n) % 3], np.ones(n))
-    train, held = hold_out(rows, fraction, seed=0)
+    train, held = map(rows.take, hold_out(rows, fraction, seed=0))
     assert len(train.x) + len(held.x) == n
     assert min(len(train.x), len(held.x)) > 0
 
