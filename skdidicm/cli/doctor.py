@@ -57,6 +57,7 @@ PACKAGES = (
     Package("matplotlib", "matplotlib", "pictures", _extra("plot")),
     Package("jinja2", "jinja2", "reports", _extra("plot")),
     Package("pillow", "PIL", "files of pictures, reports", _extra("plot")),
+    Package("pandas", "pandas", "CSV files", _extra("tables")),
     Package("timm", "timm", "train imagenet on torch", _extra("imagenet")),
     Package("torchvision", "torchvision", "train imagenet on torch", _extra("imagenet")),
 )

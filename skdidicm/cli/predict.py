@@ -1,4 +1,4 @@
-"""`skdidicm predict`: the most probable classes of arrays, tables and pictures."""
+"""`skdidicm predict`: the most probable classes of arrays, tables and images."""
 
 import csv
 import json as json_text
@@ -31,7 +31,10 @@ def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Run folder, or a model file.")],
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILES", help="Arrays (.npy), tables (.csv) or pictures."),
+        typer.Argument(
+            metavar="FILES",
+            help="Arrays (.npy), tables (.csv, .tsv) or images; - for standard input.",
+        ),
     ],
     top: Annotated[int, typer.Option(min=1, help="Classes to print for every row.")] = 5,
     output_format: Annotated[
@@ -44,20 +47,34 @@ def predict(
             min=0, help="What white was in training.", show_default="that of the run, or 255"
         ),
     ] = None,
+    header: Annotated[
+        bool | None,
+        typer.Option(
+            "--header/--no-header",
+            help="Whether tables have a line of column names.",
+            show_default="yes if it has no numbers",
+        ),
+    ] = None,
     sampler: SamplerOptions,
     place: PlaceOptions,
 ) -> None:
     """Print the most probable classes and their probabilities for every row of the files."""
-    from skdidicm.predict.inputs import read_rows
+    from skdidicm.predict.inputs import RowFormat, read_rows
 
     record = run_folder.read_record(run_folder.find_model(model)) or run_folder.RunRecord()
     classifier = runs.load_model(model, given(place), given(sampler))
     names = record.names_of(classifier.classes_.tolist())
     white = pixel_max or record.pixel_max or 255
-    columns = tuple(getattr(classifier, "feature_names_in_", ()))
+    row_format = RowFormat(
+        shape=classifier.input_shape_,
+        pixel_max=white,
+        crop=record.crop,
+        columns=tuple(getattr(classifier, "feature_names_in_", ())),
+        header=header,
+    )
     predictions: list[dict[str, Any]] = []
     for path in files:
-        rows = read_rows(path, classifier.input_shape_, white, record.crop, columns)
+        rows = read_rows(path, row_format)
         for i, p in enumerate(_proba(classifier, rows)):
             predictions.append({"file": str(path), "row": i, "classes": leading(p, names, top)})
     _print(predictions, Format.json if json else output_format, str(model))

@@ -1,126 +1,179 @@
-"""Rows to predict, from .npy arrays, .csv tables and pictures, in the shape that a model takes."""
+"""Rows to predict, from .npy arrays, CSV tables and images, in the shape that a model takes."""
 
-import csv
+import io
+import math
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.csv_lines import is_number, read_lines
+from skdidicm.tables import read_table
+
+STANDARD_INPUT = "-"
+_MOST_PIPED = 2**31  # bytes: what comes through a pipe has no size that could be checked first
+_EXPECTED = "expected .npy, .csv, .tsv or an image"
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of images, by their channels
 
 
-def read_rows(
-    path: Path,
-    shape: tuple[int, ...],
-    pixel_max: float = 255,
-    crop: float | None = None,
-    columns: Sequence[str] = (),
-) -> NDArray[Any]:
-    """Return the rows of a file as an array (n, *shape).
+@dataclass(frozen=True, kw_only=True)
+class RowFormat:
+    """The rows that a model takes.
 
     Parameters
     ----------
-    path : Path
-        A .npy array, a .csv table of numbers with or without a header, or a picture.
     shape : tuple of int
         Shape of one row, as in the model's `input_shape_`.
     pixel_max : float, default=255
-        What white is in the model's training images; only pictures are scaled to it.
+        Value of white in the training images; only image files are scaled to it.
     crop : float, optional
-        Share of a picture's shorter side that the model saw of its centre; by default pictures
-        are squeezed into the model's shape as a whole.
+        Fraction of an image's shorter side in the centre crop that the model was evaluated on; by
+        default whole images are resized to `shape`.
     columns : sequence of str, optional
-        Names of the model's columns; a .csv table with other names, or another order, is refused.
+        Names of the model's columns; a table with other names, or another order, is refused.
+    header : bool, optional
+        Whether tables have a line of names; by default see `skdidicm.tables.read_table`.
+    """
+
+    shape: tuple[int, ...]
+    pixel_max: float = 255
+    crop: float | None = None
+    columns: Sequence[str] = ()
+    header: bool | None = None
+
+
+def read_rows(path: Path, model: RowFormat) -> NDArray[Any]:
+    """Return the rows of a file as an array (n, *shape).
+
+    The kind of a file is that of its suffix; what comes through a pipe, or from standard input
+    ("-"), is recognised by its content.
 
     Raises
     ------
     ValueError or OSError
         If the file cannot be read or its rows do not fit the model.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file; expected .npy, .csv or a picture.")
-    if path.suffix.lower() == ".npy":
-        return _fit_shape(_read_npy(path), shape, path)
-    if path.suffix.lower() == ".csv":
-        return _fit_shape(_read_csv(path, columns), shape, path)
-    if crop is not None:
-        return _read_centre(path, shape, crop)
-    return _read_picture(path, shape, pixel_max)
+    name, piped = str(path), _piped(path)
+    if piped is not None:
+        kind, content = _kind(piped), piped
+    elif path.is_file():
+        kind = {".npy": "array", ".csv": "table", ".tsv": "table"}.get(path.suffix.lower(), "image")
+        content = path.read_bytes()
+    else:
+        raise FileNotFoundError(f"{path} is not a file; {_EXPECTED}.")
+    if kind == "array":
+        return _fit_shape(_array_of(content, name), model.shape, name)
+    if kind == "table":
+        table = read_table(content, name, header=model.header, columns=model.columns)
+        return _fit_shape(table.numbers, model.shape, name)
+    return _image(content, name, model)
 
 
-def _read_npy(path: Path) -> NDArray[Any]:
-    try:
-        rows = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+def _piped(path: Path) -> bytes | None:
+    """Return what a pipe or standard input delivers, None for an ordinary file."""
+    if str(path) == STANDARD_INPUT:
+        if sys.stdin.isatty():
+            raise ValueError("- is the standard input, which is a terminal; pipe a file into it.")
+        content = sys.stdin.buffer.read(_MOST_PIPED + 1)
+    elif path.is_fifo():
+        with path.open("rb") as file:
+            content = file.read(_MOST_PIPED + 1)
+    else:
+        return None
+    if len(content) > _MOST_PIPED:
         raise ValueError(
-            f"{path} is not an array of numbers in NumPy's format ({error}); write it with "
-            "numpy.save."
-        ) from error
-    return np.asarray(rows)
-
-
-def _read_csv(path: Path, columns: Sequence[str]) -> NDArray[np.float64]:
-    try:
-        lines = read_lines(path)
-        names = lines.pop(0) if lines and not all(map(is_number, lines[0])) else []
-        table = np.array([[float(cell) for cell in line] for line in lines])
-    except (ValueError, csv.Error) as error:
-        raise ValueError(
-            f"{path} is not a table of numbers ({error}); expected commas between numbers, the "
-            "same count in every row, and at most one line of column names."
-        ) from error
-    if names and columns and names != list(columns):
-        raise ValueError(
-            f"{path} has the columns {', '.join(names)}; expected those of the training, in their "
-            f"order: {', '.join(columns)}."
+            f"{path} delivers more than {_MOST_PIPED} bytes; write them to a file and pass that."
         )
-    return table
+    if not content:
+        raise ValueError(f"{path} is empty; {_EXPECTED}.")
+    return content
 
 
-def _fit_shape(rows: NDArray[Any], shape: tuple[int, ...], path: Path) -> NDArray[Any]:
+def _kind(content: bytes) -> str:
+    r"""Return the kind of a content without a name: image files have zero bytes, tables have none.
+
+    Examples
+    --------
+    >>> _kind(b"1,2"), _kind(b"\x93NUMPY..."), _kind(b"\xff\xd8\xff\xe0\0")
+    ('table', 'array', 'image')
+    """
+    if content.startswith(b"\x93NUMPY"):
+        return "array"
+    is_utf_16 = content.startswith(
+        (b"\xff\xfe", b"\xfe\xff")
+    )  # refused as a table, with the reason
+    is_portable = content[:1] == b"P" and content[1:2].isdigit()  # .pgm and .ppm
+    return "image" if (b"\0" in content[:1024] and not is_utf_16) or is_portable else "table"
+
+
+def _array_of(content: bytes, name: str) -> NDArray[Any]:
+    """Return the array of a .npy file, after checking that the file holds what it claims."""
+    file = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0
+        if version != (1, 0):
+            read = np.lib.format.read_array_header_2_0
+        shape, by_columns, dtype = read(file)
+    except (ValueError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{name} is not an array in NumPy's format ({reason}); write it with numpy.save."
+        ) from error
+    if dtype.kind not in "biuf":
+        raise ValueError(f"{name} holds values of type {dtype}; expected an array of numbers.")
+    held = len(content) - file.tell()
+    if math.prod(shape) * dtype.itemsize != held:
+        raise ValueError(
+            f"{name} claims an array of shape {shape} and type {dtype} but holds {held} bytes of "
+            "it; the file is damaged, so write it again."
+        )
+    values = np.frombuffer(content, dtype, offset=file.tell()) if held else np.empty(0, dtype)
+    rows = values.reshape(shape, order="F" if by_columns else "C")
+    return rows.astype(dtype.newbyteorder("="))
+
+
+def _fit_shape(rows: NDArray[Any], shape: tuple[int, ...], name: str) -> NDArray[Any]:
     """Return rows (n, *shape) from (n, *shape), from one row, or from flattened rows."""
     if rows.shape == shape:
         return rows[None]
     if rows.shape[1:] == shape:
         return rows
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     if rows.ndim in (1, 2) and rows.size and rows.shape[-1] == size:
         return rows.reshape(-1, *shape)
     raise ValueError(
-        f"{path} holds an array of shape {rows.shape}; the model takes rows of shape {shape}, so "
+        f"{name} holds an array of shape {rows.shape}; the model takes rows of shape {shape}, so "
         f"expected (n, {', '.join(map(str, shape))})" + (f" or (n, {size})." if shape[1:] else ".")
     )
 
 
-def _read_centre(path: Path, shape: tuple[int, ...], crop: float) -> NDArray[Any]:
-    """Return the centre of a picture (1, size, size, 3), as evaluation on folders sees it."""
-    from skdidicm.imagenet.pictures import centre, open_picture
-
-    return np.asarray(centre(open_picture(str(path), str(path)), shape[0], crop))[None]
-
-
-def _read_picture(path: Path, shape: tuple[int, ...], pixel_max: float) -> NDArray[Any]:
-    """Return a picture as one row (1, *shape), resized and with the model's channels."""
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}.get(shape[2] if len(shape) == 3 else 1)
+def _image(content: bytes, name: str, model: RowFormat) -> NDArray[Any]:
+    """Return an image as one row (1, *shape), with the model's size and channels."""
+    shape = model.shape
+    mode = _MODES.get(shape[2] if len(shape) == 3 else 1)
     if len(shape) == 1 or mode is None:
         raise ValueError(
-            f"{path} is not .npy or .csv, and the model takes no pictures but rows of shape "
-            f"{shape}; give it .npy or .csv files."
+            f"{name} is not .npy, .csv or .tsv, and the model takes no images but rows of shape "
+            f"{shape}; pass arrays or tables."
         )
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ImportError:
         raise ImportError(
-            f"{path} can be read as a picture with Pillow only; install it with: pip install pillow"
+            f"{name} is read with Pillow, which is not installed; install it with: "
+            "pip install pillow"
         ) from None
-    try:
-        with Image.open(path) as picture:
-            resized = picture.convert(mode).resize((shape[1], shape[0]), Image.Resampling.BOX)
-    except UnidentifiedImageError:
-        raise ValueError(
-            f"{path} is neither .npy nor .csv nor a picture; convert it to one."
-        ) from None
+    from skdidicm.imagenet.pictures import centre, open_picture
+
+    picture = open_picture(io.BytesIO(content), name, mode)
+    if model.crop is not None:
+        return np.asarray(centre(picture, shape[0], model.crop))[None]
+    resized = picture.resize((shape[1], shape[0]), Image.Resampling.BOX)
     pixels = np.asarray(resized).reshape(1, *shape)
-    return pixels if pixel_max == 255 else (pixels * (pixel_max / 255)).astype(np.float32)
+    if model.pixel_max == 255:
+        return pixels
+    return (pixels * (model.pixel_max / 255)).astype(np.float32)

@@ -135,16 +135,17 @@ def _pictures(
 ) -> tuple[NDArray[Any], NDArray[Any], int]:
     """Return images of the validation folder, evenly spread if there are too many."""
     from skdidicm.imagenet.folder import find_split, scan
-    from skdidicm.predict.inputs import read_rows
+    from skdidicm.predict.inputs import RowFormat, read_rows
 
     if source.folder in (None, "synthetic"):
         raise FileNotFoundError("the run was trained on synthetic images, which have no folder.")
     found = scan(find_split(Path(str(source.folder)), "val"), record.class_names)
     n = len(found.files)
+    model = RowFormat(shape=classifier.input_shape_, crop=record.crop)
     rows, labels = [], []
     for i in spread(n, _MOST_PICTURES):
         with suppress(OSError, ValueError):  # training leaves out damaged images, too
-            rows.append(read_rows(Path(found.files[i]), classifier.input_shape_, 255, record.crop))
+            rows.append(read_rows(Path(found.files[i]), model))
             labels.append(found.labels[i])
     if not rows:
         raise FileNotFoundError(f"none of the images below {source.folder} can be read.")

@@ -1,6 +1,5 @@
 """The rows of a cell: load or generate them, take a part, and make them harder."""
 
-import csv
 import functools
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.csv_lines import is_number, read_lines
 from skdidicm.datasets import Split, load_digits_split, load_fashion_mnist
 from skdidicm.study.changes import corrupted, floats, noisy, shrunk
 from skdidicm.study.embeddings import load_embeddings
 from skdidicm.study.grid import Cell
 from skdidicm.study.photos import load_photos
+from skdidicm.tables import read_table
 
 _TEST = 0.3  # share of the rows of a data set without a split of its own
 _FOLDER = "folder:"
@@ -139,26 +138,19 @@ def _covtype_like() -> Table:
 
 def _read_table(path: Path) -> Table:
     """Return the table of a CSV file whose last column is the class."""
-    try:
-        lines = read_lines(path)
-        if lines and not any(map(is_number, lines[0])):
-            del lines[0]
-        X = np.array([[float(text) for text in line[:-1]] for line in lines])
-        if X.ndim != 2 or 0 in X.shape or not np.isfinite(X).all():
-            raise ValueError("there are no rows, no columns, or values that are not finite")
-    except (OSError, ValueError, csv.Error) as error:
+    if not path.is_file():
         raise ValueError(
-            f"{path} cannot be read as a table ({error}); expected a CSV file with the class in "
-            "the last column, numbers in all others, and at most one line of column names."
-        ) from error
-    names, y = np.unique([line[-1] for line in lines], return_inverse=True)
+            f"{path} is not a file; expected a table with the class in its last column."
+        )
+    table = read_table(path.read_bytes(), str(path), labelled=True)
+    names, y = np.unique(table.labels, return_inverse=True)
     rare = [str(name) for name in names[np.bincount(y) < 2]]
     if rare or len(names) < 2:
         raise ValueError(
             f"{path} has {len(names)} classes, {rare or 'none'} with a single row; expected at "
             "least two classes of two rows or more: one to train on and one to test on."
         )
-    return X, y, tuple(map(str, names))
+    return table.numbers, y, tuple(map(str, names))
 
 
 def _folder(cell: Cell) -> Split:

@@ -1,6 +1,11 @@
 import csv
 import io
+import json
+import os
 import shutil
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -159,21 +164,23 @@ def test_a_table_model_takes_tables_and_no_pictures(cli, tmp_path, read_json):
     (tmp_path / "a.png").write_bytes(b"")
     refused = cli("predict", tmp_path, tmp_path / "a.png")
     assert refused.code == 1
-    assert "the model takes no pictures but rows of shape (3,)" in refused.err
+    assert "the model takes no images but rows of shape (3,)" in refused.err
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.npy", b"", "is not an array of numbers in NumPy's format"),
-        ("a.npy", b"text", "is not an array of numbers in NumPy's format"),
-        ("a.csv", b"1,2\n3,x\n", "is not a table of numbers"),
-        ("a.csv", b"1,2\n3\n", "is not a table of numbers"),
-        ("a.csv", b"", "holds an array of shape (0,)"),
-        ("a.csv", b"\xff\xfe\x00", "a.csv"),
+        ("a.npy", b"", "is not an array in NumPy's format"),
+        ("a.npy", b"text", "is not an array in NumPy's format"),
+        ("a.csv", b"1,2\n3,x\n", "line 2 has 'x' in column 2; expected a finite number"),
+        ("a.csv", b"1,2\n3\n", "line 2 has 1 cells; expected 2"),
+        ("a.csv", b"", "is empty; expected a table of numbers"),
+        ("a.csv", b"\xff\xfe\x00", "line 1 is not UTF-8 text"),
+        ("a.csv", b"1;2\n3;4\n", "line 1 has semicolons"),
         ("a.csv", b"1,2\n3,4\n", "expected (n, 8, 8) or (n, 64)"),
-        ("a.txt", b"hello", "is neither .npy nor .csv nor a picture"),
-        ("a.png", b"hello", "is neither .npy nor .csv nor a picture"),
+        ("a.txt", b"hello", "cannot be read as a picture (Pillow knows no such format)"),
+        ("a.png", b"hello", "cannot be read as a picture (Pillow knows no such format)"),
+        ("a.jpg", b"", "cannot be read as a picture (Pillow knows no such format)"),
     ],
 )
 def test_files_that_cannot_be_read_are_named(cli, digits_run, tmp_path, name, content, message):
@@ -188,4 +195,135 @@ def test_files_that_cannot_be_read_are_named(cli, digits_run, tmp_path, name, co
 def test_a_missing_file_is_named(cli, digits_run, tmp_path):
     result = cli("predict", digits_run.folder, tmp_path / "none.npy")
     assert result.code == 1
-    assert "none.npy is not a file; expected .npy, .csv or a picture" in result.err
+    assert "none.npy is not a file; expected .npy, .csv, .tsv or an image" in result.err
+
+
+def classes_of(result):
+    assert result.code == 0, result.err
+    return [row["classes"] for row in json.loads(result.out)["predictions"]]
+
+
+def test_deep_and_float_pictures_are_predicted_as_eight_bits(cli, digits_run, tmp_path, images):
+    image = pytest.importorskip("PIL.Image")
+    stored = {
+        "eight.png": images[0],
+        "sixteen.png": images[0].astype(np.uint16) * 257,
+        "sixteen.tiff": images[0].astype(np.uint16) * 256 + 99,
+        "unit.tiff": (images[0] / 255).astype(np.float32),
+        "float.tiff": images[0].astype(np.float32),
+    }
+    for name, pixels in stored.items():
+        image.fromarray(pixels).save(tmp_path / name)
+    paths = [tmp_path / name for name in stored]
+    expected, *others = classes_of(cli("predict", digits_run.folder, *paths, "--json"))
+    assert others == [expected] * 4
+
+
+@pytest.mark.parametrize(("orientation", "turn"), [(3, 2), (6, 3), (8, 1)])
+def test_pictures_are_turned_upright(cli, digits_run, tmp_path, images, orientation, turn):
+    image = pytest.importorskip("PIL.Image")
+    exif = image.Exif()
+    exif[0x0112] = orientation
+    image.fromarray(images[0]).save(tmp_path / "upright.png")
+    turned = np.ascontiguousarray(np.rot90(images[0], -turn))
+    image.fromarray(turned).save(tmp_path / "turned.png", exif=exif.tobytes())
+    paths = tmp_path / "upright.png", tmp_path / "turned.png"
+    upright, turned = classes_of(cli("predict", digits_run.folder, *paths, "--json"))
+    assert turned == upright
+
+
+def test_a_truncated_picture_and_a_bomb_are_named(cli, digits_run, tmp_path, images):
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(images[0].repeat(40, 0).repeat(40, 1)).save(tmp_path / "cut.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:700])
+    image.new("1", (30_000, 30_000)).save(tmp_path / "bomb.png")  # 110 KB, 900 million pixels
+    for name in ("cut.jpg", "bomb.png"):
+        result = cli("predict", digits_run.folder, tmp_path / name)
+        assert (result.code, result.out) == (1, "")
+        assert result.err.startswith(f"Error: {tmp_path / name} ")
+        assert result.err.count("\n") == 1
+        assert "--on-bad-image" not in result.err
+
+
+def test_a_table_that_may_have_a_header_is_refused_until_it_is_said(cli, torch, tmp_path):
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    classifier = DiDiClassifier(steps=2, max_epochs=1, random_state=0).fit(X, [0, 1] * 15)
+    classifier.save(tmp_path / "model.skd")
+    file = tmp_path / "rows.csv"
+    file.write_text("0,1,2\n5,6,7\n")
+    refused = cli("predict", tmp_path, file)
+    assert (refused.code, refused.out) == (1, "")
+    assert f"{file}: line 1 is 0,1,2, a row or the column numbers" in refused.err
+    assert "pass --header or --no-header" in refused.err
+    assert len(classes_of(cli("predict", tmp_path, file, "--header", "--json"))) == 1
+    assert len(classes_of(cli("predict", tmp_path, file, "--no-header", "--json"))) == 2
+
+
+def array_file(shape, dtype, held):
+    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    header += b" " * (64 - (len(header) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + held
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "held", "message"),
+    [
+        ((10**12, 8, 8), "<f8", b"\0" * 512, "claims an array of shape (1000000000000, 8, 8)"),
+        ((1, 8, 8), "<f8", b"\0" * 511, "but holds 511 bytes"),
+        ((1, 8, 8), "<f8", b"\0" * 513, "but holds 513 bytes"),
+        ((1, 8, 8), "|O", b"\0" * 512, "values of type object; expected an array of numbers"),
+        ((1, 8, 8), "<c16", b"\0" * 1024, "values of type complex128; expected"),
+        ((1, 8, 8), "|S8", b"\0" * 512, "values of type |S8; expected an array of numbers"),
+    ],
+)
+def test_an_array_holds_what_it_claims(cli, digits_run, tmp_path, shape, dtype, held, message):
+    file = tmp_path / "a.npy"
+    file.write_bytes(array_file(shape, dtype, held))
+    result = cli("predict", digits_run.folder, file)
+    assert (result.code, result.out) == (1, "")
+    assert str(file) in result.err
+    assert message in result.err
+
+
+@pytest.mark.parametrize("dtype", [">f8", "<f4", "|u1", "<i2"])
+def test_arrays_of_other_types_are_read(cli, digits_run, tmp_path, images, proba, dtype, read_json):
+    np.save(tmp_path / "a.npy", np.asfortranarray(images.astype(dtype)))
+    result = cli("predict", digits_run.folder, tmp_path / "a.npy", "--top", "10", "--json")
+    found = as_matrix(read_json(result.out)["predictions"])
+    np.testing.assert_allclose(found, proba, rtol=1e-5)
+
+
+def run_piped(content, *arguments):
+    """Run the command line in a process of its own, with a content on its standard input."""
+    command = [sys.executable, "-m", "skdidicm", *map(str, arguments)]
+    return subprocess.run(command, input=content, capture_output=True, check=False, timeout=120)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="named pipes of POSIX")
+def test_pipes_are_read_by_their_content(cli, digits_run, tmp_path, images, proba):
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(images[0]).save(tmp_path / "a.png")
+    np.save(tmp_path / "a.npy", images)
+    text = "\n".join(",".join(map(str, row)) for row in images.reshape(3, 64).tolist())
+    (tmp_path / "a.csv").write_text(text)
+    for name in ("a.png", "a.npy", "a.csv"):
+        content, pipe = (tmp_path / name).read_bytes(), tmp_path / f"pipe of {name}"
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+        writer.start()
+        result = cli("predict", digits_run.folder, pipe, "--top", "10", "--json")
+        writer.join()
+        assert result.code == 0, result.err
+        found = as_matrix(json.loads(result.out)["predictions"])
+        np.testing.assert_allclose(found, proba[: len(found)], rtol=1e-5)
+    done = run_piped(content, "predict", digits_run.folder, "-", "--top", "10", "--json")
+    assert done.returncode == 0, done.stderr
+    predictions = json.loads(done.stdout)["predictions"]
+    np.testing.assert_allclose(as_matrix(predictions), proba, rtol=1e-5)
+    assert {row["file"] for row in predictions} == {"-"}
+
+
+def test_an_empty_standard_input_is_named(cli, digits_run):
+    result = cli("predict", digits_run.folder, "-")
+    assert result.code == 1
+    assert "- is empty; expected .npy, .csv, .tsv or an image" in result.err

@@ -20,7 +20,7 @@ ORDER = (
     "__main__", "cli", "study", "", "classifier", "report", "saving", "fit", "predict",
     "plotting", "imagenet", "registry", "backend", "core",
 )  # fmt: skip
-LEAVES = {"networks", "metrics", "datasets", "csv_lines"}  # import no room of `skdidicm`
+LEAVES = {"networks", "metrics", "datasets", "tables"}  # import no room of `skdidicm`
 # What the order alone would allow.
 APART = {
     "plotting": {"registry", "backend"},

@@ -46,6 +46,46 @@ def test_grey_of_16_bits_keeps_its_upper_eight(kind):
     np.testing.assert_array_equal(found, np.repeat(RAMP[:, :, None], 3, axis=2))
 
 
+@pytest.mark.parametrize("white", [1, 255])
+def test_floating_point_pictures_are_scaled_to_255(white):
+    stored = Image.fromarray(RAMP.astype(np.float32) * (white / 255))
+    np.testing.assert_array_equal(opened(stored, "TIFF"), np.repeat(RAMP[:, :, None], 3, axis=2))
+
+
+@pytest.mark.parametrize("bad", [np.nan, -0.5, 256, np.inf])
+def test_floating_point_pictures_of_another_range_are_bad(bad):
+    values = RAMP.astype(np.float32)
+    values[3, 4] = bad
+    with pytest.raises(BadPictureError, match="expected 0 to 1 or 0 to 255"):
+        opened(Image.fromarray(values), "TIFF")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA"])
+@pytest.mark.parametrize("stored", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
+def test_a_picture_is_converted_to_the_mode_that_is_asked_for(stored, mode):
+    grey = (RAMP > 100).astype(np.uint8) * 255
+    if stored == "I;16":
+        picture = Image.fromarray(grey.astype(np.uint16) * 257)
+    elif stored == "F":
+        picture = Image.fromarray(grey.astype(np.float32))
+    else:
+        picture = Image.fromarray(grey).convert("RGB").convert(stored)
+    file = io.BytesIO()
+    picture.save(file, "TIFF")
+    found = open_picture(file, "a.file", mode)
+    assert found.mode == mode
+    values = np.asarray(found) if mode == "L" else np.asarray(found)[..., 0]
+    np.testing.assert_array_equal(values, grey)
+
+
+def test_alpha_is_kept_where_it_is_asked_for():
+    file = io.BytesIO()
+    colours = Image.fromarray(COLOURS).convert("RGBA")
+    colours.putalpha(Image.fromarray(RAMP))
+    colours.save(file, "PNG")
+    np.testing.assert_array_equal(np.asarray(open_picture(file, "a.file", "RGBA"))[..., 3], RAMP)
+
+
 def test_grey_and_black_and_white_become_equal_channels():
     np.testing.assert_array_equal(opened(Image.fromarray(RAMP), "PNG"), np.stack([RAMP] * 3, 2))
     found = opened(Image.fromarray(RAMP > 100), "PNG")
