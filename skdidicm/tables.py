@@ -8,7 +8,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -269,6 +269,11 @@ def safe_cell(text: str) -> str:
     if text.startswith(_FORMULA) and len(text) > 1 and not is_number(text):
         return f"'{text}"
     return text
+
+
+def safe_row(row: Mapping[str, object]) -> dict[str, object]:
+    """Return a row of a CSV file with safe cells; see `safe_cell`."""
+    return {name: safe_cell(v) if isinstance(v, str) else v for name, v in row.items()}
 
 
 def readable(text: str) -> str:

@@ -4,6 +4,8 @@ Modules of this package import numpy, scikit-learn and the estimator inside thei
 that `skdidicm --help` answers at once.
 """
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -57,4 +59,7 @@ def root(
 
 def main() -> None:
     """Run the command line; the console script and `python -m skdidicm` call this."""
+    for stream in (sys.stdout, sys.stderr):  # a name that cannot be encoded ends no command
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="skdidicm")

@@ -1,7 +1,16 @@
-"""Output: results go to stdout, messages to stderr, and an error of the user is one sentence."""
+"""Output: results go to stdout, progress and messages to stderr; a user's error is one sentence.
+
+Names of classes and files may come from others, so what people read shows their control characters
+and marks of text direction as escapes.
+"""
 
 import json
-from collections.abc import Iterable, Sequence
+import os
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -10,6 +19,8 @@ from typer.core import TyperGroup
 _USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError, MemoryError)
 _OUT_OF_MEMORY = "out of memory"  # what torch says in a RuntimeError
 _UNBOUNDED = 100_000  # columns of text
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # categories of characters that show nothing
+_JOINERS = "\u200c\u200d"  # of Persian, Indic scripts and emoji
 
 
 class SentenceGroup(TyperGroup):
@@ -28,7 +39,7 @@ class SentenceGroup(TyperGroup):
             if ctx.params.get("traceback") or not _is_correctable(error):
                 raise
             typer.secho("Error: ", fg="red", err=True, nl=False)
-            typer.echo(sentence(error), err=True)
+            say(sentence(error))
             raise typer.Exit(1) from None
 
 
@@ -64,12 +75,56 @@ def sentence(error: Exception) -> str:
         return f"{error.filename}: {error.strerror.lower()}."
     if _OUT_OF_MEMORY in str(error).lower():
         return f"{str(error).splitlines()[0]} A smaller --batch-size takes less memory."
+    if isinstance(error, MemoryError):
+        return "there is not enough memory."
     return str(error).strip() or f"{type(error).__name__}, without further explanation."
 
 
 def say(text: str) -> None:
     """Write a message to stderr."""
-    typer.echo(text, err=True)
+    typer.echo("\n".join(map(visible, text.split("\n"))), err=True)
+
+
+def visible(text: str) -> str:
+    r"""Return a text in which characters that a terminal obeys are escapes.
+
+    Examples
+    --------
+    >>> print(visible("cat\x1b[31m"), visible("\u202etac"), visible("gr\xfcn"))
+    cat\x1b[31m \u202etac grün
+    """
+    if text.isprintable():
+        return text
+    return "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    if character in _JOINERS or unicodedata.category(character) not in _HIDDEN:
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte of a file name that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+@contextmanager
+def results() -> Iterator[None]:
+    """Write results to stdout; an error says that it was there, such as one of a full disk."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) or error.errno is None:
+            raise
+        with suppress(OSError, ValueError):  # what is left in the buffer would fail again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def print_path(path: Path) -> None:
+    """Write the name of a file to stdout: for people on a terminal, else byte for byte."""
+    with results():
+        typer.echo(visible(str(path)) if sys.stdout.isatty() else os.fsencode(path))
 
 
 def print_version(wanted: bool) -> None:
@@ -83,7 +138,8 @@ def print_version(wanted: bool) -> None:
 
 def print_json(content: Any) -> None:
     """Write one JSON object to stdout."""
-    typer.echo(json.dumps(content, indent=2, allow_nan=False))
+    with results():
+        typer.echo(json.dumps(content, indent=2, allow_nan=False))
 
 
 def print_table(
@@ -95,16 +151,18 @@ def print_table(
     from rich.table import Table
 
     console = Console(highlight=False, markup=False)
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_header=any(header))
+    shown = None if title is None else visible(title)
+    table = Table(title=shown, title_justify="left", box=box.SIMPLE_HEAD, show_header=any(header))
     for i, name in enumerate(header):
         right = i >= len(header) - numbers
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
+        table.add_column(visible(name), justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(visible, row))
     if not console.is_terminal:  # a file or pipe has no edge to wrap at
         unbounded = console.options.update(max_width=_UNBOUNDED)
         console.width = console.measure(table, options=unbounded).maximum
-    console.print(table)
+    with results():
+        console.print(table)
 
 
 def print_scores(title: str, result: dict[str, Any]) -> None:

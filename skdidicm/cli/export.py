@@ -24,10 +24,10 @@ def export(
 
     folder = output or (run if run.is_dir() else run.parent) / "export"
     classifier, record = _load(run)
-    folder.mkdir(parents=True, exist_ok=True)
-    classifier.save(folder / run_folder.MODEL)
-    if record is not None:
-        run_folder.write_record(folder, record)
+    with run_folder.locked(folder):
+        classifier.save(folder / run_folder.MODEL)
+        if record is not None:
+            run_folder.write_record(folder, record)
     say(f"{folder / run_folder.MODEL}: for DiDiClassifier.load and skdidicm predict")
     if onnx:
         network = classifier.network_

@@ -156,7 +156,10 @@ class RunOptions:
     """Seed and output of a run."""
 
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the data split, the noise and the training.")
+        int,
+        typer.Option(
+            min=0, max=2**32 - 1, help="Seed of the data split, the noise and the training."
+        ),
     ] = 0
     output: Annotated[
         Path | None,

@@ -1,6 +1,7 @@
 """`skdidicm predict`: the most probable classes of arrays, tables and images."""
 
 import csv
+import io
 import json as json_text
 import sys
 import warnings
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from skdidicm.cli import runs
-from skdidicm.cli.console import print_json, print_table
+from skdidicm.cli.console import print_json, print_table, results, visible
 from skdidicm.cli.options import PlaceOptions, SamplerOptions, expand, given
 from skdidicm.saving import run_folder
 
@@ -104,8 +105,8 @@ def _print(predictions: list[dict[str, Any]], output_format: Format, model: str)
     if output_format is Format.json:
         print_json({"model": model, "predictions": predictions})
     elif output_format is Format.jsonl:
-        for row in predictions:
-            typer.echo(json_text.dumps(row))
+        with results():
+            typer.echo("\n".join(map(json_text.dumps, predictions)))
     elif output_format is Format.csv:
         _print_csv(predictions)
     else:
@@ -113,12 +114,20 @@ def _print(predictions: list[dict[str, Any]], output_format: Format, model: str)
 
 
 def _print_csv(predictions: list[dict[str, Any]]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    from skdidicm.tables import safe_cell
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("file", "row", "rank", "class", "probability"))
     for row in predictions:
         for rank, found in enumerate(row["classes"], start=1):
-            probability = f"{found['probability']:.6g}"
-            writer.writerow((row["file"], row["row"], rank, found["class"], probability))
+            file, name = safe_cell(row["file"]), safe_cell(found["class"])
+            writer.writerow((file, row["row"], rank, name, f"{found['probability']:.6g}"))
+    lines = text.getvalue()
+    with results():
+        if sys.stdout.isatty():
+            lines = "\n".join(map(visible, lines.split("\n")))
+        sys.stdout.write(lines)  # echo would remove escapes from names
 
 
 def _print_table(predictions: list[dict[str, Any]]) -> None:

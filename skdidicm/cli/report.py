@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from skdidicm.cli import runs
-from skdidicm.cli.console import print_json, say
+from skdidicm.cli.console import print_json, print_path, say
 
 
 def report(
@@ -42,4 +42,4 @@ def report(
         content = {"output": str(file), "metrics": dict(facts.metrics), "computed": computed}
         print_json({**content, "notes": list(facts.notes)})
     else:
-        typer.echo(str(file))
+        print_path(file)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, make_dataclass
 from functools import partial
 from pathlib import Path
@@ -77,7 +78,7 @@ def table1(
     A cell that is finished is not run again. Under torchrun all devices work on one cell at a time.
     """
     from skdidicm.imagenet import grid
-    from skdidicm.report.table1 import write_table
+    from skdidicm.report.table1 import hold_for_cells, write_table
     from skdidicm.saving import grid_runs
 
     whole = grid.plan(
@@ -90,14 +91,15 @@ def table1(
     if plan:
         _print_plan(wanted, output, json=json)
         return
-    todo = {
-        cell: resolved
-        for cell, resolved in wanted.items()
-        if not grid_runs.is_finished(output / cell.name, resolved)
-    }
-    _run_cells(todo, output, lambda: write_table(whole, output))
-    if _is_first():
-        _tell(whole, output, json=json)
+    with hold_for_cells(output) if _is_first() else nullcontext():
+        todo = {
+            cell: resolved
+            for cell, resolved in wanted.items()
+            if not grid_runs.is_finished(output / cell.name, resolved)
+        }
+        _run_cells(todo, output, lambda: write_table(whole, output))
+        if _is_first():
+            _print_written(whole, output, json=json)
 
 
 def _run_cells(
@@ -129,7 +131,7 @@ def _numbers(text: str, kind: Any, flag: str) -> list[Any]:
         ) from error
 
 
-def _tell(whole: Sequence["Cell"], output: Path, *, json: bool) -> None:
+def _print_written(whole: Sequence["Cell"], output: Path, *, json: bool) -> None:
     from skdidicm.imagenet.table import HEADER, caption, cells_of
     from skdidicm.report.table1 import write_table
 

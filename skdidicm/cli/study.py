@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from skdidicm.cli.console import say
+from skdidicm.cli.console import results, say
 
 
 def study(
@@ -118,7 +118,8 @@ def _write(rows: Sequence[Mapping[str, Any]], output: Path, baseline: str | None
     from skdidicm.study.files import write_figures, write_tables
 
     for table in write_tables(rows, output, baseline):
-        typer.echo(table)
+        with results():
+            typer.echo(table)
     try:
         write_figures(rows, output)
     except ImportError:

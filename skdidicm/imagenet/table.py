@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from skdidicm.imagenet.grid import OBJECTIVES, Cell, Setting
+from skdidicm.tables import safe_row
 
 _IMAGENET = {"n_classes": 1000, "n_train": 1_281_167, "n_val": 50_000}
 _WORDNET = re.compile(r"n\d{8}")
@@ -166,7 +167,7 @@ def as_csv(found: Sequence[TableRow], facts: Facts) -> str:
     lines = [_flat(row) | facts._asdict() for row in found]
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows(map(safe_row, lines))
     return text.getvalue()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from skdidicm.report import figures
 from skdidicm.report.facts import Facts, Shown
+from skdidicm.tables import readable
 
 _MEANING = {
     "accuracy": ("Accuracy", "{:.1%}", "Share of rows whose most probable class is the true one."),
@@ -53,7 +54,7 @@ def render(facts: Facts) -> str:
         source
     )
     test = facts.test
-    return template.render(
+    page = template.render(
         facts=facts,
         test=test,
         metrics=_metrics(facts),
@@ -63,6 +64,7 @@ def render(facts: Facts) -> str:
         cards=[_card(shown) for shown in test.shown] if test else [],
         matrix=_matrix(facts),
     )
+    return readable(page)
 
 
 def _metrics(facts: Facts) -> list[tuple[str, str, str]]:

@@ -1,6 +1,7 @@
 """The paper's Table 1 from the run folders of its cells: Markdown, CSV and a figure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,36 @@ from skdidicm.imagenet.grid import Cell
 from skdidicm.imagenet.table import Facts
 from skdidicm.saving import run_folder
 from skdidicm.saving.grid_runs import last_epoch
-from skdidicm.saving.run_folder import RunRecord
+from skdidicm.saving.run_folder import RunFolderError, RunRecord
 
 TABLE = "table1"
+_FOREIGN = (
+    run_folder.MODEL,
+    run_folder.METRICS,
+    run_folder.HISTORY,
+    run_folder.CONFIG,
+    "checkpoints",
+    "cells.jsonl",
+)
+
+
+@contextmanager
+def hold_for_cells(output: Path) -> Iterator[None]:
+    """Hold a folder of cells; no other process may run cells in it.
+
+    Raises
+    ------
+    RunFolderError
+        If another process holds the folder, or it is a run folder itself or that of a study.
+    """
+    with run_folder.locked(output):
+        foreign = [name for name in _FOREIGN if (output / name).exists()]
+        if foreign:
+            raise RunFolderError(
+                f"{output} holds {foreign[0]} of another command; expected a folder of skdidicm "
+                "reproduce table1 or a new one, so choose another --output."
+            )
+        yield
 
 
 def write_table(

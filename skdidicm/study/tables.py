@@ -10,6 +10,7 @@ import numpy as np
 import scipy.stats
 
 from skdidicm.study.methods import AUTO
+from skdidicm.tables import safe_row
 
 FIGURES = ("accuracy", "top5_accuracy", "nll", "nll_oracle", "ece", "brier", "auroc", "fit_seconds",
            "predict_seconds", "calls", "epochs", "chosen_budget", "search_seconds")  # fmt: skip
@@ -66,7 +67,7 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(map(safe_row, rows))
     return text.getvalue()
 
 

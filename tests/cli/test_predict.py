@@ -327,3 +327,38 @@ def test_an_empty_standard_input_is_named(cli, digits_run):
     result = cli("predict", digits_run.folder, "-")
     assert result.code == 1
     assert "- is empty; expected .npy, .csv, .tsv or an image" in result.err
+
+
+@pytest.fixture
+def hostile_model(torch, tmp_path):
+    """A model whose class names come from someone else."""
+    names = ["=cmd|'/c calc'!A1", "-1", "cat\x1b[31m\u202e", os.fsdecode(b"caf\xe9")]
+    X = np.arange(16.0).reshape(8, 2)
+    classifier = DiDiClassifier(steps=2, max_epochs=1, random_state=0)
+    classifier.fit(X, np.array(names)[np.arange(8) % 4]).save(tmp_path / "model.skd")
+    np.save(tmp_path / "@rows.npy", X[:1])
+    return tmp_path
+
+
+def test_csv_holds_no_formulas_and_every_name(cli, hostile_model, monkeypatch):
+    monkeypatch.chdir(hostile_model)
+    result = cli("predict", "model.skd", "@rows.npy", "--format", "csv")
+    assert result.code == 0, result.err
+    lines = list(csv.DictReader(io.StringIO(result.out)))
+    assert {line["file"] for line in lines} == {"'@rows.npy"}
+    expected = {"'=cmd|'/c calc'!A1", "-1", "cat\x1b[31m\u202e", r"caf\xe9"}
+    assert {line["class"] for line in lines} == expected
+
+
+def test_a_table_shows_no_escapes(cli, hostile_model):
+    out = cli("predict", hostile_model, hostile_model / "@rows.npy").out
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+    assert r"cat\x1b[31m\u202e" in out
+    assert r"caf\xe9" in out
+
+
+def test_json_keeps_names_as_they_are(cli, hostile_model):
+    (classes,) = classes_of(cli("predict", hostile_model, hostile_model / "@rows.npy", "--json"))
+    names = {found["class"] for found in classes}
+    assert names == {"=cmd|'/c calc'!A1", "-1", "cat\x1b[31m\u202e", os.fsdecode(b"caf\xe9")}

@@ -1,10 +1,12 @@
 import json
+import os
 import shutil
 
 import pytest
 
 from skdidicm import DiDiClassifier
 from skdidicm.datasets import load_digits_split
+from skdidicm.saving import model_file
 
 pytest.importorskip("jinja2")
 pytest.importorskip("PIL")
@@ -112,3 +114,53 @@ def test_what_is_no_run_is_one_sentence(cli, tmp_path, content):
     assert result.code == 1
     assert {"empty": "holds no model.skd", "damaged": "is damaged"}[content] in result.err
     assert result.out == ""
+
+
+def test_class_names_that_are_not_utf_8_are_reported(cli, torch, tmp_path):
+    names = [os.fsdecode(b"caf\xe9"), "th\u00e9"]
+    classifier = DiDiClassifier(max_epochs=1, random_state=0).fit([[0.0], [1.0]] * 4, names * 4)
+    classifier.save(tmp_path / "model.skd")
+    result = cli("report", tmp_path)
+    assert result.code == 0, result.err
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert r"caf\xe9" in html
+    assert "th\u00e9" in html
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("metrics.json", '{"metrics": [1]}', "metrics is [1]; expected an object"),
+        ("metrics.json", '{"metrics": {"nll": "low"}}', "nll is 'low'; expected a number"),
+        ("metrics.json", '{"class_names": [["a"]]}', "a class name is ['a']; expected a text"),
+        ("metrics.json", '{"dataset": {"name": 3}}', "name of the dataset is 3"),
+        ("metrics.json", '{"crop": 0}', "crop is 0; expected a number above 0"),
+    ],
+)
+@pytest.mark.parametrize("command", ["report", "evaluate", "info"])
+def test_an_odd_record_is_one_sentence(cli, run, command, file, content, message):
+    (run / file).write_text(content)
+    result = cli(command, run)
+    assert (result.code, result.out) == (1, "")
+    assert f"{run / file} is damaged ({message}" in result.err
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["report", "info"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"history": "none"}, "the history is 'none'; expected a list"),
+        ({"history": [{"epoch": 1, "loss": "small"}]}, "loss in row 1 of the history is 'small'"),
+        ({"history": [{"loss": 0.5}]}, "row 1 of the history has no epoch"),
+        ({"versions": ["0.1"]}, "its versions are not named"),
+    ],
+)
+def test_an_odd_model_is_one_sentence(cli, run, command, change, message):
+    header, tensors = model_file.read(run / "model.skd")
+    model_file.write(run / "model.skd", header | change, tensors)
+    result = cli(command, run)
+    assert (result.code, result.out) == (1, "")
+    assert f"{run / 'model.skd'} cannot be loaded as a model: " in result.err
+    assert message in result.err
+    assert result.err.count("\n") == 1

@@ -13,6 +13,7 @@ from skdidicm.cli import reproduce
 from skdidicm.imagenet.config import SETTINGS
 from skdidicm.imagenet.grid import Cell
 from skdidicm.imagenet.trainer import TrainingResult
+from skdidicm.saving import run_folder
 from skdidicm.saving.grid_runs import settings_of
 
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/photo_patches.py"
@@ -186,6 +187,23 @@ def test_a_later_process_writes_and_prints_nothing(cli, trained, tmp_path, monke
     assert (result.code, result.out, result.err) == (0, "", "")
     assert len(trained) == 2
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_grid_that_another_process_runs_is_refused(cli, trained, tmp_path):
+    with run_folder.locked(tmp_path / "table"):
+        result = cli("reproduce", "table1", "--data", "x", *SMALL, "--output", tmp_path / "table")
+    assert (result.code, result.out, trained) == (1, "", [])
+    assert "is being written by process" in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["model.skd", "history.jsonl", "cells.jsonl", "config.json"])
+def test_a_folder_of_another_command_is_refused(cli, trained, tmp_path, name):
+    (tmp_path / name).write_text("{}")
+    result = cli("reproduce", "table1", "--data", "x", *SMALL, "--output", tmp_path)
+    assert (result.code, result.out, trained) == (1, "", [])
+    assert f"holds {name} of another command" in result.err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.imagenet

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from skdidicm import DiDiClassifier
 from skdidicm.datasets import load_digits_split
+from skdidicm.saving import run_folder
 
 FILES = ["history.jsonl", "learning_curve.png", "metrics.json", "model.skd", "posterior_path.png"]
 
@@ -238,3 +240,67 @@ def test_ctrl_c_ends_quietly_with_130_and_keeps_the_history(quick_command, tmp_p
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == list(range(1, len(rows) + 1))
     assert rows[0].keys() >= {"loss", "learning_rate", "seconds"}
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_a_folder_that_another_process_writes_is_refused(cli, quick_command, tmp_path):
+    with run_folder.locked(tmp_path / "run"):
+        result = cli(*quick_command, "--output", tmp_path / "run")
+    assert (result.code, result.out) == (1, "")
+    assert f"{tmp_path / 'run'} is being written by process {os.getpid()} on " in result.err
+    assert result.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--steps", "0"],
+        ["--network", "resnet9000"],
+        ["--backend", "abacus"],
+        ["--n-train", "2"],
+        ["--data", "nowhere"],
+    ],
+    ids=" ".join,
+)
+def test_a_run_that_cannot_start_changes_nothing(cli, quick_command, tmp_path, fashion_run, wrong):
+    shutil.copytree(fashion_run.folder, tmp_path / "run")
+    before = contents(tmp_path / "run")
+    result = cli(*quick_command, *wrong, "--output", tmp_path / "run", "--overwrite")
+    assert result.code == 1
+    assert contents(tmp_path / "run") == before
+    new = cli(*quick_command, *wrong, "--output", tmp_path / "deep" / "new")
+    assert new.code == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_run_that_fails_half_way_leaves_the_earlier_run_whole(
+    cli, quick_command, tmp_path, fashion_run, monkeypatch
+):
+    shutil.copytree(fashion_run.folder, tmp_path / "run")
+    before = contents(tmp_path / "run")
+    monkeypatch.setattr("skdidicm.metrics.score_probabilities", lambda *a: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        cli(*quick_command, "--output", tmp_path / "run", "--overwrite")
+    after = contents(tmp_path / "run")
+    assert {name: after[name] for name in before} == before
+    assert set(after) - set(before) == {".history.jsonl.partial"}
+    assert len(after[".history.jsonl.partial"].splitlines()) == 1
+
+
+def test_a_folder_of_another_command_is_refused(cli, quick_command, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").write_text("{}")
+    result = cli(*quick_command, "--output", tmp_path, "--overwrite")
+    assert (result.code, result.out) == (1, "")
+    assert "of skdidicm train imagenet, which --overwrite does not replace" in result.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "config.json"]
+
+
+def test_a_seed_that_is_too_large_is_named_as_an_option(cli, quick_command):
+    result = cli(*quick_command, "--seed", 2**32)
+    assert result.code == 2
+    assert "--seed" in result.err
+    assert "4294967295" in result.err

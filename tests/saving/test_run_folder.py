@@ -24,7 +24,10 @@ from pathlib import Path
 from skdidicm.saving import run_folder
 
 with run_folder.locked(Path(sys.argv[1])):
-    child = os.fork() if len(sys.argv) > 2 else 0
+    child = os.fork() if len(sys.argv) > 2 else None
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
     print(child, flush=True)
     time.sleep(60)
 """
@@ -40,7 +43,7 @@ def hold(tmp_path):
             [sys.executable, "-c", HOLD, str(folder), *arguments], stdout=subprocess.PIPE, text=True
         )
         started.append(process)
-        process.child = int(process.stdout.readline())
+        process.child = process.stdout.readline().strip()
         return process
 
     yield start
@@ -86,7 +89,7 @@ def test_a_killed_process_releases_the_folder(tmp_path, hold, arguments):
         assert content(tmp_path / "run") == ["file"]
     finally:
         if arguments:
-            os.kill(process.child, signal.SIGKILL)
+            os.kill(int(process.child), signal.SIGKILL)
 
 
 def test_the_folder_is_free_after_an_error(tmp_path):
