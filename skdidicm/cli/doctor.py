@@ -76,8 +76,8 @@ def doctor(
     trials = list(_tried())
     works = any(trial["works"] for trial in trials)
     if json:
-        place = {"python": platform.python_version(), "platform": platform.platform()}
-        print_json({**place, "works": works, "packages": packages, "backends": trials})
+        system = {"python": platform.python_version(), "platform": platform.platform()}
+        print_json({**system, "works": works, "packages": packages, "backends": trials})
     else:
         _print(packages, trials)
     if not works:
@@ -131,7 +131,7 @@ def _tried() -> Iterator[dict[str, Any]]:
 
 def attempt(backend: str, engine: str | None, patience: float = _PATIENCE) -> dict[str, Any]:
     """Fit a tiny table in a process of its own; return whether that worked, where, and why not."""
-    place = {"KERAS_BACKEND": engine} if engine else {}
+    choice = {"KERAS_BACKEND": engine} if engine else {}
     start = time.perf_counter()
     try:
         done = subprocess.run(
@@ -140,7 +140,7 @@ def attempt(backend: str, engine: str | None, patience: float = _PATIENCE) -> di
             text=True,
             check=False,
             timeout=patience,
-            env={**os.environ, **place},
+            env={**os.environ, **choice},
         )
     except subprocess.TimeoutExpired:
         error = f"no answer after {patience:g} seconds"

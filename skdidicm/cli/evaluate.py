@@ -13,7 +13,7 @@ import typer
 from skdidicm.cli import runs
 from skdidicm.cli.console import default_command, print_json, print_scores
 from skdidicm.cli.evaluate_imagenet import evaluate_imagenet
-from skdidicm.cli.options import PlaceOptions, SamplerOptions, expand, given
+from skdidicm.cli.options import BackendOptions, SamplerOptions, expand, given
 from skdidicm.saving import run_folder
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ def evaluate(
         typer.Option(help="Folder of the data.", show_default="where the run found it"),
     ] = None,
     sampler: SamplerOptions,
-    place: PlaceOptions,
+    backend: BackendOptions,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of a table.")
     ] = False,
 ) -> None:
     """Test a model on the test data of its run."""
     source = _source(model, data)
-    classifier = runs.load_model(model, given(place), given(sampler))
+    classifier = runs.load_model(model, given(backend), given(sampler))
     split = run_folder.load_data(source)
     result, _ = runs.score(classifier, split)
     if json:

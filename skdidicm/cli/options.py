@@ -31,7 +31,7 @@ def _option(
 _sampling = functools.partial(_option, "Sampler")
 _network = functools.partial(_option, "Network")
 _training = functools.partial(_option, "Training")
-_place = functools.partial(_option, "Backend")
+_backend = functools.partial(_option, "Backend")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,22 +57,22 @@ class SamplerOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlaceOptions:
+class BackendOptions:
     """Which backend computes, and where."""
 
-    backend: Annotated[str | None, _place("Name of an installed backend.")] = None
-    device: Annotated[str | None, _place("Where to compute: cpu, cuda, cuda:1, ...")] = None
+    backend: Annotated[str | None, _backend("Name of an installed backend.")] = None
+    device: Annotated[str | None, _backend("Where to compute: cpu, cuda, cuda:1, ...")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(PlaceOptions, SamplerOptions):
+class TrainOptions(BackendOptions, SamplerOptions):
     """The settings of a classifier."""
 
     default_shown: ClassVar[str | None] = None  # but each option's own
 
-    precision: Annotated[str | None, _place("Number format of the backend.")] = None
+    precision: Annotated[str | None, _backend("Number format of the backend.")] = None
     compile: Annotated[
-        bool | None, _place("Compile the network, for long runs on a GPU.", "no", "--compile")
+        bool | None, _backend("Compile the network, for long runs on a GPU.", "no", "--compile")
     ] = None
     network: Annotated[
         str | None, _network("Name that the backend knows: mlp, didirn-tiny, didirn18, ...")

@@ -13,7 +13,7 @@ import typer
 
 from skdidicm.cli import runs
 from skdidicm.cli.console import print_json, print_table, results, visible
-from skdidicm.cli.options import PlaceOptions, SamplerOptions, expand, given
+from skdidicm.cli.options import BackendOptions, SamplerOptions, expand, given
 from skdidicm.saving import run_folder
 
 
@@ -57,13 +57,13 @@ def predict(
         ),
     ] = None,
     sampler: SamplerOptions,
-    place: PlaceOptions,
+    backend: BackendOptions,
 ) -> None:
     """Print the most probable classes and their probabilities for every row of the files."""
     from skdidicm.predict.inputs import RowFormat, read_rows
 
     record = run_folder.read_record(run_folder.find_model(model)) or run_folder.RunRecord()
-    classifier = runs.load_model(model, given(place), given(sampler))
+    classifier = runs.load_model(model, given(backend), given(sampler))
     names = record.names_of(classifier.classes_.tolist())
     white = pixel_max or record.pixel_max or 255
     row_format = RowFormat(

@@ -76,6 +76,7 @@ def facts_of_run(
     """
     record = run_folder.read_record(run) or RunRecord()
     source, names = record.dataset, record.names_of(classifier.classes_.tolist())
+    history = _history(run, classifier)
     test, note = _test(classifier, record, names, n_images, data, log)
     settings = {} if source is None else source.plain()
     return Facts(
@@ -84,10 +85,18 @@ def facts_of_run(
         about=about,
         settings=_shown(settings) | _shown(record.settings or {}),
         metrics=record.metrics or (dict(test.scores) if test else {}),
-        history=classifier.history_,
+        history=history,
         test=test,
         notes=[note],
     )
+
+
+def _history(run: Path, classifier: Classifier) -> list[dict[str, float]]:
+    try:
+        return run_folder.check_history(classifier.history_)
+    except ValueError as error:
+        file = run_folder.find_model(run)
+        raise run_folder.RunFolderError(f"{file} is damaged ({error}); train it again.") from error
 
 
 def _shown(settings: Mapping[str, Any]) -> dict[str, str]:

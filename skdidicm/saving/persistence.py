@@ -241,8 +241,6 @@ def _model(
     shape = tuple(header["input_shape"])
     names = _column_names(header["feature_names_in"], shape)
     seeds = Seeds(**{name: plain.read_count(v, name) for name, v in header["seeds"].items()})
-    if not isinstance(header["versions"], dict):
-        raise ModelFileError("its versions are not named.")
     temperature = float(header["temperature"])
     if not 0 < temperature < np.inf:
         raise ModelFileError(f"its temperature is {temperature}.")

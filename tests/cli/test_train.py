@@ -170,7 +170,7 @@ def test_a_subset_without_a_class_is_refused(cli, fashion_data, tmp_path):
     data = ("--data", fashion_data, "--n-train", "2")
     result = cli("train", "fashion-mnist", *data, "--output", tmp_path / "run")
     assert result.code == 1
-    assert "the 2 training images show no" in result.err
+    assert "the 2 training images include no" in result.err
     assert "raise --n-train" in result.err
 
 
