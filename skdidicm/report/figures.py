@@ -1,4 +1,4 @@
-"""The figures of a report: the displays of `skdidicm.plotting`, and a reliability diagram."""
+"""The figures of a report, drawn by the displays of `skdidicm.plotting`."""
 
 import base64
 import io
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.plotting import HistoryDisplay, UncertaintyDisplay
-from skdidicm.plotting.canvas import TRUE_COLOR, spread, tidy
+from skdidicm.plotting import HistoryDisplay, ReliabilityDisplay, UncertaintyDisplay
+from skdidicm.plotting.canvas import spread
 from skdidicm.report.facts import Test
 from skdidicm.report.svg import svg_of
 
@@ -39,20 +39,14 @@ def learning_curves(history: Sequence[Mapping[str, float]]) -> Iterator[str]:
 
 
 def reliability(test: Test) -> str:
-    """Return the accuracy in every bin of confidence; on the dashed line both are equal."""
+    """Return the reliability diagram; a pointer over a bar shows the values of its bin."""
     figure, ax = _figure()
-    edges = 100 * np.linspace(0, 1, len(test.bins[0]) + 1)
+    display = ReliabilityDisplay(*test.bins).plot(ax)
     tips = {}
     for i, (count, confidence, accuracy) in enumerate(zip(*test.bins, strict=True)):
-        if count:
-            left, right = edges[i], edges[i + 1]
-            name = f"bin{i}"
-            width = 0.92 * (right - left)
-            ax.bar((left + right) / 2, 100 * accuracy, width, color=TRUE_COLOR, gid=name)
-            tips[name] = f"{count} rows: confidence {confidence:.1%}, accuracy {accuracy:.1%}"
-    ax.plot([0, 100], [0, 100], color="black", linestyle="--", linewidth=1)
-    ax.set(xlabel="Confidence (%)", ylabel="Accuracy (%)", xlim=(0, 100), ylim=(0, 100))
-    tidy(ax)
+        if count and display.bars_ is not None:
+            display.bars_[i].set_gid(f"bin{i}")
+            tips[f"bin{i}"] = f"{count} rows: confidence {confidence:.1%}, accuracy {accuracy:.1%}"
     return svg_of(figure, "Reliability", tips)
 
 

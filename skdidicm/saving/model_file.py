@@ -10,7 +10,8 @@ import json
 import os
 import tempfile
 import zipfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from textwrap import shorten
@@ -50,6 +51,22 @@ def write_atomically(path: Path, content: Any) -> None:
     """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent} is not a folder; create it before saving there.")
+    with naming(path):
+        _write(path, content)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Add the path to an error that has none, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def _write(path: Path, content: Any) -> None:
     prefix = f".{path.name}."
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=_UNFINISHED)
     try:

@@ -225,7 +225,9 @@ class HistoryFile:
 
     def __call__(self, _: Any, row: Mapping[str, float]) -> None:
         """Add a row to the file."""
-        with _naming(self._path), self._path.open(self._mode, encoding="utf-8") as file:
+        from skdidicm.saving.model_file import naming
+
+        with naming(self._path), self._path.open(self._mode, encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self._mode = "a"
 
@@ -262,19 +264,7 @@ def write_history(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def _write(path: Path, text: str) -> None:
     from skdidicm.saving.model_file import write_atomically
 
-    with _naming(path):
-        write_atomically(path, text.encode("utf-8"))
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Add the path to an error that has none, such as that of a full disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None and error.errno is not None:
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
+    write_atomically(path, text.encode("utf-8"))
 
 
 def find_model(path: Path) -> Path:

@@ -158,7 +158,7 @@ def test_the_bars_of_the_reliability_diagram_are_the_accuracies(case, facts):
         if 'aria-label="Reliability"' in inside
     ]
     tips = [text for _, text in Page(chart).all("title")][1:]  # the first is that of the chart
-    expected, heights = [], []
+    expected, shares, accuracies = [], [], []
     for b in range(10):
         inside = [
             (p.index(max(p)) == label, max(p))
@@ -168,11 +168,15 @@ def test_the_bars_of_the_reliability_diagram_are_the_accuracies(case, facts):
         if inside:
             hits, sure = (sum(values) / len(inside) for values in zip(*inside, strict=True))
             expected.append(f"{len(inside)} rows: confidence {sure:.1%}, accuracy {hits:.1%}")
-            heights.append(hits)
+            shares.append(len(inside) / len(y))
+            accuracies.append(hits)
     assert tips == expected
     bars = [points_of(path) for path in re.findall(r'</title> *<path d="([^"]+)"', chart)]
     drawn = np.array([max(y for _, y in bar) - min(y for _, y in bar) for bar in bars])
-    np.testing.assert_allclose(drawn / drawn.max(), np.array(heights) / max(heights), rtol=1e-4)
+    np.testing.assert_allclose(drawn / drawn.max(), np.array(shares) / max(shares), rtol=1e-4)
+    curve = curve_in(chart)
+    scaled = np.polynomial.Polynomial.fit(accuracies, curve[:, 1], 1)
+    np.testing.assert_allclose(scaled(np.array(accuracies)), curve[:, 1], atol=1e-3)
 
 
 def points_of(path):

@@ -306,10 +306,11 @@ def test_a_full_disk_is_named_with_the_file(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("skdidicm.saving.model_file.write_atomically", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match=r"metrics\.json") as raised:
         run_folder.write_record(tmp_path, RunRecord())
     assert raised.value.filename == str(tmp_path / "metrics.json")
+    assert content(tmp_path) == []
 
 
 def test_the_names_of_a_data_set_stand_for_whole_numbers_only():
