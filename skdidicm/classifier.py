@@ -126,8 +126,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         rows, unless `max_epochs` is a number. There is no trial with `early_stopping`, nor when
         training continues.
     ensemble : bool, default="auto"
-        Whether the networks of the trial answer too: probabilities are then the mean over all
-        networks, at a proportional cost of prediction. "auto" is True for fewer than 2,000 images
+        Whether the networks of the trial also predict: probabilities are then the mean over all
+        networks, which takes as many times as long. "auto" is True for fewer than 2,000 images
         or 1,000 rows of a table, unless the network is your own module or one of timm. It can be
         changed after fit. Without a trial there is one network.
     temperature : float, default="auto"
@@ -953,7 +953,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
 
     @property
     def _networks(self) -> list[ScoreNetwork]:
-        """The networks whose mean answers."""
+        """The networks whose mean is the prediction."""
         given = self.ensemble
         answer = self._fitted.members_answer if isinstance(given, str) else given
         return [self.network_, *(self._fitted.members if answer else ())]
@@ -1020,7 +1020,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
 
     @property
     def _model(self) -> persistence.Model:
-        """All that a file holds of the fitted estimator."""
+        """The content of a file for the fitted estimator."""
         check_is_fitted(self)
         return persistence.Model(
             estimator=type(self).__name__,
@@ -1065,7 +1065,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         return x.astype(x.dtype.newbyteorder("="), copy=False)
 
     def _fit(self, *arguments: Any, one_epoch: bool = False) -> Self:
-        """Fit, and after an error be what it was before."""
+        """Fit; after an error, restore the previous state."""
         going_on = hasattr(self, "_fitted") and (one_epoch or self.warm_start)
         with self._restored_on_error(going_on=going_on):
             self._learn(*arguments, one_epoch=one_epoch, going_on=going_on)
@@ -1169,7 +1169,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     ) -> Rows | None:
         """Return the rows that the user gave to validate on, checked."""
         if (X_val is None) != (y_val is None):
-            raise ValueError("X_val and y_val belong together; pass both or neither.")
+            raise ValueError("one of X_val and y_val is missing; pass both or neither.")
         if X_val is None:
             return None
         x = self._check_rows(X_val, expected=shape)
@@ -1178,7 +1178,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         return Rows(x, np.eye(len(classes))[labels], np.ones(len(x)))
 
     def _answer(self, network: ScoreNetwork, x: NDArray[Any]) -> NDArray[np.float64]:
-        """Return what one network answers for checked rows, without temperature."""
+        """Return the probabilities of one network for checked rows, without temperature."""
         return posterior([network], x, self._sampler_plan())
 
     def _sample(

@@ -6,7 +6,7 @@ the probability that no noise event has happened yet. Times are numbers or array
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from skdidicm.core.arrays import Array, namespace
 
@@ -14,6 +14,7 @@ EPS_T = 1e-3
 """Smallest time of training, at which predictions are read out; at t = 0 scores are infinite."""
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """Interface of a noise schedule, for samplers and training."""
 

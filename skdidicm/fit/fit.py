@@ -32,23 +32,23 @@ Predict = Callable[[ScoreNetwork, NDArray[Any]], NDArray[np.float64]]
 
 
 class Observer(Protocol):
-    """What wants to know how training goes on."""
+    """Receives the progress of training."""
 
     @property
     def watches(self) -> bool:
-        """Whether somebody looks at the estimator after every epoch, or may stop the training."""
+        """Whether there are callbacks, which use the estimator or may stop training."""
         ...
 
     def begin(self, n_epochs: int) -> None:
-        """Take note that training begins and how many epochs it lasts at most."""
+        """Receive the start of training, with the maximum number of epochs."""
         ...
 
     def end_epoch(self, row: HistoryRow) -> bool:
-        """Take note of the history's newest row; return True to stop."""
+        """Receive the new row of the history after an epoch; return True to stop."""
         ...
 
     def end(self) -> None:
-        """Take note that training has ended as planned, or as an observer wanted."""
+        """Receive the end of training, unless an error ended it."""
         ...
 
 
@@ -76,8 +76,8 @@ def untrained(
 def continued(earlier: Fitted, *, counting: bool) -> Fitted:
     """Return a state that training can continue from and that shares only the network.
 
-    With `counting` the history goes on; else it begins anew. The networks of a trial are dropped,
-    since they would not learn from the new rows, which they may not have been held out from.
+    With `counting` the history is continued; otherwise it starts again. The networks of a trial are
+    dropped, since they would not learn from the new rows.
     """
     return replace(
         earlier,
@@ -101,7 +101,7 @@ def fit(
     going_on: bool = False,
     one_epoch: bool = False,
 ) -> None:
-    """Train the network of `fitted` and fill in what has been learnt.
+    """Train the network of `fitted` and fill in the results.
 
     Parameters
     ----------
@@ -114,10 +114,10 @@ def fit(
     predict : callable
         The probabilities that the estimator would return at temperature 1.
     observer : Observer
-        Is told of the training of the network, not of that of a trial.
+        Receives the progress of the network's training, but not of a trial.
     going_on, one_epoch : bool
-        Whether training continues an earlier one, and whether it is that of partial_fit; in
-        either case there is no trial.
+        Whether training continues an earlier one, and whether it is that of partial_fit. Neither
+        has a trial.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def fit(
                 held_out = _held_out(held, [np.arange(len(held.x))], [proba])
                 if settings.temperature is None:
                     fitted.temperature = trial.choose_temperature(proba, held)
-    # Only now: while training, the network answers alone.
+    # Set last: during training, only the network itself predicts.
     fitted.members, fitted.held_out = members, held_out
     fitted.members_answer = settings.ensemble
     if held_out is not None:
@@ -174,9 +174,9 @@ def _trial(
     *,
     along: bool,
 ) -> tuple[trial.Verdict, list[ScoreNetwork], HeldOut | None]:
-    """Return what a trial found, its networks and their answers.
+    """Return the verdict of a trial, its networks and their held-out predictions.
 
-    With `along` the network of all rows is trained along where the backend can do that.
+    With `along`, the network of all rows is trained with them if the backend supports that.
     """
 
     def fold(number: int, learnt: NDArray[np.intp], held_out: NDArray[np.intp]) -> trial.Fold:
@@ -212,7 +212,7 @@ def _trial(
 def _held_out(
     rows: Rows, parts: list[NDArray[np.intp]], proba: list[NDArray[np.float64]]
 ) -> HeldOut:
-    """Return what the folds' networks say of their held-out rows, in the order of the rows."""
+    """Return the predictions for the held-out rows of all folds, in the order of the rows."""
     row = np.concatenate(parts)
     order = np.argsort(row)
     row = row[order]

@@ -27,7 +27,7 @@ _ETA = 2  # of the average: 0 counts all epochs alike, more the late ones
 
 
 class NonFiniteLossError(FloatingPointError):
-    """The loss became NaN or infinite; the network has its last weights before that again."""
+    """The loss became NaN or infinite; the network has the last weights before that."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Learner:
-    """A network, the rows that it learns from, and what draws their order and noise."""
+    """A network, its training rows, and the generator of their order and noise."""
 
     network: ScoreNetwork
     rows: Rows
@@ -54,13 +54,13 @@ class Learner:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How to train: everything resolved, nothing "auto".
+    """Settings of a training, with every "auto" replaced.
 
     `n_draws` noisy labels are drawn per row and update; with `enumerate_labels` every one of the K
     labels is taken at `n_draws` noise levels, weighted by its probability. With a `mixup` > 0
     rows are blended in pairs (`mix`). The learning rate rises and falls (`learning_rate_at`)
     over `curve_epochs`, or `max_epochs`, unless it is constant. With `average` it stays at its
-    peak for the first half, and whoever looks after an epoch sees an average of the weights.
+    peak for the first half, and after every epoch the network has an average of its weights.
     """
 
     process: Process
@@ -170,7 +170,7 @@ def learning_rate_at(update: int, n_updates: int, peak: float, plateau: float = 
 
 
 def averaging_share(epoch: int) -> float:
-    """Return how far the average of the weights moves towards those after an epoch, from 1."""
+    """Return the share by which the average moves towards the weights after an epoch, from 1."""
     return (1 + _ETA) / (epoch + _ETA)
 
 
@@ -188,7 +188,7 @@ def averaged(mean: State, weights: State, epoch: int) -> State:
     Notes
     -----
     The polynomial-decay average of Shamir and Zhang (ICML 2013) with eta = 2. It needs no number of
-    epochs in advance: the first weights fade as training goes on.
+    epochs in advance, since early weights lose their influence.
 
     Examples
     --------
@@ -208,11 +208,11 @@ def averaged(mean: State, weights: State, epoch: int) -> State:
 def epochs(
     network: ScoreNetwork, rows: Rows, plan: TrainingPlan, rng: np.random.Generator
 ) -> Iterator[HistoryRow]:
-    """Train, and yield one row of history after every epoch; stop by not asking for more.
+    """Train, and yield one row of history after every epoch; to stop, stop iterating.
 
     Ctrl-C leaves the weights of the last whole epoch.
-    If the plan says so, the network has the average of its weights while a row is looked at, and
-    when the training ends or is stopped.
+    With `plan.average`, the network has the average of its weights whenever a row is yielded, and
+    at the end.
 
     Raises
     ------
@@ -253,8 +253,8 @@ def joint_epochs(
 ) -> Iterator[list[HistoryRow]]:
     """Train several networks at once, and yield a row of history for each after every epoch.
 
-    Each of them learns as in `epochs`. One whose epoch has fewer updates waits for the others.
-    The networks have the weights that `joint` hands over, and the `seconds` are those of all.
+    Each is trained as in `epochs`; one with fewer updates per epoch waits for the others. The
+    weights reach the networks by `joint.hand_over`, and `seconds` is the time of all together.
 
     Raises
     ------
@@ -281,7 +281,7 @@ def joint_epochs(
 
 
 class _Update(NamedTuple):
-    """What one update learns from, and how fast."""
+    """The mini-batch and the learning rate of an update."""
 
     batch: Batch
     learning_rate: float
@@ -290,7 +290,7 @@ class _Update(NamedTuple):
 def _updates(
     rows: Rows, plan: TrainingPlan, rng: np.random.Generator, epoch: int
 ) -> Iterator[_Update]:
-    """Yield the updates of an epoch, from 0, which show every row once."""
+    """Yield the updates of an epoch, counted from 0; every row occurs once."""
     n = len(rows.x)
     n_batches = math.ceil(n / plan.batch_size)
     order = np.arange(n) if n_batches == 1 else rng.permutation(n)

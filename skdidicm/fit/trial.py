@@ -1,4 +1,4 @@
-"""How long to train, and how sure to be: a trial on parts of the rows, in ever longer rounds."""
+"""The trial: number of epochs and temperature, chosen on held-out folds of the rows."""
 
 import math
 import warnings
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +28,15 @@ _SHARES = (0.25, 0.5, 1.0)  # of all epochs, trained when a round ends
 _AVERAGED = (0.25, 0.5, 0.75, 1.0)  # the same for averaged weights
 _PARTS = 5  # equal parts of the rows, of which a fold holds one out
 _MIN_HELD = 400  # rows that the folds together hold out where there are as many
-_LOG_SCALE = 0.2  # temperatures of 0.8 to 1.2 are usual; 200 rows tell them to about a tenth
+_LOG_SCALE = 0.2  # temperatures of 0.8 to 1.2 are usual; 200 rows determine them to about a tenth
 
 
 @dataclass(frozen=True)
 class Fold(Learner):
-    """One network of a trial: what it learns from, and rows to test it on.
+    """One network of a trial, with its training rows and its held-out rows.
 
-    `predict` returns the probabilities (n_held, k) of the held-out rows, without temperature, for
-    the network as it is.
+    `predict` returns the probabilities (n_held, k) of the held-out rows with the current weights,
+    without temperature.
     """
 
     held: Rows
@@ -44,19 +44,19 @@ class Fold(Learner):
 
 
 class Verdict(NamedTuple):
-    """What a trial found.
+    """The result of a trial.
 
     Attributes
     ----------
     epochs : int
-        How many epochs to train for.
+        Number of epochs to train for.
     temperature : float
         The temperature of the best round.
     rounds : list of dict
         A row for each round.
     proba : list of ndarray (n_held, k)
-        Probabilities of every fold's held-out rows in the best round, by the network that has not
-        seen them and without temperature; empty if no round was finished.
+        Probabilities of every fold's held-out rows after the best round, without temperature;
+        empty if no round was finished.
     whole : list of dict or None
         The history of the network of all rows, if it was trained for these epochs too.
     """
@@ -84,11 +84,11 @@ def round_ends(max_epochs: int, *, average: bool = False) -> list[int]:
 def split(
     labels: NDArray[np.integer], seed: int, *, every_part: bool = False
 ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Return the rows to learn from and those held out, for each fold of a trial.
+    """Return the indices of training and held-out rows for each fold of a trial.
 
-    A fold holds out a fifth, of every class alike. There are as many folds as hold out 400 rows
-    together. Where these are four or more there are five, so that every row is held out once,
-    as with `every_part`.
+    A fold holds out a fifth of the rows, stratified by class. There are as many folds as are needed
+    to hold out 400 rows, but five instead of four, or with
+    `every_part`, so that every row is held out once.
 
     Examples
     --------
@@ -114,26 +114,26 @@ def run_trial(
     on_epoch: Callable[[HistoryRow, int], object] = lambda *_: None,
     keep_on_interrupt: bool = False,
 ) -> Verdict:
-    """Train the folds' networks in rounds while that helps.
+    """Train the folds' networks in rounds until a round does not improve them.
 
-    A round has helped if the mean NLL of the held-out rows, at the temperature that suits them,
-    has fallen. Averaged weights can be judged at any time, so that all rounds lie on one curve of
-    the learning rate, that of the whole training. Without averaging each round has a curve of its
-    own: networks whose rate has not fallen tell little of those whose rate has.
+    A round is an improvement if the mean NLL of the held-out rows, at their best temperature, has
+    fallen. With averaged weights, all rounds share one learning-rate schedule, that of the whole
+    training. Without averaging, each round has its own: before the learning rate has decayed, a
+    network says little about one after the decay.
 
     Parameters
     ----------
     folds : sequence of Fold
-        Fresh networks, trained in place; they are left with their weights of the best round.
+        Untrained networks, trained in place; afterwards they have the weights of the best round.
     plan : TrainingPlan
         The plan of the whole training; its `max_epochs` bound those of the trial.
     whole : Learner, optional
-        The network of all rows. With averaged weights it is trained along if the backend joins it
-        with the others, and is left, with its generator, as it was after the best round.
+        The network of all rows. With averaged weights it is trained with the others if the backend
+        supports that; afterwards it and its generator have the state of the best round.
     temperature : float, optional
-        At which rounds are compared; by default each at the one that suits its held-out rows.
+        Temperature at which rounds are compared; by default the best one of each round.
     on_epoch : callable
-        Is shown the `epoch` that the networks have reached together, and their number.
+        Called with a row of history, whose `epoch` is the mean over the networks, and their number.
     keep_on_interrupt : bool
         Whether Ctrl-C ends the trial like a round that does not help, as soon as there is a trained
         network of all rows.
@@ -150,7 +150,7 @@ def run_trial(
     states = [fold.network.state() for fold in folds]
     course = _course(folds, whole if plan.average else None)
     for end in round_ends(plan.max_epochs, average=plan.average):
-        if not plan.average:  # each round begins a curve of its own
+        if not plan.average:  # each round has its own learning-rate schedule
             course.begin(plan.ended_after(end - trained))
         elif not trained:
             course.begin(plan)
@@ -158,7 +158,7 @@ def run_trial(
             for row, done in course.advance(end - trained):
                 on_epoch({**row, "epoch": trained + done}, course.n_networks)
             course.hand_over()
-        except NonFiniteLossError:  # longer is no option; the fit itself will tell if none is
+        except NonFiniteLossError:  # no longer training; if even the shortest fails, the fit raises
             break
         except KeyboardInterrupt:
             if not keep_on_interrupt:
@@ -195,8 +195,30 @@ def warn_of_interruption(n_epochs: int) -> None:
 
 
 def choose_temperature(proba: NDArray[np.float64], held: Rows) -> float:
-    """Return the temperature that suits held-out rows, near 1 where they are few."""
+    """Return the best temperature of held-out rows, close to 1 if they are few."""
     return best_temperature(proba, held.target, held.weight, log_scale=_LOG_SCALE)[0]
+
+
+class _Course(Protocol):
+    """How the networks of a trial are trained: one after another, or jointly."""
+
+    n_networks: int
+
+    def begin(self, plan: TrainingPlan) -> None:
+        """Start a learning-rate schedule."""
+        ...
+
+    def advance(self, n_epochs: int) -> Iterator[tuple[HistoryRow, float]]:
+        """Train all networks for `n_epochs`; yield rows of history and the mean epochs done."""
+        ...
+
+    def hand_over(self) -> None:
+        """Give the networks of the folds their trained weights."""
+        ...
+
+    def whole(self) -> list[HistoryRow] | None:
+        """Give the network of all rows its weights and return its history, if it is trained."""
+        ...
 
 
 class _OneByOne:
@@ -206,25 +228,22 @@ class _OneByOne:
         self._folds, self.n_networks = folds, len(folds)
 
     def begin(self, plan: TrainingPlan) -> None:
-        """Begin a curve of the learning rate."""
         self._paths = [epochs(fold.network, fold.rows, plan, fold.rng) for fold in self._folds]
 
     def advance(self, n_epochs: int) -> Iterator[tuple[HistoryRow, float]]:
-        """Train all networks for so many epochs; yield rows and the epochs done by all together."""
         for i, path in enumerate(self._paths):
             for done, row in enumerate(islice(path, n_epochs), start=1):
                 yield row, (i * n_epochs + done) / len(self._paths)
 
     def hand_over(self) -> None:
-        """See to it that the networks of the folds have their trained weights: they do."""
+        pass  # they have them already
 
     def whole(self) -> list[HistoryRow] | None:
-        """Leave the network of all rows as it is now and return its history: it is not trained."""
         return None
 
 
 class _Jointly:
-    """The same for networks that are trained together, that of all rows among them if given."""
+    """Trains the networks together, with the network of all rows if given."""
 
     def __init__(self, joint: JointTraining, folds: Sequence[Fold], whole: Learner | None) -> None:
         self._joint, self._n_folds, self._whole = joint, len(folds), whole
@@ -254,7 +273,7 @@ class _Jointly:
         return list(self._history)
 
 
-def _course(folds: Sequence[Fold], whole: Learner | None) -> _OneByOne | _Jointly:
+def _course(folds: Sequence[Fold], whole: Learner | None) -> _Course:
     """Return how to train: jointly if the backend can."""
     together = [fold.network for fold in folds] + ([whole.network] if whole else [])
     first = together[0]

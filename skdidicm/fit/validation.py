@@ -423,7 +423,7 @@ def make_schedule(schedule: str | Schedule) -> Schedule:
     if isinstance(schedule, str):
         check_choice("schedule", schedule, SCHEDULES)
         return SCHEDULES[schedule]()
-    if not all(hasattr(schedule, method) for method in ("total", "rate", "survival")):
+    if not isinstance(schedule, Schedule):
         raise ValueError(
             f"schedule is {schedule!r}; expected one of {tuple(SCHEDULES)}, or an object with the "
             "methods total(t), rate(t) and survival(t)."

@@ -28,7 +28,7 @@ PAPER = {
 """ResNet-50 against DiDiRN-50, DiDiCM-CP with 8 steps, on ImageNet-1k."""
 
 
-class Facts(NamedTuple):
+class TableFacts(NamedTuple):
     """Data and settings of the runs in a table; None if unknown."""
 
     data: str
@@ -131,7 +131,7 @@ def _both(row: TableRow, name: str, write: Any) -> str:
     return "-" if set(found) == {"-"} else " / ".join(found)
 
 
-def caption(facts: Facts) -> str:
+def caption(facts: TableFacts) -> str:
     """Return the caption: data, network and settings, and whether the data are ImageNet-1k."""
     n_train = "an unknown number of" if facts.n_train is None else f"{facts.n_train:,}"
     said = (
@@ -147,7 +147,7 @@ def caption(facts: Facts) -> str:
     )
 
 
-def markdown(found: Sequence[TableRow], facts: Facts) -> str:
+def markdown(found: Sequence[TableRow], facts: TableFacts) -> str:
     """Return the table as Markdown, with its caption."""
     lines = [list(HEADER), ["---"] * len(HEADER), *(cells_of(row) for row in found)]
     text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -161,7 +161,7 @@ def markdown(found: Sequence[TableRow], facts: Facts) -> str:
 _FIGURES = {"top1": "accuracy", "top5": "top5_accuracy", "nll": "nll", "ece": "ece"}
 
 
-def as_csv(found: Sequence[TableRow], facts: Facts) -> str:
+def as_csv(found: Sequence[TableRow], facts: TableFacts) -> str:
     """Return the table as CSV: accuracies in [0, 1], and the facts repeated in every line."""
     text = io.StringIO()
     lines = [_flat(row) | facts._asdict() for row in found]

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skdidicm.metrics import TOP, log_proba
+
 N_BINS = 15
-_TOP = 5
 
 
 @dataclass
@@ -36,17 +37,17 @@ class Tally:
         one_hot[rows, labels] = 1
         confidence, hit = p.max(axis=1), p.argmax(axis=1) == labels
         bins = np.searchsorted(np.linspace(0, 1, N_BINS + 1)[1:-1], confidence, side="left")
-        sums = [float(len(p)), float(hit.sum()), float((rank < _TOP).sum())]
-        nll = -np.log(np.clip(true, np.finfo(np.float64).tiny, None)).sum()
+        sums = [float(len(p)), float(hit.sum()), float((rank < TOP).sum())]
+        nll = -log_proba(true).sum()
         brier = np.square(p - one_hot).sum()
         calibration = [
             np.bincount(bins, weights=weights, minlength=N_BINS)
             for weights in (np.ones(len(p)), confidence, hit.astype(float))
         ]
         at_steps = (path.argmax(axis=2) == labels[:, None]).sum(axis=0)
-        law = np.clip(path[rows, :, labels], np.finfo(np.float64).tiny, None)
+        log_law = log_proba(path[rows, :, labels])
         self.totals += np.concatenate(
-            [sums, [nll], *calibration, at_steps, -np.log(law).sum(axis=0), [brier]]
+            [sums, [nll], *calibration, at_steps, -log_law.sum(axis=0), [brier]]
         )
 
     def figures(self) -> dict[str, Any]:

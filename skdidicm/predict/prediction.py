@@ -24,13 +24,13 @@ from skdidicm.predict.temperature import tempered
 _CHUNK_NUMBERS = 2**19  # numbers of X that one chunk holds: small enough for a CPU's caches
 _CHUNK_ROWS = (64, 4096)
 _FEW_DRAWS = 1024  # pairs of label and step up to which all are asked for at once
-_NOISE_ONLY = 0.01  # total variation from pure noise at t = 1 below which the prior has no say
+_NOISE_ONLY = 0.01  # total variation from pure noise at t = 1 below which the prior is ignored
 
 
 def initial_law(
     process: Process, schedule: Schedule, class_prior: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the law (k,) at t = 1: pure noise, or the prior as far as a weak schedule lets it."""
+    """Return the law (k,) at t = 1: pure noise, or the diffused prior if a schedule ends early."""
     diffused, limit = process.diffuse(class_prior, schedule.total(1.0)), process.limit()
     return limit if np.abs(diffused - limit).sum() / 2 <= _NOISE_ONLY else np.asarray(diffused)
 
@@ -49,7 +49,7 @@ def posterior(
     Parameters
     ----------
     networks : sequence of ScoreNetwork
-        At least one; each answers for every row.
+        At least one; each predicts every row.
     x : ndarray (n, ...)
         Checked rows.
     plan : SamplerPlan
@@ -185,9 +185,9 @@ class LookUp:
 
 
 class FiniteScores:
-    """Puts 0, which says nothing, where log scores overflowed, and warns of it once.
+    """Replaces log scores that overflowed by 0, with one warning.
 
-    What it has seen stays on the device until `warn`, so that no step waits for it.
+    The flags stay on the device until `warn`, so that no step waits for them.
     """
 
     def __init__(self) -> None:
@@ -203,7 +203,7 @@ class FiniteScores:
         return xp.where(finite, scores, xp.zeros_like(scores))
 
     def warn(self) -> None:
-        """Warn if something was not finite since the last call."""
+        """Warn if a log score was not finite since the last call."""
         if not all(map(bool, self._all_finite)):
             self._warned = True
             warnings.warn(

@@ -9,7 +9,7 @@ from scipy.special import log_softmax, softmax
 
 from skdidicm.metrics import log_proba
 
-_LOG_RANGE = (-1.0, 3.0)  # a wider one lets a few easy held-out rows sharpen without end
+_LOG_RANGE = (-1.0, 3.0)  # wider bounds let a few easy held-out rows choose extreme temperatures
 
 
 def best_temperature(
@@ -19,7 +19,7 @@ def best_temperature(
     *,
     log_scale: float = math.inf,
 ) -> tuple[float, float]:
-    """Return the temperature under which labels are most likely, and the mean NLL (nats) there.
+    """Return the temperature that minimises the NLL, and the mean NLL (nats) at it.
 
     Parameters
     ----------

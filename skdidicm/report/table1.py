@@ -7,7 +7,7 @@ from typing import Any
 
 from skdidicm.imagenet import table
 from skdidicm.imagenet.grid import Cell
-from skdidicm.imagenet.table import Facts
+from skdidicm.imagenet.table import TableFacts
 from skdidicm.saving import run_folder
 from skdidicm.saving.grid_runs import last_epoch
 from skdidicm.saving.run_folder import RunFolderError, RunRecord
@@ -44,7 +44,7 @@ def hold_for_cells(output: Path) -> Iterator[None]:
 
 def write_table(
     cells: Sequence[Cell], output: Path
-) -> "tuple[list[table.TableRow], Facts, bool] | None":
+) -> "tuple[list[table.TableRow], TableFacts, bool] | None":
     """Write table1.md, table1.csv and, with matplotlib, table1.png from the finished cells.
 
     Returns
@@ -63,7 +63,7 @@ def write_table(
     return rows, facts, _draw(rows, facts, output / f"{TABLE}.png")
 
 
-def gather_facts(records: Iterable[RunRecord]) -> Facts:
+def gather_facts(records: Iterable[RunRecord]) -> TableFacts:
     """Return what all cells have in common.
 
     Raises
@@ -83,7 +83,7 @@ def gather_facts(records: Iterable[RunRecord]) -> Facts:
         )
     (n_val,) = n_vals
     n_train = _count_training(settings[0])
-    return Facts(
+    return TableFacts(
         data=settings[0]["data"],
         n_classes=len(classes[0]),
         n_train=n_train,
@@ -109,7 +109,7 @@ def _count_training(settings: Mapping[str, Any]) -> int | None:
     return len(scan(find_split(Path(settings["data"]), "train")).files)
 
 
-def _draw(rows: Sequence[Any], facts: Facts, path: Path) -> bool:
+def _draw(rows: Sequence[Any], facts: TableFacts, path: Path) -> bool:
     try:
         import matplotlib  # noqa: F401
     except ImportError:

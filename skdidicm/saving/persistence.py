@@ -48,7 +48,7 @@ _SUM = 1e-3  # by which the sum of class shares may differ from one
 
 @dataclass(frozen=True)
 class Model:
-    """What a file holds: an estimator's class and parameters, and what its fit has learnt."""
+    """The content of a model file: class and parameters of an estimator, and its fitted state."""
 
     estimator: str
     parameters: dict[str, Any]
@@ -62,7 +62,7 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
     A network that is a module of your own is saved by its weights only, and `load` then needs
     `network=`. Callables in `augment` and `callbacks`, and a `RandomState`, are left out.
     """
-    tensors, header = describe(model)
+    tensors, header = content_of(model)
     write(Path(path), header, tensors)
 
 
@@ -98,7 +98,7 @@ def load(
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn whatever a wrong header leads to into one sentence."""
+    """Turn any error that a wrong header causes into one sentence."""
     try:
         yield
     except _WRONG as e:
@@ -147,7 +147,7 @@ def _all_finite(arrays: Iterable[NDArray[Any]]) -> bool:
     return all(bool(np.isfinite(array).all()) for array in arrays)
 
 
-def describe(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def content_of(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return all tensors of a model, and the rest as JSON values."""
     fitted = model.fitted
     check_class_size(fitted.classes)

@@ -256,11 +256,6 @@ def write_settings(folder: Path, content: RunSettings) -> None:
     _write(folder / CONFIG, json.dumps(asdict(content), indent=2) + "\n")
 
 
-def write_history(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write history.jsonl: the old file or the new one, never half."""
-    _write(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in rows))
-
-
 def _write(path: Path, text: str) -> None:
     from skdidicm.saving.model_file import write_atomically
 

@@ -21,12 +21,12 @@ def cells():
 
 @pytest.fixture
 def facts():
-    return table.Facts("photos", 14, 560, 210, "didirn-tiny", "8", "cp, 8 steps", False)
+    return table.TableFacts("photos", 14, 560, 210, "didirn-tiny", "8", "cp, 8 steps", False)
 
 
 @pytest.fixture
 def imagenet():
-    return table.Facts("in1k", 1000, 1_281_167, 50_000, "didirn50", "600", "cp, 8 steps", True)
+    return table.TableFacts("in1k", 1000, 1_281_167, 50_000, "didirn50", "600", "cp, 8 steps", True)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from skdidicm import DiDiClassifier
 from skdidicm.core import Cosine, Geometric, LogLinear
 from skdidicm.registry import get_backend
 from skdidicm.saving.model_file import write
-from skdidicm.saving.persistence import ModelFileError, describe, read
+from skdidicm.saving.persistence import ModelFileError, content_of, read
 
 torch = pytest.importorskip("torch")
 
@@ -316,7 +316,7 @@ def test_a_model_of_another_class_is_not_taken_for_this_one(saved):
 
 def test_files_of_earlier_versions_name_the_bayes_corrected_loss_otherwise(quick, path):
     model = quick(parameterization="posterior", objective="bayes_cross_entropy").fit(X, y)
-    tensors, header = describe(model._model)
+    tensors, header = content_of(model._model)
     header["parameters"]["objective"] = header["config"]["objective"] = "cross_entropy"
     write(path, header, tensors)
     loaded = DiDiClassifier.load(path)

@@ -241,8 +241,13 @@ def test_settings_are_read_as_they_were_written(tmp_path):
 ROWS = [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "val_nll": 1.0}]
 
 
+def write_history(folder):
+    lines = "".join(json.dumps(row) + "\n" for row in ROWS)
+    (folder / "history.jsonl").write_text(lines, encoding="utf-8")
+
+
 def test_a_history_is_read_as_it_was_written(tmp_path):
-    run_folder.write_history(tmp_path, ROWS)
+    write_history(tmp_path)
     assert run_folder.read_history(tmp_path) == ROWS
     history = tmp_path / "history.jsonl"
     history.write_text(history.read_text() + '{"epoch": 3, "lo')  # the process was killed here
@@ -268,7 +273,7 @@ def test_a_damaged_history_is_one_sentence(tmp_path, text, reason):
 
 
 def test_the_history_of_an_earlier_run_stays_until_the_new_one_is_finished(tmp_path):
-    run_folder.write_history(tmp_path, ROWS)
+    write_history(tmp_path)
     history = HistoryFile(tmp_path)
     history(None, {"epoch": 1, "loss": 9.0})
     assert run_folder.read_history(tmp_path) == ROWS
@@ -278,7 +283,7 @@ def test_the_history_of_an_earlier_run_stays_until_the_new_one_is_finished(tmp_p
 
 
 def test_a_history_of_no_epochs_replaces_nothing(tmp_path):
-    run_folder.write_history(tmp_path, ROWS)
+    write_history(tmp_path)
     HistoryFile(tmp_path).finish()
     assert run_folder.read_history(tmp_path) == ROWS
 
