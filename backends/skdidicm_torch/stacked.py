@@ -44,7 +44,10 @@ class StackedTraining:
         # What AdamW does to all weights of a network takes one call where they lie in one vector.
         self._flat = [torch.stack([_joined(p) for p in g]).detach() for g in (decaying, vectors)]
         self._moments = [(torch.zeros_like(w), torch.zeros_like(w)) for w in self._flat]
-        self._steps = [[torch.zeros(()) for _ in self.networks] for _ in self._flat]
+        # Where AdamW is fused, it counts its steps on the device.
+        self._steps = [
+            [torch.zeros((), device=self.device) for _ in self.networks] for _ in self._flat
+        ]
         self._average = [weights.clone() for weights in self._flat]
         names = {id(p): name for name, p in first.module.named_parameters()}
         self._leaves: list[dict[str, Tensor]] = [

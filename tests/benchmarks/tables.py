@@ -1,0 +1,65 @@
+"""Small tables with the defaults: fit and prediction against scikit-learn's MLPClassifier.
+
+The two run by turns, on one thread, and are timed in seconds of CPU, which other processes lengthen
+less than those of the clock.
+"""
+
+import time
+
+import numpy as np
+import torch
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.metrics import log_loss
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skdidicm import DiDiClassifier
+from tests.benchmarks.timing import Row
+
+SETS = {
+    "iris": load_iris,
+    "wine": load_wine,
+    "breast cancer": load_breast_cancer,
+    "digits": load_digits,
+}
+
+
+def rows():
+    """Yield seconds of CPU, ratios and the negative log-likelihood of each table."""
+    torch.set_num_threads(1)
+    DiDiClassifier(max_epochs=2, random_state=0).fit(*load_iris(return_X_y=True))
+    for name, load in SETS.items():
+        yield from table_rows(name, *load(return_X_y=True))
+
+
+def table_rows(name, X, y):
+    """Yield the rows of one table."""
+    x, x_test, y, y_test = train_test_split(X, y, stratify=y, random_state=0)
+    peer = make_pipeline(StandardScaler(), MLPClassifier(random_state=0, max_iter=1000))
+    model = DiDiClassifier(random_state=0)
+    peer_seconds, seconds = (cpu_seconds(lambda m=m: m.fit(x, y)) for m in (peer, model))
+    yield Row(f"{name}: seconds of CPU of a fit", seconds, "<= 2")
+    yield Row(f"{name}: fit over MLPClassifier", seconds / peer_seconds, "<= 10")
+    for m in (peer, model):
+        kind = "MLPClassifier" if m is peer else "DiDiClassifier"
+        nll = log_loss(y_test, m.predict_proba(x_test), labels=model.classes_)
+        yield Row(f"{name}: NLL of {kind}", nll, "-")
+    one = best_of(lambda: [model.predict_proba(x_test[:1]) for _ in range(10)]) / 10
+    yield Row(f"{name}: milliseconds of CPU to predict one row", 1e3 * one, "<= 2")
+    many = np.resize(x_test, (10_000, x.shape[1]))
+    peer_seconds, seconds = (best_of(lambda m=m: m.predict_proba(many)) for m in (peer, model))
+    yield Row(f"{name}: 10,000 rows over MLPClassifier", seconds / peer_seconds, "<= 3")
+
+
+def cpu_seconds(call):
+    """Return the seconds of CPU of one call."""
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def best_of(call, rounds=5):
+    """Return the least of some."""
+    return min(cpu_seconds(call) for _ in range(rounds))
