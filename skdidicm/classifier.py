@@ -97,7 +97,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     backend : str or callable, default="auto"
         Name of an installed backend, or your own `build_network` function.
     device, precision : str, default="auto"
-        Where and in which number format the backend computes. Tables of more than 64 rows are
+        Where and in which number format the backend computes. Tables of more than 100 rows are
         trained in float32; otherwise the backend chooses.
     compile : bool, default=False
         Whether the backend compiles the network; worthwhile in long trainings on a GPU.

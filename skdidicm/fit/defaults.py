@@ -12,7 +12,7 @@ from skdidicm.registry import installed_backends
 
 _TRIAL = (30, 50_000)  # rows for a trial; with more, training for all epochs rarely overfits
 _FEW = 5000  # rows; with more of them networks underfit rather than overfit
-_EXACT = 64  # rows of a table that float64 costs little for
+_EXACT = 100  # rows of a table that float64 costs little for
 _MAX_ENUMERATED = 64  # draws per row up to which all labels are enumerated instead of drawn
 
 
@@ -299,14 +299,14 @@ def resolve_conditioning(conditioning: str, network: Any) -> str:
 
 
 def resolve_precision(precision: str, input_shape: tuple[int, ...], n: int, batch_size: int) -> str:
-    """Return the precision; "auto" is float32 for tables of more than 64 rows.
+    """Return the precision; "auto" is float32 for tables of more than 100 rows.
 
     In float64, with one batch, a weight of 2 equals a repeated row to many digits. float32 takes
     half the time and gives the same NLL. The backend resolves all other cases.
 
     Examples
     --------
-    >>> [resolve_precision("auto", (5,), n, 256) for n in (64, 65)]
+    >>> [resolve_precision("auto", (5,), n, 256) for n in (100, 101)]
     ['auto', 'float32']
     """
     table = len(input_shape) == 1

@@ -128,8 +128,8 @@ def test_the_solver_suits_the_parameterization_unless_it_is_given():
 
 
 def test_only_tables_of_several_batches_do_without_a_precision_of_the_backends_choice():
-    assert resolve_precision("auto", (5,), 64, 100) == "auto"
-    assert resolve_precision("auto", (5,), 65, 100) == "float32"
+    assert resolve_precision("auto", (5,), 100, 100) == "auto"
+    assert resolve_precision("auto", (5,), 101, 256) == "float32"
     assert resolve_precision("auto", (5,), 21, 20) == "float32"
     assert resolve_precision("float64", (5,), 101, 100) == "float64"
     assert resolve_precision("auto", (8, 8), 101, 100) == "auto"
