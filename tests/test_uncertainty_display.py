@@ -109,3 +109,13 @@ def test_what_cannot_be_drawn_is_refused(case, ax):
         UncertaintyDisplay([0.5, 1.0], [1.0])
     with pytest.raises(ValueError, match="labels without a column"):
         UncertaintyDisplay.from_predictions(case[0] + 1, case[1], ax=ax)
+
+
+def test_a_threshold_is_marked_where_it_keeps_rows(case, ax):
+    display = UncertaintyDisplay.from_predictions(*case, threshold=0.7, ax=ax)
+    kept = case[1].max(axis=1) >= 0.7
+    right = case[1].argmax(axis=1) == case[0]
+    (mark,) = [line for line in ax.lines if line.get_marker() == "o"]
+    expected = [[100 * kept.mean(), 100 * right[kept].mean()]]
+    np.testing.assert_allclose(mark.get_xydata(), expected)
+    assert display.ax_.texts[0].get_text().endswith(f"on {100 * kept.mean():.0f}% of the rows")

@@ -16,12 +16,17 @@ def info(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Run folder, or a model file.")],
     json: Json = False,
 ) -> None:
-    """Describe a saved model: classes, input, size and parameters."""
+    """Describe a saved model: classes, input, size, parameters and what "auto" came to."""
     content = model_info(model)
     if json:
         print_json(content)
         return
-    parameters = content.pop("parameters")
+    parameters, resolved = content.pop("parameters"), content.pop("resolved")
+    parameters |= {
+        name: f"{resolved[name]} (auto)"
+        for name, value in parameters.items()
+        if value == "auto" and name in resolved
+    }
     content["classes"] = ", ".join(content["classes"])
     content["versions"] = ", ".join(f"{name} {v}" for name, v in content["versions"].items())
     content["input_shape"] = " x ".join(map(str, content["input_shape"]))
@@ -55,6 +60,7 @@ def model_info(model: Path) -> dict[str, Any]:
             name: value if isinstance(value, str | int | float | None) else repr(value)
             for name, value in classifier.get_params(deep=False).items()
         },
+        "resolved": classifier.resolved_params_,
     }
 
 

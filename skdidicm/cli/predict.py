@@ -56,6 +56,20 @@ def predict(
             show_default="yes if it has no numbers",
         ),
     ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option("--set", help="Also print sets that hold the class this often, such as 0.9."),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Mark rows of a lower highest probability as refused."),
+    ] = None,
+    members: Annotated[
+        bool, typer.Option("--members", help="Also print the probabilities by each network.")
+    ] = False,
+    familiarity: Annotated[
+        bool, typer.Option("--familiarity", help="Also print how like the training rows a row is.")
+    ] = False,
     sampler: SamplerOptions,
     backend: BackendOptions,
 ) -> None:
@@ -76,16 +90,24 @@ def predict(
     predictions: list[dict[str, Any]] = []
     for path in files:
         rows = read_rows(path, row_format)
-        for i, p in enumerate(_proba(classifier, rows)):
-            predictions.append({"file": str(path), "row": i, "classes": leading(p, names, top)})
+        with warnings.catch_warnings():  # that the rows are no frame is known: names were read
+            warnings.filterwarnings("ignore", message="X does not have valid feature names")
+            proba = classifier.predict_proba(rows)
+            sets = None if coverage is None else classifier.predict_set(rows, coverage)
+            by_member = classifier.predict_members(rows) if members else None
+            familiar = classifier.familiarity(rows) if familiarity else None
+        for i, p in enumerate(proba):
+            found: dict[str, Any] = {"classes": leading(p, names, top)}
+            if sets is not None:
+                found["set"] = [name for name, inside in zip(names, sets[i], strict=True) if inside]
+            if threshold is not None:
+                found["refused"] = bool(p.max() < threshold)
+            if familiar is not None:
+                found["familiarity"] = float(familiar[i])
+            if by_member is not None:
+                found["members"] = [leading(p, names, top) for p in by_member[i]]
+            predictions.append({"file": str(path), "row": i, **found})
     _print(predictions, Format.json if json else output_format, str(model))
-
-
-def _proba(classifier: Any, rows: Any) -> Any:
-    """Return probabilities (n, k); that the rows are no frame is no news, their names were read."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="X does not have valid feature names")
-        return classifier.predict_proba(rows)
 
 
 def leading(p: Any, names: list[str], top: int) -> list[dict[str, Any]]:
@@ -118,11 +140,14 @@ def _print_csv(predictions: list[dict[str, Any]]) -> None:
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "row", "rank", "class", "probability"))
+    more = _more(predictions)
+    writer.writerow(("file", "row", "rank", "class", "probability", *more))
     for row in predictions:
+        others = [safe_cell(_cell(name, row[name])) for name in more]
         for rank, found in enumerate(row["classes"], start=1):
             file, name = safe_cell(row["file"]), safe_cell(found["class"])
-            writer.writerow((file, row["row"], rank, name, f"{found['probability']:.6g}"))
+            p = f"{found['probability']:.6g}"
+            writer.writerow((file, row["row"], rank, name, p, *others))
     lines = text.getvalue()
     with results():
         if sys.stdout.isatty():
@@ -130,12 +155,32 @@ def _print_csv(predictions: list[dict[str, Any]]) -> None:
         sys.stdout.write(lines)  # echo would remove escapes from names
 
 
+def _more(predictions: list[dict[str, Any]]) -> list[str]:
+    """Return the names of what was asked for besides the classes."""
+    first = predictions[0] if predictions else {}
+    return [name for name in ("set", "refused", "familiarity", "members") if name in first]
+
+
+def _cell(name: str, value: Any) -> str:
+    """Return one of these answers as text; of members, the class that each finds likeliest."""
+    if name == "set":
+        return "; ".join(value)
+    if name == "refused":
+        return "yes" if value else "no"
+    if name == "familiarity":
+        return f"{value:.3g}"
+    likeliest = [classes[0] for classes in value]
+    return "; ".join(f"{best['class']} {100 * best['probability']:.1f}%" for best in likeliest)
+
+
 def _print_table(predictions: list[dict[str, Any]]) -> None:
-    lines = []
+    lines, more = [], _more(predictions)
     for row in predictions:
         best, *others = (
             (found["class"], f"{100 * found['probability']:.1f}%") for found in row["classes"]
         )
         then = ", ".join(" ".join(other) for other in others)
         lines.append([row["file"], str(row["row"]), *best, then])
-    print_table(None, ("File", "Row", "Class", "Probability", "Then"), lines)
+        lines[-1] += [_cell(name, row[name]) for name in more]
+    titles = ("File", "Row", "Class", "Probability", "Then", *(name.title() for name in more))
+    print_table(None, titles, lines)

@@ -72,6 +72,7 @@ class UncertaintyDisplay:
         X: ArrayLike,
         y: ArrayLike,
         *,
+        threshold: float | None = None,
         name: str | None = None,
         ax: "Axes | None" = None,
         **line_settings: Any,
@@ -84,6 +85,9 @@ class UncertaintyDisplay:
             Fitted.
         X, y : array-like
             Test rows and their labels.
+        threshold : float, optional
+            Smallest highest probability of a row that is kept, which is marked on the curve; see
+            `DiDiClassifier.choose_threshold`.
         name : str, optional
             Name for the legend; by default the name of the class.
         ax : matplotlib Axes, optional
@@ -91,7 +95,8 @@ class UncertaintyDisplay:
         """
         name = type(estimator).__name__ if name is None else name
         p, classes = estimator.predict_proba(X), estimator.classes_
-        return cls.from_predictions(y, p, classes, name=name, ax=ax, **line_settings)
+        settings = {"threshold": threshold, "name": name, "ax": ax, **line_settings}
+        return cls.from_predictions(y, p, classes, **settings)
 
     @classmethod
     def from_predictions(
@@ -100,6 +105,7 @@ class UncertaintyDisplay:
         y_proba: ArrayLike,
         classes: ArrayLike | None = None,
         *,
+        threshold: float | None = None,
         name: str | None = None,
         ax: "Axes | None" = None,
         **line_settings: Any,
@@ -114,13 +120,40 @@ class UncertaintyDisplay:
             Class probabilities, rows summing to one.
         classes : array-like (k,), optional
             The label of every column; by default 0, ..., k - 1.
+        threshold : float, optional
+            Smallest highest probability of a row that is kept, which is marked on the curve.
         name : str, optional
             For the legend.
         ax : matplotlib Axes, optional
             See `plot`, which takes `line_settings` too.
         """
         coverage, accuracy = accuracy_at_coverage(y_true, y_proba, classes)
-        return cls(coverage, accuracy, name=name).plot(ax, **line_settings)
+        display = cls(coverage, accuracy, name=name).plot(ax, **line_settings)
+        if threshold is not None:
+            display.mark(float((np.max(y_proba, axis=1) >= threshold).mean()))
+        return display
+
+    def mark(self, coverage: float) -> "UncertaintyDisplay":
+        """Mark a point of the plotted curve and say what it is.
+
+        Parameters
+        ----------
+        coverage : float
+            Share of rows that are kept, such as that of `DiDiClassifier.choose_threshold`.
+
+        Returns
+        -------
+        UncertaintyDisplay
+            This object.
+        """
+        accuracy = float(np.interp(coverage, self.coverage, self.accuracy))
+        text = f"{100 * accuracy:.1f}% on {100 * coverage:.0f}% of the rows"
+        place = (100 * coverage, 100 * accuracy)
+        self.ax_.plot(*place, marker="o", color=self.line_.get_color(), label="_threshold")
+        self.ax_.annotate(
+            text, place, xytext=(-6, -14), textcoords="offset points", ha="right", fontsize=8
+        )
+        return self
 
     def plot(
         self, ax: "Axes | None" = None, *, name: str | None = None, **line_settings: Any

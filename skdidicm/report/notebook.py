@@ -1,11 +1,12 @@
 """The summary of a fitted estimator in notebooks, below scikit-learn's own diagram."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
 from skdidicm.backend import OnDevice
 from skdidicm.fit.state import Fitted
+from skdidicm.networks import resolve_network
 
 _MOST_NAMES = 12
 
@@ -31,7 +32,8 @@ def facts(fitted: Fitted, temperature: float, n_answering: int) -> dict[str, str
     """
     network, k = fitted.network, len(fitted.classes)
     config = network.config
-    kind = config.network if isinstance(config.network, str) else type(config.network).__name__
+    kind = resolve_network(config.network, config.input_shape)
+    kind = kind if isinstance(kind, str) else type(kind).__name__
     size = sum(value.size for value in network.state().values())
     others = n_answering - 1
     return {
@@ -41,6 +43,7 @@ def facts(fitted: Fitted, temperature: float, n_answering: int) -> dict[str, str
         "Input": " x ".join(map(str, config.input_shape)),
         "Classes": f"{k}: {_listed(fitted.classes.tolist())}",
         **_training(fitted, temperature),
+        **({"Training": _settings(fitted.training)} if fitted.training else {}),
         **({"Device": str(network.device)} if isinstance(network, OnDevice) else {}),
     }
 
@@ -79,6 +82,11 @@ def _training(fitted: Fitted, temperature: float) -> dict[str, str]:
         if key in last:
             shown[name] = write(last[key])
     return shown
+
+
+def _settings(training: Mapping[str, Any]) -> str:
+    """Return the settings of training, with every "auto" replaced."""
+    return ", ".join(f"{name} {value}" for name, value in training.items())
 
 
 def _listed(labels: list[Any]) -> str:

@@ -83,3 +83,14 @@ def test_a_missing_framework_comes_with_its_pip_command(cli, monkeypatch, read_j
     assert torch["install"] == 'pip install "skdidicm[torch]"'
     assert not torch["default"]
     assert 'pip install "skdidicm[torch]"' in cli("backends").out
+
+
+def test_info_shows_what_auto_came_to(cli, torch, digits, read_json, tmp_path):
+    model = DiDiClassifier(max_epochs=1, device="cpu").fit(*digits)
+    model.save(tmp_path / "model.skd")
+    assert read_json(cli("info", tmp_path, "--json").out)["resolved"] == model.resolved_params_
+    table = cli("info", tmp_path).out
+    assert "didirn-tiny (auto)" in table
+    facts = model._facts()
+    assert facts["Network"].startswith("didirn-tiny, ")
+    assert "n_draws 4, " in facts["Training"]

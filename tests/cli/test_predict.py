@@ -362,3 +362,50 @@ def test_json_keeps_names_as_they_are(cli, hostile_model):
     (classes,) = classes_of(cli("predict", hostile_model, hostile_model / "@rows.npy", "--json"))
     names = {found["class"] for found in classes}
     assert names == {"=cmd|'/c calc'!A1", "-1", "cat\x1b[31m\u202e", os.fsdecode(b"caf\xe9")}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    data = load_digits_split(3)
+    return data.X_train[:100], data.y_train[:100]
+
+
+@pytest.fixture
+def with_folds(tmp_path, torch, digits):
+    model = DiDiClassifier(max_epochs=2, choose_epochs=True, random_state=0, device="cpu")
+    model.fit(*digits).save(tmp_path / "model.skd")
+    return model
+
+
+ASKED = ("--set", "0.8", "--threshold", "0.3", "--members", "--familiarity")
+
+
+def test_other_answers_are_those_of_the_classifier(
+    cli, with_folds, tmp_path, rows_file, images, read_json
+):
+    result = cli("predict", tmp_path / "model.skd", rows_file, *ASKED, "--json", "--top", "10")
+    rows = read_json(result.out)["predictions"]
+    sets = with_folds.predict_set(images, 0.8)
+    refused = with_folds.predict_proba(images).max(axis=1) < 0.3
+    for i, row in enumerate(rows):
+        assert row["set"] == [str(c) for c in with_folds.classes_[sets[i]]]
+        assert row["refused"] is bool(refused[i])
+    familiar = [row["familiarity"] for row in rows]
+    assert familiar == pytest.approx(with_folds.familiarity(images), rel=1e-5)
+    members = [as_matrix([{"classes": c} for c in row["members"]]) for row in rows]
+    np.testing.assert_allclose(members, with_folds.predict_members(images), rtol=1e-4)
+
+
+@pytest.mark.parametrize("output", ["csv", "table"])
+def test_other_answers_are_columns(cli, with_folds, tmp_path, rows_file, output):
+    result = cli("predict", tmp_path / "model.skd", rows_file, *ASKED, "--format", output)
+    assert result.code == 0, result.err
+    for name in ("set", "refused", "familiarity", "members"):
+        assert name in result.out.lower()
+
+
+def test_a_model_without_a_trial_says_why_it_has_no_sets(cli, tmp_path, torch, digits, rows_file):
+    DiDiClassifier(max_epochs=1, device="cpu").fit(*digits).save(tmp_path / "model.skd")
+    result = cli("predict", tmp_path / "model.skd", rows_file, "--set", "0.9")
+    assert result.code == 1
+    assert "neither a trial" in " ".join(result.err.split())
