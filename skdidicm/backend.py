@@ -155,6 +155,14 @@ class OnDevice(Protocol):
         ...
 
 
+class Losses(Protocol):
+    """An array of one loss for each network, of any library."""
+
+    def tolist(self) -> list[float]:
+        """Return the losses as numbers."""
+        ...
+
+
 class JointTraining(Protocol):
     """Training of several networks at once, with the result of training each alone.
 
@@ -163,11 +171,12 @@ class JointTraining(Protocol):
 
     def train_step(
         self, batches: Sequence[Batch | None], learning_rates: Sequence[float], /
-    ) -> Sequence[SupportsFloat]:
+    ) -> "Losses":
         """Update every network that has a batch once; return all losses before the update.
 
         Batches may differ in their number of rows, and in whether rows share their noise. The loss
-        of a network without a batch is undefined.
+        of a network without a batch is undefined. The losses may still be on a device: the caller
+        reads them at the end of an epoch.
         """
         ...
 

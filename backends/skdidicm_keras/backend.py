@@ -1,10 +1,10 @@
 """A score network on Keras 3: the implementation of `skdidicm.backend`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Self
 
 import numpy as np
 from keras import ops
@@ -15,16 +15,20 @@ from skdidicm.core import check_objective, log_score
 from skdidicm.networks import DropoutMasks, resolve_network
 from skdidicm_keras import engine, losses, optimizer
 from skdidicm_keras.device import resolve_device, resolve_precision
-from skdidicm_keras.joint import StackedTraining, can_stack
 from skdidicm_keras.program import Values, named_shapes, program_for
 from skdidicm_keras.weights import BACKBONE, check_state, from_torch, initial_state, to_torch
 
 
-class Features(NamedTuple):
+class Features(tuple[Any, ...]):
     """What `encode` returns: tensors for `n` rows, followed by padding."""
 
-    tensors: tuple[Any, ...]
     n: int
+
+    def __new__(cls, tensors: Iterable[Any], n: int) -> Self:
+        """Return the tensors, with the number of rows that are not padding."""
+        features = super().__new__(cls, tensors)
+        features.n = n
+        return features
 
 
 class KerasNetwork:
@@ -49,10 +53,10 @@ class KerasNetwork:
         self.dtype = np.dtype("float64" if self.precision == "float64" else "float32")
         network = resolve_network(config.network, config.input_shape)
         self._masks = DropoutMasks(network, config.conditioning, config.dropout, config.seed)
-        with self.scope():
+        with self._scope():
             self.program = program_for(config, self.precision, self.device)
             inverse_scale = 1 / np.asarray(config.scale, dtype=np.float64)
-            self.standardisation = self.tensor(config.mean), self.tensor(inverse_scale)
+            self._standardisation = self._tensor(config.mean), self._tensor(inverse_scale)
         self._initialise()
         self._count = 0
 
@@ -74,7 +78,7 @@ class KerasNetwork:
     def encode(self, x: NDArray[Any], /) -> Features:
         """Return the features of host rows (n, *input_shape)."""
         rows = self._rows(x)
-        with self.scope():
+        with self._scope():
             tensor = ops.convert_to_tensor(_filled(rows, self._run_rows(len(rows))))
             if not self.config.dropout:
                 return Features(self._encode(tensor, []), len(rows))
@@ -89,13 +93,13 @@ class KerasNetwork:
         """Return log scores (n, k) for labels and noise (n,), or (n, m, k) for (n, m)."""
         n, n_filled = features.n, self._run_rows(features.n)
         noise = sigma if any(sigma.strides) else sigma[(slice(0, 1),) * sigma.ndim]
-        with self.scope():
+        with self._scope():
             output = self.program.decode(
                 self.values.weights,
                 self.values.fixed,
-                features.tensors,
+                tuple(features),
                 ops.convert_to_tensor(_filled(label, n_filled).astype(np.int32)),
-                self.tensor(noise if noise is not sigma else _filled(sigma, n_filled)),
+                self._tensor(noise if noise is not sigma else _filled(sigma, n_filled)),
             )
             found = engine.to_host(output)[:n]
         scores: NDArray[np.floating] = log_score(
@@ -114,27 +118,18 @@ class KerasNetwork:
         settings = optimizer.step_settings(
             self._count, learning_rate, config.weight_decay, config.max_grad_norm
         )
-        with self.scope():
+        with self._scope():
             label = ops.convert_to_tensor(np.asarray(batch.label, dtype=np.int32))
             loss, self.values = self.program.train(
                 self.values,
-                self.standardisation,
+                self._standardisation,
                 ops.convert_to_tensor(self._rows(batch.x)),
-                (label, self.tensor(batch.sigma), self.tensor(batch.weight)),
-                losses.Targets(*map(self.tensor, losses.targets(config, batch))),
-                self.tensor(settings),
-                [self.tensor(mask) for mask in self._masks.of_rows(len(batch.x))],
+                (label, self._tensor(batch.sigma), self._tensor(batch.weight)),
+                losses.Targets(*map(self._tensor, losses.targets(config, batch))),
+                self._tensor(settings),
+                [self._tensor(mask) for mask in self._masks.of_rows(len(batch.x))],
             )
         return loss
-
-    def join(self, others: Sequence[Any], /) -> StackedTraining | None:
-        """Return the joint training of small networks of one kind on JAX, else None."""
-        networks = [self, *others]
-        return StackedTraining(networks) if can_stack(networks) else None
-
-    def take_over(self, values: Values, count: int) -> None:
-        """Take the values that another training has led to, after so many updates."""
-        self.values, self._count = values, count
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return copies of weights and buffers with the names and layouts of the torch backend."""
@@ -155,9 +150,9 @@ class KerasNetwork:
         features: tuple[Any, ...] = self.program.encode(
             self.values.weights,
             self.values.fixed,
-            self.standardisation,
+            self._standardisation,
             rows,
-            [self.tensor(mask) for mask in masks],
+            [self._tensor(mask) for mask in masks],
         )
         return features
 
@@ -167,7 +162,7 @@ class KerasNetwork:
         parts = [engine.to_host(v.value) for v in (*program.trainable, *program.fixed)]
         ours = {k: v for k, v in program.shapes.items() if not k.startswith(BACKBONE)}
         drawn = initial_state(ours, np.random.default_rng(self.config.seed))
-        with self.scope():
+        with self._scope():
             weights, fixed = self._tensors(parts, drawn)
             moments = (ops.zeros_like(weights), ops.zeros_like(weights))
         self.values = Values(weights, fixed, moments)
@@ -181,10 +176,10 @@ class KerasNetwork:
             i = self.program.names[name]
             parts[i] = np.array(from_torch(name, np.asarray(array)), dtype=parts[i].dtype)
         split = len(self.program.trainable)
-        with self.scope():
+        with self._scope():
             fixed = [ops.convert_to_tensor(part) for part in parts[split:]]
             weights = np.concatenate([part.ravel() for part in parts[:split]])
-            return self.tensor(weights), fixed
+            return self._tensor(weights), fixed
 
     def _rows(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return rows as they are sent to the device: uint8 as it is, else in the dtype."""
@@ -194,12 +189,10 @@ class KerasNetwork:
         """Return the padded number of rows, so that a compiled function is traced less often."""
         return _padded(n) if engine.COMPILES else n
 
-    def tensor(self, values: Any) -> Any:
-        """Return host values as a tensor of the network's number format."""
+    def _tensor(self, values: Any) -> Any:
         return ops.convert_to_tensor(np.array(values, dtype=self.dtype))
 
-    def scope(self) -> AbstractContextManager[None]:
-        """Return a context in which Keras computes on the network's device."""
+    def _scope(self) -> AbstractContextManager[None]:
         return engine.scope(self.device, float64=self.precision == "float64")
 
     def __getstate__(self) -> dict[str, Any]:

@@ -24,9 +24,6 @@ else:
 COMPILES = NAME != "torch"
 """Whether a compiled function is traced again for every new shape."""
 
-VECTORISES = NAME == "jax"
-"""Whether a function of one network can be made one of several."""
-
 
 @contextlib.contextmanager
 def scope(device: str, *, float64: bool = False) -> Iterator[None]:
@@ -62,12 +59,6 @@ def compiled(function: Callable[..., Any], *, on_torch: bool = False) -> Callabl
         traced = tensorflow.function(function, autograph=False)
     elif on_torch:
         traced = torch.compile(function)
-    return traced
-
-
-def vectorised(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function for arguments with one more axis in front, traced once; JAX only."""
-    traced: Callable[..., Any] = jax.jit(jax.vmap(function))
     return traced
 
 

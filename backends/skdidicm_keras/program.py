@@ -55,8 +55,6 @@ class Program:
         self.encode = engine.compiled(self._encode, on_torch=on_torch)
         self.decode = engine.compiled(self._decode, on_torch=on_torch)
         self.train = engine.compiled(self._train, on_torch=on_torch)
-        if engine.VECTORISES:
-            self.train_jointly = engine.vectorised(self._train_or_wait)
 
     def split(self, weights: Any) -> list[Any]:
         """Return the parts of a vector (p,) in the shapes of their variables."""
@@ -110,31 +108,6 @@ class Program:
             values.weights, joined(gradients), values.moments, settings, self.n_decaying
         )
         return found, Values(weights, fixed, moved)
-
-    def _train_or_wait(
-        self,
-        values: Values,
-        moments: Any,
-        x: Any,
-        draws: Any,
-        target: Any,
-        settings: Any,
-        busy: Any,
-    ) -> tuple[Any, Values]:
-        """Return what `_train` does, but the values as they were unless the network is busy."""
-        found, moved = self._train(values, moments, x, draws, target, settings, [])
-
-        def chosen(after: Any, before: Any) -> Any:
-            return ops.where(busy, after, before)
-
-        return found, Values(
-            chosen(moved.weights, values.weights),
-            [chosen(*pair) for pair in zip(moved.fixed, values.fixed, strict=True)],
-            (
-                chosen(moved.moments[0], values.moments[0]),
-                chosen(moved.moments[1], values.moments[1]),
-            ),
-        )
 
     def _standardised(self, x: Any, mean: Any, inverse_scale: Any) -> Any:
         """Return standardised rows: (n, d), or images (n, h, w, c)."""

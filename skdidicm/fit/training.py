@@ -271,9 +271,10 @@ def joint_epochs(
             steps.append((updates, joint.train_step(batches, rates)))
         joint.average(averaging_share(epoch + 1) if plan.average else 1.0)
         rows: list[HistoryRow] = []
+        read = [(updates, losses.tolist()) for updates, losses in steps]
         for i, learner in enumerate(learners):
-            own = [(step[i], losses[i]) for step, losses in steps if step[i]]
-            total = sum(len(u.batch.x) * float(loss) for u, loss in own) / len(learner.rows.x)
+            own = [(updates[i], losses[i]) for updates, losses in read if updates[i]]
+            total = sum(len(u.batch.x) * loss for u, loss in own) / len(learner.rows.x)
             if not math.isfinite(total):
                 raise _not_finite(total, epoch)
             rows.append(_row(epoch, total, own[-1][0].learning_rate, start))

@@ -122,7 +122,8 @@ def features_of(network: ScoreNetwork, x: NDArray[Any]) -> NDArray[np.float32]:
     def flat(part: NDArray[Any]) -> NDArray[np.float64]:
         found = network.encode(np.ascontiguousarray(part))
         arrays = found if isinstance(found, tuple | list) else (found,)
-        return np.concatenate([_on_host(a).reshape(len(part), -1) for a in arrays], axis=1)
+        n = len(part)  # a backend may have added rows
+        return np.concatenate([_on_host(a)[:n].reshape(n, -1) for a in arrays], axis=1)
 
     width = flat(x[:1]).shape[1]
     return in_chunks(flat, x, (width,)).astype(np.float32)

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.datasets import load_iris
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 pytest.importorskip("skdidicm_keras", reason="Keras or its engine is missing", exc_type=ImportError)
@@ -95,3 +96,11 @@ def test_images_of_bytes_are_taken():
     X = rng.integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
     y = (X[:, :, :, 0].mean(axis=(1, 2)) > 127).astype(int)
     assert make(batch_size=16).fit(X, y).predict_proba(X).shape == (40, 2)
+
+
+def test_a_trial_learns_what_rows_look_like():
+    """Features of this backend are tensors with rows that fill them up."""
+    X, y = load_iris(return_X_y=True)
+    settings = {"max_epochs": 2, "choose_epochs": True, "random_state": 0}
+    model = DiDiClassifier(backend="keras", **settings).fit(X, y)
+    assert len(model.familiarity(X[:3])) == 3
