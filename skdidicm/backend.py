@@ -163,6 +163,18 @@ class Losses(Protocol):
         ...
 
 
+@runtime_checkable
+class ReturnsFeatures(Protocol):
+    """A network that returns its features to the host, an optional capability."""
+
+    def features(self, x: NDArray[Any], /) -> NDArray[np.floating]:
+        """Return what `encode` extracts of host rows as one array (n, f).
+
+        The same weights give the same features, in the same order, on every backend.
+        """
+        ...
+
+
 class JointTraining(Protocol):
     """Training of several networks at once, with the result of training each alone.
 

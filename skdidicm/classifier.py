@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdidicm.backend import BuildNetwork, ScoreNetwork
+from skdidicm.backend import BuildNetwork, ReturnsFeatures, ScoreNetwork
 from skdidicm.core import Process, SamplerPlan, Schedule
 from skdidicm.fit import validation as check
 from skdidicm.fit.augmentation import Augmentation
@@ -712,10 +712,16 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         array([0.007, 0.007])
         """
         check_is_fitted(self)
-        if not self._fitted.familiar:
+        if self._fitted.held_out is None:
             raise ValueError(f"familiarity cannot be used: {self._why_none_is_held_out}")
+        networks = [n for n in self._fitted.unseeing if isinstance(n, ReturnsFeatures)]
+        if not (self._fitted.familiar and networks):
+            raise ValueError(
+                f"familiarity cannot be used: the backend {self.backend!r} does not return the "
+                "features of rows; use torch or keras."
+            )
         x = self._check_rows(X, expected=self.input_shape_)
-        features = [features_of(network, x) for network in self._fitted.unseeing]
+        features = [features_of(network, x) for network in networks]
         return familiarity(self._fitted.familiar, features)
 
     def choose_threshold(

@@ -87,6 +87,14 @@ class KerasNetwork:
             mean = ops.logsumexp(log_p, axis=0) - math.log(len(passes))
         return Features((mean,), len(rows))
 
+    def features(self, x: NDArray[Any], /) -> NDArray[np.floating]:
+        """Return the features of host rows as one array (n, f), channels before pixels."""
+        found = self.encode(x)
+        with self._scope():
+            arrays = [engine.to_host(ops.cast(tensor, "float32"))[: found.n] for tensor in found]
+        flat = [np.moveaxis(v, -1, 1).reshape(found.n, -1) for v in arrays]
+        return np.concatenate(flat, axis=1)
+
     def log_score(
         self, features: Features, label: NDArray[Any], sigma: NDArray[np.floating], /
     ) -> NDArray[np.floating]:

@@ -78,6 +78,11 @@ class TorchNetwork:
         log_p = torch.stack(passes).to(self.dtype).log_softmax(dim=2)
         return (log_p.logsumexp(dim=0) - math.log(len(passes)),)
 
+    def features(self, x: NDArray[Any], /) -> NDArray[np.floating]:
+        """Return the features of host rows as one array (n, f), channels before pixels."""
+        flat = [v.float().flatten(1).cpu().numpy() for v in self.encode(x)]
+        return np.concatenate(flat, axis=1)
+
     def log_score(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor, /) -> Tensor:
         """Return log scores (n, k) for labels and noise (n,), or (n, m, k) for (n, m)."""
         with torch.inference_mode(), self._autocast():

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.backend import ScoreNetwork
+from skdidicm.backend import ReturnsFeatures, ScoreNetwork
 from skdidicm.core import Process, Schedule
 from skdidicm.fit import trial
 from skdidicm.fit.plan import build_network, rebuilt, training_plan, untrained_like
@@ -227,11 +227,16 @@ def _held_out(
 
 
 def _familiar(fitted: Fitted, rows: Rows, others: Rows, held_out: HeldOut) -> list[Familiar]:
-    """Return what training rows look like to each network that has not seen some of `others`."""
+    """Return what training rows look like to each network that has not seen some of `others`.
+
+    Nothing is returned for backends that keep the features to themselves.
+    """
     labels = rows.target.argmax(axis=1)
     rng = np.random.default_rng([fitted.seeds.split, 1])
     found = []
     for fold, network in enumerate(fitted.unseeing):
+        if not isinstance(network, ReturnsFeatures):
+            return []
         unseen = held_out.row[held_out.fold == fold]
         seen = np.arange(len(rows.x))
         if others is rows:

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.backend import ScoreNetwork
+from skdidicm.backend import ReturnsFeatures
 from skdidicm.predict.prediction import in_chunks
 
 _MOST_ROWS = 2000  # training rows that say what is familiar
-_MOST_FEATURES = 128  # principal components of more features are taken
+_MOST_FEATURES = 128  # of more, as of images, so many principal components; 64 find less
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Familiar:
 
 
 def learn_familiar(
-    network: ScoreNetwork,
+    network: ReturnsFeatures,
     x: NDArray[Any],
     labels: NDArray[np.integer],
     unseen: NDArray[Any],
@@ -56,7 +56,7 @@ def learn_familiar(
 
     Parameters
     ----------
-    network : ScoreNetwork
+    network : ReturnsFeatures
         Trained.
     x, labels : ndarray (n, ...), (n,)
         Rows that it was trained on, and their classes. Of many rows some are drawn.
@@ -116,20 +116,11 @@ def familiarity(
     return p
 
 
-def features_of(network: ScoreNetwork, x: NDArray[Any]) -> NDArray[np.float32]:
-    """Return what the network's encoder makes of rows, as flat host arrays (n, f)."""
+def features_of(network: ReturnsFeatures, x: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the features of rows (n, f), in chunks."""
 
-    def flat(part: NDArray[Any]) -> NDArray[np.float64]:
-        found = network.encode(np.ascontiguousarray(part))
-        arrays = found if isinstance(found, tuple | list) else (found,)
-        n = len(part)  # a backend may have added rows
-        return np.concatenate([_on_host(a)[:n].reshape(n, -1) for a in arrays], axis=1)
+    def features(part: NDArray[Any]) -> NDArray[np.float64]:
+        return network.features(np.ascontiguousarray(part)).astype(np.float64)
 
-    width = flat(x[:1]).shape[1]
-    return in_chunks(flat, x, (width,)).astype(np.float32)
-
-
-def _on_host(array: Any) -> NDArray[np.float64]:
-    if hasattr(array, "detach"):  # NumPy has no bfloat16
-        array = array.detach().float().cpu()
-    return np.asarray(array, dtype=np.float64)
+    width = features(x[:1]).shape[1]
+    return in_chunks(features, x, (width,)).astype(np.float32)

@@ -31,6 +31,24 @@ class TestModels:
 
     @pytest.mark.parametrize("image", [False, True], ids=["table", "image"])
     @pytest.mark.parametrize("direction", [("torch", "keras"), ("keras", "torch")])
+    def test_so_are_the_answers_of_held_out_rows(self, tmp_path, image, direction):
+        X, y = self.data(image)
+        settings = {"max_epochs": 2, "choose_epochs": True, "random_state": 0, "device": "cpu"}
+        classifier = DiDiClassifier(backend=direction[0], **settings).fit(X, y)
+        classifier.save(tmp_path / "model.skd")
+        other = DiDiClassifier.load(tmp_path / "model.skd", backend=direction[1], device="cpu")
+        expected = classifier.oob_decision_function_
+        np.testing.assert_array_equal(other.oob_decision_function_, expected)
+        members = classifier.predict_members(X)
+        np.testing.assert_allclose(other.predict_members(X), members, atol=1e-3)
+        # A rounded distance may pass that of one held-out row.
+        familiar = classifier.familiarity(X + 0.3)
+        np.testing.assert_allclose(other.familiarity(X + 0.3), familiar, atol=1.5 / 61)
+        same = (other.predict_set(X, 0.7) == classifier.predict_set(X, 0.7)).mean()
+        assert same > 0.99
+
+    @pytest.mark.parametrize("image", [False, True], ids=["table", "image"])
+    @pytest.mark.parametrize("direction", [("torch", "keras"), ("keras", "torch")])
     @pytest.mark.parametrize("sampler", ["cp", "cl"])
     def test_a_saved_model_predicts_the_same_on_the_other(
         self, tmp_path, image, direction, sampler
