@@ -610,7 +610,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         -----
         These are the cross-conformal sets of CV+ over the trial's networks [1]_, without refitting.
         With alpha = 1 - `coverage`, sets hold the true class with a probability of at least
-        1 - 2 alpha - 1 / m, for m held-out rows in a fold; in practice it is near 1 - alpha. With
+        1 - 2 alpha - 2 / m, for m held-out rows in a fold; in practice it is near 1 - alpha. With
         one fold (2,000 rows and more) or early stopping they are those of split conformal
         prediction, with a probability of at least 1 - alpha.
 

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from skdidicm import DiDiClassifier
 from skdidicm.saving.model_file import write
-from skdidicm.saving.persistence import ModelFileError, describe
+from skdidicm.saving.persistence import ModelFileError, content_of
 
 torch = pytest.importorskip("torch")
 
@@ -149,7 +149,7 @@ def weights_of(tensors):
     ],
 )
 def test_a_file_that_lacks_a_network_is_refused(model, tmp_path, change, message):
-    tensors, header = describe(model._model)
+    tensors, header = content_of(model._model)
     change(tensors, header)
     write(tmp_path / "model.skd", header, tensors)
     with pytest.raises(ModelFileError, match=message):

@@ -401,3 +401,59 @@ def test_a_network_that_the_file_does_not_hold_is_not_built(
     monkeypatch.setattr(skdidicm_torch.TorchNetwork, "__init__", build)
     with pytest.raises(ModelFileError, match="weights do not fit the network"):
         DiDiClassifier.load(path.with_name("other"))
+
+
+def held_out_damages():
+    def change(name, value):
+        return lambda tensors, header: tensors.update({name: value(tensors[name])})
+
+    return [
+        (change("held_out.row", lambda v: v + 1000), "held-out rows do not fit"),
+        (change("held_out.row", lambda v: v * 0), "held-out rows do not fit"),
+        (change("held_out.fold", lambda v: v + 5), "held-out rows do not fit"),
+        (change("held_out.proba", lambda v: v[:-1]), "held-out rows do not fit"),
+        (change("held_out.proba", lambda v: v * np.nan), "held-out rows do not fit"),
+        (change("held_out.proba", lambda v: v * 2), "held-out rows do not fit"),
+        (change("held_out.weight", lambda v: v * 0), "held-out rows do not fit"),
+        (change("held_out.target", lambda v: v + 9), "none of its classes"),
+        (change("familiar0.own", lambda v: v[:-1]), "features of its rows does not fit"),
+        (change("familiar1.whiten", lambda v: v[:-1]), "features of its rows does not fit"),
+        (change("familiar1.centre", lambda v: v * np.inf), "features of its rows does not fit"),
+        (lambda tensors, _: tensors.pop("held_out.fold"), "no 'held_out.fold'"),
+        (lambda tensors, _: tensors.pop("familiar3.own"), "no 'familiar3.own'"),
+        (lambda _, header: header["held_out"].update(n_rows=10**15), "held-out rows do not fit"),
+        (lambda _, header: header["held_out"].update(n_rows=-1), "n_rows"),
+        (lambda _, header: header["held_out"].pop("sampler"), "no 'sampler'"),
+        (lambda _, header: header.update(training=[1]), "settings of training"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def with_folds():
+    pytest.importorskip("torch")
+    X, y = load_iris(return_X_y=True)
+    settings = {"max_epochs": 1, "choose_epochs": True, "random_state": 0, "device": "cpu"}
+    return DiDiClassifier(**settings).fit(X, y)
+
+
+@pytest.mark.parametrize(("damage", "message"), held_out_damages())
+def test_what_a_file_says_of_held_out_rows_is_checked(with_folds, tmp_path, damage, message):
+    tensors, header = content_of(with_folds._model)
+    damage(tensors, header)
+    write(tmp_path / "model.skd", header, tensors)
+    with pytest.raises(ModelFileError, match=message):
+        DiDiClassifier.load(tmp_path / "model.skd")
+
+
+def test_earlier_files_hold_nothing_of_held_out_rows(with_folds, tmp_path):
+    tensors, header = content_of(with_folds._model)
+    tensors = {k: v for k, v in tensors.items() if not k.startswith(("held_out.", "familiar"))}
+    for name in ("held_out", "training", "members_answer"):
+        header.pop(name)
+    write(tmp_path / "model.skd", header, tensors)
+    model = DiDiClassifier.load(tmp_path / "model.skd")
+    X = load_iris().data
+    np.testing.assert_array_equal(model.predict_proba(X), with_folds.predict_proba(X))
+    assert model.resolved_params_.keys() < with_folds.resolved_params_.keys()
+    with pytest.raises(ValueError, match="an earlier version saved the model"):
+        model.predict_set(X)
