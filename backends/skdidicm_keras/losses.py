@@ -11,6 +11,7 @@ from keras import ops
 
 from skdidicm.backend import Batch, NetworkConfig
 from skdidicm.core import UniformProcess
+from skdidicm.core.losses import bayes_targets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,10 +46,8 @@ def targets(config: NetworkConfig, batch: Batch) -> Targets:
     if config.objective == "cross_entropy":
         return Targets(q_0, np.zeros((1, 1, 1)))  # the noisy label carries no information
     if config.objective == "bayes_cross_entropy":
-        likelihood = process.likelihood(np.asarray(batch.label), sigma, np.dtype(np.float64))
-        likelihood = np.maximum(likelihood, _TINY)
-        truth = q_0 * likelihood  # soft labels given the noisy label
-        return Targets(truth / truth.sum(axis=-1, keepdims=True), np.log(likelihood))
+        given = np.asarray(batch.label)
+        return Targets(*bayes_targets(given, sigma, q_0, process, np.dtype(np.float64)))
     noise: NDArray[np.float64] = sigma
     if config.parameterization == "posterior" and not isinstance(process, UniformProcess):
         # Row i of a matrix is the law that class i is diffused to.

@@ -96,12 +96,19 @@ def bayes_cross_entropy(
     array (...)
         In nats, >= 0.
     """
-    xp = namespace(output)
-    likelihood = process.likelihood(label, sigma, output.dtype)
+    target, correction = bayes_targets(label, sigma, q_0, process, output.dtype)
+    return cross_entropy(output + correction, target)
+
+
+def bayes_targets(
+    label: Array, sigma: Array, q_0: Array, process: Process, dtype: object
+) -> tuple[Array, Array]:
+    """Return P(c_0 | label) by q_0, and log P(label | c_0), which is added to logits; (..., k)."""
+    likelihood = process.likelihood(label, sigma, dtype)
+    xp = namespace(likelihood)
     likelihood = xp.clip(likelihood, min=_TINY)
     target = q_0 * likelihood
-    target = target / xp.sum(target, axis=-1, keepdims=True)
-    return -xp.sum(target * log_softmax(output + xp.log(likelihood)), axis=-1)
+    return target / xp.sum(target, axis=-1, keepdims=True), xp.log(likelihood)
 
 
 def cross_entropy(output: Array, q_0: Array) -> Array:
@@ -174,10 +181,8 @@ def denoising_loss_and_gradient(
     if objective != "score_entropy":
         target = q_0
         if objective == "bayes_cross_entropy":
-            likelihood = xp.clip(process.likelihood(label, sigma, output.dtype), min=_TINY)
-            target = q_0 * likelihood
-            target = target / xp.sum(target, axis=-1, keepdims=True)
-            output = output + xp.log(likelihood)
+            target, correction = bayes_targets(label, sigma, q_0, process, output.dtype)
+            output = output + correction
         log_p = log_softmax(output)
         return -xp.sum(target * log_p, axis=-1), xp.exp(log_p) - target
     ratio = process.ratio(process.diffuse(q_0, sigma), label)
