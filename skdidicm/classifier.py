@@ -674,9 +674,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         >>> classifier.fit(X, y).predict_members(X).shape
         (150, 6, 3)
         """
-        check_is_fitted(self)
-        self._parameters  # noqa: B018 - refuses settings that are out of range
-        x = self._check_rows(X, expected=self.input_shape_)
+        x = self._new_rows(X)
         networks = [self.network_, *self._fitted.members]
         return posteriors(networks, x, self._sampler_plan())
 
@@ -712,8 +710,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         array([0.007, 0.007])
         """
         check_is_fitted(self)
-        if self._fitted.held_out is None:
-            raise ValueError(f"familiarity cannot be used: {self._why_none_is_held_out}")
+        self._need_held_out("familiarity")
         networks = [n for n in self._fitted.unseeing if isinstance(n, ReturnsFeatures)]
         if not (self._fitted.familiar and networks):
             raise ValueError(
@@ -950,9 +947,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
 
         return notebook.facts(self._fitted, self._used_temperature, len(self._networks))
 
-    @property
-    def _parameters(self) -> dict[str, Any]:
-        """The parameters, checked."""
+    def _checked_parameters(self) -> dict[str, Any]:
+        """Return the parameters, or raise ValueError if one is out of range."""
         parameters: dict[str, Any] = self.get_params(deep=False)
         check.check_settings(parameters)
         return parameters
@@ -1008,13 +1004,17 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             "or early_stopping=True."
         )
 
+    def _need_held_out(self, method: str) -> HeldOut:
+        """Return what networks say of unseen rows, or raise ValueError if there are none."""
+        if self._fitted.held_out is None:
+            raise ValueError(f"{method} cannot be used: {self._why_none_is_held_out}")
+        return self._fitted.held_out
+
     def _answers_of_held_out(self, method: str) -> HeldOut:
         """Return what `method` needs, or raise ValueError if the sampler has changed since."""
         check_is_fitted(self)
-        self._parameters  # noqa: B018 - refuses settings that are out of range
-        if self._fitted.held_out is None:
-            raise ValueError(f"{method} cannot be used: {self._why_none_is_held_out}")
-        held = self._fitted.held_out
+        self._checked_parameters()
+        held = self._need_held_out(method)
         now = self._sampler_settings()
         changed = [f"{k} from {v!r} to {now[k]!r}" for k, v in held.sampler.items() if now[k] != v]
         if changed:
@@ -1030,7 +1030,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         check_is_fitted(self)
         return persistence.Model(
             estimator=type(self).__name__,
-            parameters=self._parameters,  # checked, since a file with others could not be loaded
+            parameters=self._checked_parameters(),  # a file with others could not be loaded
             feature_names=[str(name) for name in getattr(self, "feature_names_in_", ())],
             fitted=self._fitted,
         )
@@ -1039,12 +1039,18 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     def _of_model(cls, model: persistence.Model) -> Self:
         """Return the fitted estimator that a file or a checkpoint holds."""
         classifier = cls(**model.parameters)
-        classifier._parameters  # noqa: B018 - refuses parameters that are out of range
+        classifier._checked_parameters()
         classifier._fitted = model.fitted
         classifier.n_features_in_ = model.fitted.input_shape[0]
         if model.feature_names:
             classifier.feature_names_in_ = np.array(model.feature_names, dtype=object)
         return classifier
+
+    def _new_rows(self, X: Any) -> NDArray[Any]:
+        """Return checked rows to predict, if there is a fit and the settings are valid."""
+        check_is_fitted(self)
+        self._checked_parameters()
+        return self._check_rows(X, expected=self.input_shape_)
 
     def _check_rows(self, X: Any, *, expected: tuple[int, ...] | None) -> NDArray[Any]:
         """Return X as table rows (n, d) of floats or images (n, h, w[, c]) of their own type.
@@ -1112,7 +1118,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         one_epoch: bool,
         going_on: bool,
     ) -> None:
-        parameters = self._parameters
+        parameters = self._checked_parameters()
         earlier = self._fitted if going_on else None
         seeds = earlier.seeds if earlier else Seeds.draw(self.random_state)
         x = self._check_rows(X, expected=earlier.input_shape if earlier else None)
@@ -1190,9 +1196,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     def _sample(
         self, X: Any, *, path: bool = False, raw: bool = False, **changes: Any
     ) -> NDArray[np.float64]:
-        check_is_fitted(self)
-        self._parameters  # noqa: B018 - refuses settings that are out of range
-        x = self._check_rows(X, expected=self.input_shape_)
+        x = self._new_rows(X)
         plan = self._sampler_plan(**changes)
         p = posterior(self._networks, x, plan, self._used_temperature, path=path, raw=raw)
         return p if raw or self._calibrator is None else self._calibrated(p)

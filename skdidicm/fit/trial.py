@@ -87,8 +87,8 @@ def split(
     """Return the indices of training and held-out rows for each fold of a trial.
 
     A fold holds out a fifth of the rows, stratified by class. There are as many folds as are needed
-    to hold out 400 rows, but five instead of four, or with
-    `every_part`, so that every row is held out once.
+    to hold out 400 rows, but five instead of four or with `every_part`, so that every row is held
+    out once.
 
     Examples
     --------

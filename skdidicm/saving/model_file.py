@@ -10,8 +10,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from textwrap import shorten
@@ -20,6 +19,8 @@ from typing import Any
 import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
+
+from skdidicm.imagenet.output import naming
 
 FORMAT = 1
 """Version of the layout; a reader refuses files of a later one."""
@@ -53,17 +54,6 @@ def write_atomically(path: Path, content: Any) -> None:
         raise FileNotFoundError(f"{path.parent} is not a folder; create it before saving there.")
     with naming(path):
         _write(path, content)
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Add the path to an error that has none, such as that of a full disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None and error.errno is not None:
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
 
 
 def _write(path: Path, content: Any) -> None:

@@ -225,7 +225,7 @@ class HistoryFile:
 
     def __call__(self, _: Any, row: Mapping[str, float]) -> None:
         """Add a row to the file."""
-        from skdidicm.saving.model_file import naming
+        from skdidicm.imagenet.output import naming
 
         with naming(self._path), self._path.open(self._mode, encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
