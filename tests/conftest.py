@@ -240,3 +240,21 @@ def photographs(tmp_path_factory):
                 patch = image.fromarray(half[y : y + 48, x : x + 48])
                 patch.save(root / split / name / f"{j:02d}.jpg")
     return root
+
+
+@pytest.fixture
+def trials():
+    """Number the trials of a kind: n of them, times the environment variable SKDIDICM_TRIALS."""
+    factor = float(os.environ.get("SKDIDICM_TRIALS", "1"))
+    return lambda n: range(max(1, int(factor * n)))
+
+
+@pytest.fixture
+def report(capsys):
+    """Print a count whatever pytest captures."""
+
+    def write(text):
+        with capsys.disabled():
+            print(f"\n{text}")  # noqa: T201
+
+    return write

@@ -148,3 +148,12 @@ def stop_before():
         return run
 
     return make
+
+
+@pytest.fixture
+def whole(toy_run, tmp_path):
+    """The folder of a run that nothing has interrupted."""
+    folder = tmp_path / "whole"
+    folder.mkdir()
+    toy_run(folder).go()
+    return folder

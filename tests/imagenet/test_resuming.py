@@ -45,15 +45,6 @@ def folder(tmp_path):
     return tmp_path / "run"
 
 
-@pytest.fixture
-def whole(toy_run, tmp_path):
-    """The folder of a run that nothing has interrupted."""
-    folder = tmp_path / "whole"
-    folder.mkdir()
-    toy_run(folder).go()
-    return folder
-
-
 # Starts that fail change nothing
 
 

@@ -21,15 +21,6 @@ def weight(folder):
     return files.read(files.newest(folder)).tensors["model.weight"][0]
 
 
-@pytest.fixture
-def whole(toy_run, tmp_path):
-    """The folder of a run that nothing has interrupted."""
-    folder = tmp_path / "whole"
-    folder.mkdir()
-    toy_run(folder).go()
-    return folder
-
-
 def test_a_run_has_a_row_for_every_epoch_and_every_logged_update(whole):
     rows = history(whole)
     assert [(row["epoch"], row["update"]) for row in rows] == [(1, 3), (2, 6), (3, 9), (4, 12)]

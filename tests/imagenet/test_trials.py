@@ -24,31 +24,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes that it forks"),
 ]
-FACTOR = float(os.environ.get("SKDIDICM_TRIALS", "1"))
-
-
-def trials(n):
-    return range(max(1, int(FACTOR * n)))
-
-
-@pytest.fixture
-def report(capsys):
-    """Print a count whatever pytest captures."""
-
-    def write(text):
-        with capsys.disabled():
-            print(f"\n{text}")  # noqa: T201
-
-    return write
-
-
-@pytest.fixture
-def whole(toy_run, tmp_path):
-    """The folder of a run that nothing has interrupted."""
-    folder = tmp_path / "whole"
-    folder.mkdir()
-    toy_run(folder).go()
-    return folder
 
 
 def weight(folder):
@@ -73,7 +48,7 @@ def start(run):
     os._exit(code)
 
 
-def test_killed_runs_end_as_whole_ones(toy_run, whole, tmp_path, report):
+def test_killed_runs_end_as_whole_ones(toy_run, whole, tmp_path, report, trials):
     """SIGKILL at random moments, up to five times a run, with a checkpoint after every update."""
     rng = np.random.default_rng(0)
     kills = resumed = broken = 0
@@ -102,7 +77,7 @@ def test_killed_runs_end_as_whole_ones(toy_run, whole, tmp_path, report):
     assert broken == 0
 
 
-def test_flipped_bits_never_change_a_run(toy_run, whole, tmp_path, report):
+def test_flipped_bits_never_change_a_run(toy_run, whole, tmp_path, report, trials):
     """One flipped bit in a random checkpoint of a run; the run goes on from an intact one."""
     rng = np.random.default_rng(1)
     folder = tmp_path / "run"
@@ -129,7 +104,7 @@ def test_flipped_bits_never_change_a_run(toy_run, whole, tmp_path, report):
     )
 
 
-def test_damaged_files_never_read_as_others(tmp_path, report):
+def test_damaged_files_never_read_as_others(tmp_path, report, trials):
     """Flipped, zeroed, cut, repeated and exchanged parts of checkpoints of many tensors."""
     rng = np.random.default_rng(2)
     path = tmp_path / "a.safetensors"
@@ -210,7 +185,7 @@ def change_tree(root, found, rng):
         path.write_bytes(bytes(path.stat().st_size + 1))
 
 
-def test_changed_data_are_always_noticed(tmp_path, report):
+def test_changed_data_are_always_noticed(tmp_path, report, trials):
     """Removed, added, renamed, moved and changed pictures, and renamed classes."""
     rng = np.random.default_rng(3)
     for i in trials(200):
@@ -224,7 +199,9 @@ def test_changed_data_are_always_noticed(tmp_path, report):
     report(f"changed data: {len(trials(200))} changed trees, all noticed, no unchanged one")
 
 
-def test_runs_on_changed_data_are_refused_or_accepted_whole(toy_run, stop_before, tmp_path, report):
+def test_runs_on_changed_data_are_refused_or_accepted_whole(
+    toy_run, stop_before, tmp_path, report, trials
+):
     """Runs that were cut at any update, with other numbers of images."""
     rng = np.random.default_rng(4)
     for i in trials(100):

@@ -4,7 +4,6 @@
 SKDIDICM_TRIALS is a factor on their numbers.
 """
 
-import os
 import shutil
 import signal
 import time
@@ -16,25 +15,9 @@ from skdidicm.imagenet import checkpoint as files
 
 pytest.importorskip("timm")
 pytestmark = [pytest.mark.imagenet, pytest.mark.slow]
-FACTOR = float(os.environ.get("SKDIDICM_TRIALS", "1"))
 
 
-def trials(n):
-    return range(max(1, int(FACTOR * n)))
-
-
-@pytest.fixture
-def report(capsys):
-    """Print a count whatever pytest captures."""
-
-    def write(text):
-        with capsys.disabled():
-            print(f"\n{text}")  # noqa: T201
-
-    return write
-
-
-def test_two_starts_at_once_never_share_a_folder(train, strong, tmp_path, report):
+def test_two_starts_at_once_never_share_a_folder(train, strong, tmp_path, report, trials):
     """At most one of two processes may write; the other one says so or, later, resumes."""
     rng = np.random.default_rng(0)
     refused = 0
@@ -52,7 +35,9 @@ def test_two_starts_at_once_never_share_a_folder(train, strong, tmp_path, report
     report(f"two starts at once: {len(trials(10))} pairs, {refused} second ones refused")
 
 
-def test_killed_ranks_resume_bit_for_bit(train_together, state_of, assert_same, tmp_path, report):
+def test_killed_ranks_resume_bit_for_bit(
+    train_together, state_of, assert_same, tmp_path, report, trials
+):
     """SIGKILL of one of two processes at a random update; the group is started again."""
     rng = np.random.default_rng(1)
     settings = {"epochs": 2, "learning_rate": 0.01, "log_every": 1, "ema": 0.9}
@@ -76,7 +61,7 @@ def test_killed_ranks_resume_bit_for_bit(train_together, state_of, assert_same, 
 
 
 def test_killed_processes_resume_bit_for_bit(
-    four_epochs, train, strong, state_of, assert_same, tmp_path, report
+    four_epochs, train, strong, state_of, assert_same, tmp_path, report, trials
 ):
     """SIGKILL at a random moment of a run by the strong recipe, with a checkpoint every update."""
     rng = np.random.default_rng(2)
@@ -96,7 +81,7 @@ def test_killed_processes_resume_bit_for_bit(
     report(f"SIGKILL of a process: {len(trials(12))}, all resumed bit for bit")
 
 
-def test_flipped_bits_of_a_real_checkpoint_are_noticed(four_epochs, tmp_path, report):
+def test_flipped_bits_of_a_real_checkpoint_are_noticed(four_epochs, tmp_path, report, trials):
     rng = np.random.default_rng(3)
     content = files.newest(four_epochs).read_bytes()
     path = tmp_path / "a.safetensors"
