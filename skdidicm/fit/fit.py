@@ -160,8 +160,8 @@ def fit(
     fitted.members, fitted.held_out = members, held_out
     fitted.members_answer = settings.ensemble
     if held_out is not None:
-        others = rows if members else held
-        fitted.familiar = _familiar(fitted, rows, rows if others is None else others, held_out)
+        others = rows if members or held is None else held
+        fitted.familiar = _familiar(fitted, rows, others, held_out)
 
 
 def _trial(

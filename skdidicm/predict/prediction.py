@@ -64,21 +64,11 @@ def posterior(
     k, finite = len(plan.p_init), FiniteScores()
 
     def sample(part: NDArray[Any]) -> NDArray[np.float64]:
-        settings: Any = {"path": path, "raw": raw, "finite": finite}
-        answers: Any
-        if _are_few(part, plan):
-            answers = sample_few(networks, part, plan, **settings)
-        else:
-            answers = [sample_rows(network, part, plan, **settings) for network in networks]
+        answers = sample_each(networks, part, plan, path=path, raw=raw, finite=finite)
         law: NDArray[np.float64] = np.mean(answers, axis=0)
         return law if raw else tempered(law, temperature)
 
-    return in_chunks(
-        sample,
-        x,
-        (plan.steps + 1, k) if path else (k,),
-        rows_cost=plan.n_chains if plan.sampler == "cl" else 1,
-    )
+    return in_chunks(sample, x, (plan.steps + 1, k) if path else (k,), _rows_cost(plan))
 
 
 def posteriors(
@@ -88,10 +78,30 @@ def posteriors(
     finite = FiniteScores()
 
     def sample(part: NDArray[Any]) -> NDArray[np.float64]:
-        return np.stack([sample_rows(net, part, plan, finite=finite) for net in networks], axis=1)
+        answers = sample_each(networks, part, plan, path=False, raw=False, finite=finite)
+        return np.stack(answers, axis=1)
 
-    cost = plan.n_chains if plan.sampler == "cl" else 1
-    return in_chunks(sample, x, (len(networks), len(plan.p_init)), rows_cost=cost)
+    return in_chunks(sample, x, (len(networks), len(plan.p_init)), _rows_cost(plan))
+
+
+def sample_each(
+    networks: Sequence[ScoreNetwork],
+    x: NDArray[Any],
+    plan: SamplerPlan,
+    *,
+    path: bool,
+    raw: bool,
+    finite: "FiniteScores",
+) -> Sequence[NDArray[np.float64]]:
+    """Return the posterior of a few rows by each network, as `sample_rows` does."""
+    if _are_few(x, plan):
+        return list(sample_few(networks, x, plan, path=path, raw=raw, finite=finite))
+    return [sample_rows(net, x, plan, path=path, raw=raw, finite=finite) for net in networks]
+
+
+def _rows_cost(plan: SamplerPlan) -> int:
+    """Return the memory that a row takes relative to one without chains."""
+    return plan.n_chains if plan.sampler == "cl" else 1
 
 
 def sample_rows(
