@@ -44,7 +44,8 @@ class TestModels:
         # A rounded distance may pass that of one held-out row.
         familiar = classifier.familiarity(X + 0.3)
         np.testing.assert_allclose(other.familiarity(X + 0.3), familiar, atol=1.5 / 61)
-        same = (other.predict_set(X, 0.7) == classifier.predict_set(X, 0.7)).mean()
+        # Training rows would tie with their own held-out answers, and rounding decide.
+        same = (other.predict_set(X + 0.3, 0.7) == classifier.predict_set(X + 0.3, 0.7)).mean()
         assert same > 0.99
 
     @pytest.mark.parametrize("image", [False, True], ids=["table", "image"])

@@ -18,18 +18,28 @@ pytestmark = [pytest.mark.imagenet, pytest.mark.slow]
 
 
 def test_two_starts_at_once_never_share_a_folder(train, strong, tmp_path, report, trials):
-    """At most one of two processes may write; the other one says so or, later, resumes."""
+    """One of two processes writes; the other one says which, whichever came first.
+
+    The runs are so long that neither can end before the other has started.
+    """
     rng = np.random.default_rng(0)
     refused = 0
     for i in trials(10):
         folder = tmp_path / f"run-{i}"
-        first = train(folder, stop_epoch=1, **strong)
+        runs = [train(folder, log_every=1, **strong | {"epochs": 500})]
         time.sleep(rng.uniform(0, 0.2))
-        second = train(folder, stop_epoch=1, **strong)
-        codes = sorted([first.wait(), second.wait()])
-        text = first.text + second.text
-        assert codes == [0, 1], text
-        assert text.count("is being written by process") == 1
+        runs.append(train(folder, log_every=1, **strong | {"epochs": 500}))
+        end = time.monotonic() + 120
+        while not (told := [r for r in runs if "is being written by process" in r.text]):
+            assert time.monotonic() < end, runs[0].text + runs[1].text
+            time.sleep(0.01)
+        (loser,) = told
+        (winner,) = (run for run in runs if run is not loser)
+        assert loser.wait() == 1, loser.text
+        assert f"is being written by process {winner.number} " in loser.text
+        winner.after("update 1/")
+        winner.kill(signal.SIGTERM)
+        assert winner.wait() == 143, winner.text
         refused += 1
         files.read_run(files.newest(folder))
     report(f"two starts at once: {len(trials(10))} pairs, {refused} second ones refused")
