@@ -63,6 +63,70 @@ def stack_batches(batches: Sequence[Batch | None]) -> Batch:
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """How a pretrained network takes pictures whose values lie from 0 to 1.
+
+    They are resized to `size` (height, width), and every channel becomes (value - mean) / std.
+    `interpolation` is "nearest", "bilinear" or "bicubic".
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str = "bicubic"
+
+
+@dataclass(frozen=True)
+class TrunkConfig:
+    """Full specification of a pretrained network that turns pictures into features.
+
+    Parameters
+    ----------
+    network : str or object
+        A name that the backend knows, such as "timm/NAME", or an object of its framework that
+        maps pictures to features.
+    input_shape : tuple of int
+        Shape of the pictures, (h, w) or (h, w, c).
+    weights : bool or str
+        True for the weights that belong to the name, or that the object has; the path of a file
+        of weights; or False for random ones, which `load_state` will replace.
+    white : float
+        The value of white in the pictures; black is 0.
+    preparation : Preparation, optional
+        How the network takes pictures; by default as it was trained, which the backend looks up.
+    device, precision : str
+        As in `NetworkConfig`.
+    """
+
+    network: Any
+    input_shape: tuple[int, ...]
+    weights: bool | str = True
+    white: float = 255.0
+    preparation: Preparation | None = None
+    device: str = "auto"
+    precision: str = "auto"
+
+
+class Trunk(Protocol):
+    """A pretrained network whose weights stay as they are."""
+
+    config: TrunkConfig
+    """With the preparation that is used."""
+
+    def features(self, x: NDArray[Any], /) -> NDArray[np.floating]:
+        """Return the features (n, f) of pictures (n, *input_shape)."""
+        ...
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return copies of weights and buffers as host arrays by name."""
+        ...
+
+    def load_state(self, state: Mapping[str, NDArray[Any]], /) -> None:
+        """Set weights and buffers to those that `state` returned; names and shapes must match."""
+        ...
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
     """Full specification of a network, its loss and its optimiser, for any backend.
 
@@ -70,6 +134,10 @@ class NetworkConfig:
     an object of the backend's framework that maps inputs to features. With `conditioning="none"`
     it is an ordinary classifier, which `objective="cross_entropy"` trains as usual. The network
     standardises raw rows itself, as (x - mean) / scale.
+
+    With a `trunk`, `network` is fine-tuned from its weights and takes pictures as it was trained:
+    the trunk brings its own standardisation. `trunk_learning_rate` is the factor by which the
+    learning rate of a backbone is smaller than that of the head on it.
 
     `dropout` is the share of channels that an ordinary classifier drops after every block, in
     training and at prediction. A prediction is the mean probability over
@@ -93,6 +161,8 @@ class NetworkConfig:
     compile: bool = False
     seed: int = 0
     dropout: float = 0.0
+    trunk: TrunkConfig | None = None
+    trunk_learning_rate: float = 1.0
 
 
 class ScoreNetwork(Protocol):
@@ -234,4 +304,30 @@ class KnowsShapes(Protocol):
 
         This takes no more memory than the backend's largest network of the usual size.
         """
+        ...
+
+
+@runtime_checkable
+class BuildsTrunk(Protocol):
+    """A `build_network` that also has pretrained networks, an optional capability."""
+
+    def build_trunk(self, config: TrunkConfig, /) -> Trunk:
+        """Return a pretrained network with its weights.
+
+        Raises ValueError, ImportError or OSError if there is no such network, or if its weights
+        cannot be had or do not fit it.
+        """
+        ...
+
+    def trunk_shapes(self, config: TrunkConfig, /) -> Mapping[str, tuple[int, ...]]:
+        """Return the shapes of the arrays of its `state`; see `KnowsShapes`."""
+        ...
+
+
+@runtime_checkable
+class HoldsTrunk(Protocol):
+    """A network whose backbone can be held while its head learns, an optional capability."""
+
+    def hold_trunk(self, held: bool, /) -> None:
+        """Hold the weights and statistics of the backbone, or let it learn with the head."""
         ...

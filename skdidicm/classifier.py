@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdidicm.backend import BuildNetwork, ReturnsFeatures, ScoreNetwork
+from skdidicm.backend import BuildNetwork, ReturnsFeatures, ScoreNetwork, Trunk
 from skdidicm.core import Process, SamplerPlan, Schedule
 from skdidicm.fit import validation as check
 from skdidicm.fit.augmentation import Augmentation
@@ -26,6 +26,7 @@ from skdidicm.fit.defaults import (
 )
 from skdidicm.fit.fit import continued, fit, untrained
 from skdidicm.fit.plan import hold_out, rebuilt, weighted_rows
+from skdidicm.fit.pretrained import check_network, is_frozen, trunk_config
 from skdidicm.fit.state import Fitted, HeldOut, Seeds
 from skdidicm.fit.training import HistoryRow, NonFiniteLossError, Rows
 from skdidicm.predict.calibration import calibrated, fit_calibrator, is_estimator
@@ -40,7 +41,7 @@ from skdidicm.predict.familiarity import familiarity, features_of
 from skdidicm.predict.prediction import initial_law, posterior, posteriors
 from skdidicm.predict.temperature import tempered
 from skdidicm.predict.threshold import Threshold, choose_threshold
-from skdidicm.registry import get_backend
+from skdidicm.registry import get_backend, new_trunk
 from skdidicm.saving import persistence
 
 Callback = Callable[["DiDiClassifier", HistoryRow], bool | None]
@@ -73,6 +74,17 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         "timm/NAME" for a network of timm), or a module of its framework that maps images to
         features. "auto" is "mlp" for tables, "didirn-tiny" for images under 64 pixels, else
         "didirn18".
+    pretrained : bool or path-like, default=False
+        Whether `network`, "timm/NAME" or a module, starts from weights: those that belong to the
+        name, which timm downloads once, those that the module has, or those in a file
+        (.safetensors or .pth). It takes pictures in the size and standardisation that it was
+        trained with.
+    trunk_learning_rate : float, default="auto"
+        Factor of the learning rate for the weights of `network`, beside the head on it. 0, which
+        is "auto" with `pretrained`, freezes it: every picture is encoded once, and the classifier
+        learns on the features. 0.1 fine-tunes it. Without `pretrained`, "auto" is 1.
+    frozen_epochs : int, default=0
+        Epochs at the start in which the head learns alone, if `network` is fine-tuned.
     conditioning : {"auto", "blocks", "last", "head", "none"}, default="auto"
         Where the network takes the noisy label and the noise level: in every block (the paper),
         in the last block, or in a small head. "auto" is "last", and "head" for your own modules
@@ -227,6 +239,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         label_rule: str = "argmin",
         n_chains: int = 16,
         network: Any = "auto",
+        pretrained: bool | str | PathLike[str] = False,
+        trunk_learning_rate: float | str = "auto",
+        frozen_epochs: int = 0,
         conditioning: str = "auto",
         parameterization: str = "auto",
         objective: str = "auto",
@@ -265,6 +280,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         self.label_rule = label_rule
         self.n_chains = n_chains
         self.network = network
+        self.pretrained = pretrained
+        self.trunk_learning_rate = trunk_learning_rate
+        self.frozen_epochs = frozen_epochs
         self.conditioning = conditioning
         self.parameterization = parameterization
         self.objective = objective
@@ -641,7 +659,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         check.check_choice("score", score, SCORES)
         check.check_share("coverage", coverage)
         x = self._check_rows(X, expected=self.input_shape_)
-        proba = posteriors(self._fitted.unseeing, x, self._sampler_plan())
+        proba = posteriors(self._fitted.unseeing, self._encoded(x), self._sampler_plan())
         seed = self._fitted.seeds.sampling
         u = uniforms(x, seed) if score == "aps" else np.zeros(len(x))
         new = nonconformity(proba, score, u[:, None])
@@ -717,7 +735,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
                 f"familiarity cannot be used: the backend {self.backend!r} does not return the "
                 "features of rows; use torch or keras."
             )
-        x = self._check_rows(X, expected=self.input_shape_)
+        x = self._encoded(self._check_rows(X, expected=self.input_shape_))
         features = [features_of(network, x) for network in networks]
         return familiarity(self._fitted.familiar, features)
 
@@ -1047,10 +1065,15 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         return classifier
 
     def _new_rows(self, X: Any) -> NDArray[Any]:
-        """Return checked rows to predict, if there is a fit and the settings are valid."""
+        """Return what the networks take of checked rows, if there is a fit."""
         check_is_fitted(self)
         self._checked_parameters()
-        return self._check_rows(X, expected=self.input_shape_)
+        return self._encoded(self._check_rows(X, expected=self.input_shape_))
+
+    def _encoded(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return what the networks take of checked rows: features if there is a frozen trunk."""
+        trunk = self._fitted.trunk
+        return x if trunk is None else features_of(trunk, x)
 
     def _check_rows(self, X: Any, *, expected: tuple[int, ...] | None) -> NDArray[Any]:
         """Return X as table rows (n, d) of floats or images (n, h, w[, c]) of their own type.
@@ -1121,32 +1144,42 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         parameters = self._checked_parameters()
         earlier = self._fitted if going_on else None
         seeds = earlier.seeds if earlier else Seeds.draw(self.random_state)
-        x = self._check_rows(X, expected=earlier.input_shape if earlier else None)
+        given = self._check_rows(X, expected=earlier.input_shape if earlier else None)
+        backend = get_backend(self.backend)
+        if earlier:
+            check_network(parameters, earlier)
+            trunk, pretrained = earlier.trunk, earlier.network.config.trunk
+        else:
+            trunk, pretrained = None, trunk_config(parameters, given)
+            if pretrained is not None and is_frozen(parameters):
+                trunk, pretrained = new_trunk(backend, pretrained), None
+        x = given if trunk is None else features_of(trunk, given)
         all_rows, place = weighted_rows(x, q_0, classes, sample_weight, self.class_weight)
         if earlier and not np.array_equal(classes, earlier.classes):
             raise ValueError(
                 f"y has classes {classes.tolist()}, but with warm_start=True they must stay "
                 f"those of the first fit: {earlier.classes.tolist()}."
             )
-        held = self._validation_rows(X_val, y_val, x.shape[1:], classes)
-        rows = all_rows
+        held = self._validation_rows(X_val, y_val, given.shape[1:], classes, trunk)
+        rows, shown = all_rows, place
         held_place = place if held is None else np.full(len(held.x), -1)
         if held is None and self.early_stopping and not one_epoch:
             learnt, validated = hold_out(all_rows, self.validation_fraction, seeds.split)
             rows, held = all_rows.take(learnt), all_rows.take(validated)
-            held_place = place[validated]
+            held_place, shown = place[validated], place[learnt]
         settings = resolve(parameters, x.shape[1:], len(rows.x), len(classes))
         # Looked up once: that reads the metadata of every installed package.
-        settings = replace(settings, backend=get_backend(self.backend))
+        settings = replace(settings, backend=backend, trunk=pretrained)
         if earlier:
             self._fitted = continued(earlier, counting=one_epoch)
         else:
             process = check.make_process(self.rate_matrix, len(classes))
             schedule = check.make_schedule(self.schedule)
-            self._fitted = untrained(settings, all_rows, classes, process, schedule, seeds)
+            self._fitted = untrained(settings, all_rows, classes, process, schedule, seeds, trunk)
         self._fitted.training = training_parameters(settings, len(classes))
         labels = classes[rows.target.argmax(axis=1)]
-        observer = FitTask(self, self.callbacks or (), rows.x, labels)
+        seen = rows.x if trunk is None else given[shown]  # callbacks may predict them
+        observer = FitTask(self, self.callbacks or (), seen, labels)
         fit(
             self._fitted,
             rows,
@@ -1177,9 +1210,14 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             raise ValueError(f"the calibrator cannot be fitted: {self._why_none_is_held_out}")
 
     def _validation_rows(
-        self, X_val: Any, y_val: Any, shape: tuple[int, ...], classes: NDArray[Any]
+        self,
+        X_val: Any,
+        y_val: Any,
+        shape: tuple[int, ...],
+        classes: NDArray[Any],
+        trunk: Trunk | None,
     ) -> Rows | None:
-        """Return the rows that the user gave to validate on, checked."""
+        """Return the rows that the user gave to validate on, checked and encoded."""
         if (X_val is None) != (y_val is None):
             raise ValueError("one of X_val and y_val is missing; pass both or neither.")
         if X_val is None:
@@ -1187,6 +1225,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         x = self._check_rows(X_val, expected=shape)
         labels = check.encode_labels(check.check_labels(y_val), classes)
         check_consistent_length(x, labels)
+        x = x if trunk is None else features_of(trunk, x)
         return Rows(x, np.eye(len(classes))[labels], np.ones(len(x)))
 
     def _answer(self, network: ScoreNetwork, x: NDArray[Any]) -> NDArray[np.float64]:

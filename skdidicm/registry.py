@@ -3,7 +3,14 @@
 import threading
 from importlib import metadata, util
 
-from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
+from skdidicm.backend import (
+    BuildNetwork,
+    BuildsTrunk,
+    NetworkConfig,
+    ScoreNetwork,
+    Trunk,
+    TrunkConfig,
+)
 
 GROUP = "skdidicm.backends"
 
@@ -81,6 +88,25 @@ def new_network(backend: str | BuildNetwork, config: NetworkConfig) -> ScoreNetw
     build = get_backend(backend)
     with _ONE_AT_A_TIME:
         return build(config)
+
+
+def new_trunk(backend: str | BuildNetwork, config: TrunkConfig) -> Trunk:
+    """Return a pretrained network with its weights, built by one thread at a time.
+
+    Raises
+    ------
+    ValueError
+        If the backend has no pretrained networks.
+    """
+    build = get_backend(backend)
+    if not isinstance(build, BuildsTrunk):
+        named = backend if isinstance(backend, str) else getattr(backend, "__name__", "own")
+        raise ValueError(
+            f"pretrained is {config.weights!r}, but the backend {named!r} has no pretrained "
+            "networks; use backend='torch', or pass features of the pictures as a table."
+        )
+    with _ONE_AT_A_TIME:
+        return build.build_trunk(config)
 
 
 def _framework_found(name: str) -> bool:

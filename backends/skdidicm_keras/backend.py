@@ -45,6 +45,11 @@ class KerasNetwork:
 
     def __init__(self, config: NetworkConfig) -> None:
         check_objective(config.parameterization, config.objective, config.conditioning)
+        if config.trunk is not None or config.trunk_learning_rate != 1:
+            raise ValueError(
+                "pretrained and trunk_learning_rate need backend='torch'; with Keras, give a model "
+                "that has its weights as network=, and freeze what is not to learn."
+            )
         self.config = config
         self.device = resolve_device(config.device)
         self.precision = resolve_precision(

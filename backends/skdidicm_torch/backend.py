@@ -13,14 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skdidicm.backend import Batch, NetworkConfig
+from skdidicm.backend import Batch, NetworkConfig, TrunkConfig
 from skdidicm.core import check_objective, denoising_loss, log_score
 from skdidicm.networks import DropoutMasks, image_size, n_channels, resolve_network
 from skdidicm_torch.conditioning import ConditionedNetwork
+from skdidicm_torch.dense import BackboneNetwork
 from skdidicm_torch.device import resolve_device, resolve_precision
 from skdidicm_torch.networks import create_network
 from skdidicm_torch.onnx import export_onnx
 from skdidicm_torch.stacked import StackedTraining, can_stack
+from skdidicm_torch.trunk import TorchTrunk, create_trunk
 
 _SEEDING = threading.Lock()  # all threads share torch's default generator
 
@@ -37,7 +39,6 @@ class TorchNetwork:
 
     def __init__(self, config: NetworkConfig) -> None:
         check_objective(config.parameterization, config.objective, config.conditioning)
-        self.config = config
         self.device = resolve_device(config.device)
         self.precision = resolve_precision(
             config.precision, self.device, table=len(config.input_shape) == 1
@@ -45,12 +46,14 @@ class TorchNetwork:
         self.dtype = torch.float64 if self.precision == "float64" else torch.float32
         network = resolve_network(config.network, config.input_shape)
         self._masks = DropoutMasks(network, config.conditioning, config.dropout, config.seed)
-        self.module = _build_module(config, network).to(self.device, self.dtype)
+        module, self.config = _build_module(config, network)
+        self.module = module.to(self.device, self.dtype)
         if len(config.input_shape) > 1:
             self.module.to(memory_format=torch.channels_last)
         self.mean = self.start(np.asarray(config.mean))
         self.inverse_scale = 1 / self.start(np.asarray(config.scale))
-        self.optimizer = _optimizer(self.module, config.weight_decay, self.device)
+        self._learning = _learning(self.module)
+        self.optimizer = _optimizer(self.module, config, self.device)
         self._loss = torch.compile(self._batch_loss) if config.compile else self._batch_loss
 
     @staticmethod
@@ -58,8 +61,26 @@ class TorchNetwork:
         """Return the shapes of `state`; torch's meta device holds shapes but no numbers."""
         network = resolve_network(config.network, config.input_shape)
         with torch.device("meta"):
-            module = _create(config, network)
+            module, _ = _create(config, network)
         return {name: tuple(value.shape) for name, value in module.state_dict().items()}
+
+    @staticmethod
+    def build_trunk(config: TrunkConfig, /) -> TorchTrunk:
+        """Return a pretrained network that stays frozen."""
+        return TorchTrunk(config)
+
+    @staticmethod
+    def trunk_shapes(config: TrunkConfig, /) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the `state` of a pretrained network."""
+        with torch.device("meta"):
+            module, _ = create_trunk(config)
+        return {name: tuple(value.shape) for name, value in module.state_dict().items()}
+
+    def hold_trunk(self, held: bool, /) -> None:
+        """Hold the weights and statistics of the backbone, or let it learn with the head."""
+        if isinstance(self.module, BackboneNetwork):
+            self.module.held = held
+            self.module.eval()  # the next step sets the mode of every part
 
     def start(self, values: NDArray[np.floating], /) -> Tensor:
         """Return host values as a tensor with the device and dtype of the network."""
@@ -99,10 +120,10 @@ class TorchNetwork:
 
     def train_step(self, batch: Batch, learning_rate: float, /) -> Tensor:
         """Update the weights once and return the loss before the update, still on the device."""
-        if not self.module.training:
+        if self._thawed() or not self.module.training:
             self.module.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
         label = torch.tensor(batch.label, dtype=torch.int64, device=self.device)
         x = self._prepare(batch.x)
@@ -146,7 +167,10 @@ class TorchNetwork:
         export_onnx(module, self.standardise, self.config, self.dtype, folder)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"config": self.config, "state": self.state()}
+        config, trunk = self.config, self.config.trunk
+        if trunk is not None:  # the file of its weights may be gone by then
+            config = replace(config, trunk=replace(trunk, weights=False))
+        return {"config": config, "state": self.state()}
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
         config = pickled["config"]
@@ -179,6 +203,27 @@ class TorchNetwork:
         )
         return (weight * loss).sum()
 
+    def _thawed(self) -> bool:
+        """Follow weights of a backbone that are no longer frozen, here or in the user's module."""
+        backbone = getattr(self.module, "backbone", None)
+        if not isinstance(backbone, nn.Module):
+            return False
+        given = self.config.network
+        if isinstance(given, nn.Module) and self.config.trunk is None:
+            for own, theirs in zip(backbone.parameters(), given.parameters(), strict=True):
+                if theirs.requires_grad:
+                    own.requires_grad_(True)
+        learning = _learning(self.module)
+        changed = learning != self._learning
+        if changed:
+            earlier = self.optimizer.state
+            self.optimizer = _optimizer(self.module, self.config, self.device)
+            self.optimizer.state.update(
+                {p: earlier[p] for p in self.module.parameters() if p in earlier}
+            )
+            self._learning = learning
+        return changed
+
     def _sent(self, masks: list[NDArray[np.float32]]) -> list[Tensor]:
         return [self.start(mask) for mask in masks]
 
@@ -200,29 +245,51 @@ class TorchNetwork:
         )
 
 
-def _build_module(config: NetworkConfig, network: Any) -> ConditionedNetwork:
+def _build_module(config: NetworkConfig, network: Any) -> tuple[ConditionedNetwork, NetworkConfig]:
     """Return the module with weights drawn from the seed, without touching torch's generator."""
     with _SEEDING, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed GPUs
         return _create(config, network)
 
 
-def _create(config: NetworkConfig, network: Any) -> ConditionedNetwork:
+def _create(config: NetworkConfig, network: Any) -> tuple[ConditionedNetwork, NetworkConfig]:
+    """Return the module, and the configuration with how a pretrained network takes pictures."""
     shape = config.input_shape
-    return create_network(
+    if config.trunk is not None:
+        network, trunk = create_trunk(config.trunk)
+        config = replace(config, trunk=trunk)
+    module = create_network(
         network,
         config.n_classes,
         n_channels(shape),
         config.conditioning,
         image_size=image_size(shape),
     )
+    return module, config
 
 
-def _optimizer(module: nn.Module, weight_decay: float, device: torch.device) -> torch.optim.AdamW:
-    """Return AdamW with weight decay on matrices and filters, but not on biases and norms."""
+def _learning(module: nn.Module) -> list[bool]:
+    """Return whether each parameter is trained."""
+    return [p.requires_grad for p in module.parameters()]
+
+
+def _optimizer(module: nn.Module, config: NetworkConfig, device: torch.device) -> torch.optim.AdamW:
+    """Return AdamW with weight decay on matrices and filters, but not on biases and norms.
+
+    The learning rate of a group is multiplied by its `factor`, which is that of a backbone or 1.
+    """
+    factor = config.trunk_learning_rate
+    slow: set[nn.Parameter] = set()
+    if isinstance(module, BackboneNetwork) and isinstance(module.backbone, nn.Module):
+        slow = set(module.backbone.parameters()) if factor != 1 else set()
     trainable = [p for p in module.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": [p for p in trainable if (p.ndim > 1) == decayed and (p in slow) == is_slow],
+            "weight_decay": config.weight_decay if decayed else 0.0,
+            "factor": factor if is_slow else 1.0,
+        }
+        for is_slow in ((False, True) if slow else (False,))
+        for decayed in (True, False)
     ]
     return torch.optim.AdamW(groups, lr=1e-3, fused=device.type in {"cuda", "cpu"})

@@ -133,20 +133,28 @@ class BackboneNetwork(ConditionedNetwork):
     ) -> None:
         super().__init__(n_classes)
         self.backbone = copy.deepcopy(backbone)
+        self.held = False  # whether the head learns alone
         self.eval()
         self.head = ConditionalHead(self._n_features(example), n_classes)
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode; a frozen backbone stays in evaluation mode."""
+        """Set training mode; frozen parts of the backbone stay in evaluation mode."""
         super().train(mode)
-        if isinstance(self.backbone, nn.Module):
-            frozen = not any(p.requires_grad for p in self.backbone.parameters())
-            self.backbone.train(mode and not frozen)
+        if mode and isinstance(self.backbone, nn.Module):
+            if self.held or not any(p.requires_grad for p in self.backbone.parameters()):
+                self.backbone.eval()
+            for part in self.backbone.modules():
+                parameters = list(part.parameters())
+                if parameters and not any(p.requires_grad for p in parameters):
+                    part.eval()
         return self
 
     def pool(self, x: Tensor) -> Tensor:
         """Return the backbone's features as vectors (n, d)."""
-        return _pooled(self.backbone(x))
+        if self.held:
+            with torch.no_grad():
+                return pooled(self.backbone(x))
+        return pooled(self.backbone(x))
 
     def _n_features(self, example: Tensor) -> int:
         """Return d, for large images without the memory that running the backbone takes."""
@@ -156,7 +164,7 @@ class BackboneNetwork(ConditionedNetwork):
                 shapes = {name: torch.empty_like(part, device="meta") for name, part in parts}
                 with suppress(RuntimeError):  # a user's backbone may need the numbers
                     features = functional_call(self.backbone, shapes, (example.to("meta"),))
-                    return _pooled(features).shape[1]
+                    return pooled(features).shape[1]
             return self.pool(example).shape[1]
 
     def encode(self, x: Tensor, masks: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:  # noqa: ARG002
@@ -180,7 +188,7 @@ class TimmClassifier(ConditionedNetwork):
         return (self.module(x),)
 
 
-def _pooled(features: object) -> Tensor:
+def pooled(features: object) -> Tensor:
     """Return a backbone's features as vectors (n, d)."""
     if not isinstance(features, Tensor) or features.ndim not in (2, 4):
         raise ValueError(

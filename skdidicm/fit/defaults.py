@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from skdidicm.fit.augmentation import resolve_augmentation
+from skdidicm.fit.pretrained import is_frozen
 from skdidicm.fit.state import Fitted, Settings
 from skdidicm.networks import is_builtin, resolve_network
 from skdidicm.registry import installed_backends
@@ -120,6 +121,8 @@ def resolve(
     >>> settings.max_epochs, settings.n_draws, settings.enumerate_labels, settings.conditioning
     (75, 4, False, 'last')
     """
+    if is_frozen(parameters):  # the rows are its features
+        parameters = _of_features(parameters)
     given, kind = parameters, _kind(input_shape, n)
 
     def chosen(name: str) -> Any:
@@ -135,6 +138,8 @@ def resolve(
     return Settings(
         backend=given["backend"],
         network=given["network"],
+        trunk=None,
+        trunk_learning_rate=_trunk_rate(given),
         conditioning=conditioning,
         parameterization=parameterization,
         objective=objective,
@@ -145,6 +150,7 @@ def resolve(
         max_epochs=_epochs(given["max_epochs"], kind, n, batch_size, effort),
         batch_size=batch_size,
         learning_rate=chosen("learning_rate"),
+        frozen_epochs=given["frozen_epochs"],
         n_draws=kind.n_levels if enumerate_labels else chosen("n_draws"),
         enumerate_labels=enumerate_labels,
         augment=resolve_augmentation(given["augment"], input_shape),
@@ -167,6 +173,28 @@ def resolve(
     )
 
 
+def _of_features(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a network that takes the features of a frozen one.
+
+    Raises
+    ------
+    ValueError
+        If pictures are to be augmented.
+    """
+    augment = parameters["augment"]
+    if augment is not None and not _auto(augment):
+        raise ValueError(
+            f"augment is {augment!r}, but a frozen network encodes every picture once; set "
+            "augment=None, or fine-tune the network with trunk_learning_rate=0.1."
+        )
+    return {**parameters, "network": "auto", "augment": None}
+
+
+def _trunk_rate(given: Mapping[str, Any]) -> float:
+    rate = given["trunk_learning_rate"]
+    return 1.0 if _auto(rate) else float(rate)
+
+
 def resolved_parameters(
     fitted: Fitted, *, backend: Any, solver: str, ensemble: bool, temperature: float
 ) -> dict[str, Any]:
@@ -176,6 +204,8 @@ def resolved_parameters(
     """
     config = fitted.network.config
     network = resolve_network(config.network, config.input_shape)
+    if fitted.trunk is not None:
+        network = fitted.trunk.config.network
     if isinstance(backend, str):
         backend = installed_backends()[0] if _auto(backend) else backend
     return {
@@ -323,7 +353,8 @@ def resolve_ensemble(
 ) -> bool:
     """Return whether the networks of a trial on n rows also predict.
 
-    "auto" uses built-in networks only: others may be large, and share pretrained weights.
+    "auto" uses built-in networks only, such as those on the features of a frozen one: others may
+    be large, and share pretrained weights.
 
     Examples
     --------

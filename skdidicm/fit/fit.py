@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.backend import ReturnsFeatures, ScoreNetwork
+from skdidicm.backend import ReturnsFeatures, ScoreNetwork, Trunk
 from skdidicm.core import Process, Schedule
 from skdidicm.fit import trial
 from skdidicm.fit.plan import build_network, rebuilt, training_plan, untrained_like
@@ -59,17 +59,22 @@ def untrained(
     process: Process,
     schedule: Schedule,
     seeds: Seeds,
+    trunk: Trunk | None = None,
 ) -> Fitted:
-    """Return the state of a fit before its training: a network with fresh weights."""
+    """Return the state of a fit before its training: a network with fresh weights.
+
+    With a `trunk`, the rows are features that it has extracted.
+    """
     return Fitted(
         classes=classes,
-        input_shape=rows.x.shape[1:],
+        input_shape=rows.x.shape[1:] if trunk is None else trunk.config.input_shape,
         class_prior=rows.weight @ rows.target / rows.weight.sum(),
         process=process,
         schedule=schedule,
         seeds=seeds,
         rng=np.random.default_rng(seeds.training),
         network=build_network(settings, rows, process, seeds.network),
+        trunk=trunk,
     )
 
 

@@ -59,12 +59,15 @@ def hold_out(rows: Rows, fraction: float, seed: int) -> tuple[NDArray[np.intp], 
 
 def build_network(settings: Settings, rows: Rows, process: Process, seed: int) -> ScoreNetwork:
     """Return a network with fresh weights, which standardises by the moments of the rows."""
-    mean, scale = _moments(rows)
+    trunk = settings.trunk
+    mean, scale = _moments(rows) if trunk is None else (np.zeros(()), np.full((), trunk.white))
     config = NetworkConfig(
         input_shape=rows.x.shape[1:],
         n_classes=rows.target.shape[1],
         process=process,
         network=settings.network,
+        trunk=trunk,
+        trunk_learning_rate=settings.trunk_learning_rate,
         conditioning=settings.conditioning,
         parameterization=settings.parameterization,
         objective=settings.objective,
@@ -81,8 +84,11 @@ def build_network(settings: Settings, rows: Rows, process: Process, seed: int) -
 
 def untrained_like(network: ScoreNetwork, backend: str | BuildNetwork, rows: Rows) -> ScoreNetwork:
     """Return a network of the same configuration and seed, which standardises by other rows."""
-    mean, scale = _moments(rows)
-    return new_network(backend, replace(network.config, mean=mean, scale=scale))
+    config = network.config
+    if config.trunk is None:  # else it standardises by constants of its own
+        mean, scale = _moments(rows)
+        config = replace(config, mean=mean, scale=scale)
+    return new_network(backend, config)
 
 
 def rebuilt(network: ScoreNetwork, backend: str | BuildNetwork) -> ScoreNetwork:
@@ -106,6 +112,7 @@ def training_plan(
         max_epochs=1 if one_epoch else settings.max_epochs,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
+        frozen_epochs=settings.frozen_epochs,
         n_draws=settings.n_draws,
         enumerate_labels=settings.enumerate_labels,
         augment=settings.augment,

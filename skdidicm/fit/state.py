@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from skdidicm.backend import BuildNetwork, ScoreNetwork
+from skdidicm.backend import BuildNetwork, ScoreNetwork, Trunk, TrunkConfig
 from skdidicm.core import Process, Schedule
 from skdidicm.fit.augmentation import Augmentation
 from skdidicm.fit.training import HistoryRow
@@ -34,15 +34,17 @@ class Settings:
     """Parameters of one fit with "auto" replaced; see `skdidicm.fit.defaults.resolve`.
 
     The fields up to `compile` determine the network, those up to `average` its training, and the
-    rest what surrounds it. Only `backend`, `network`, `device` and `precision` may still be "auto":
-    their values depend on what is installed, or are chosen by the backend. `choose_epochs` is
-    whether there is a trial, `every_fold` whether it has all five folds, and `ensemble` whether its
-    networks also predict. `temperature` is
-    None if held-out rows determine it.
+    rest what surrounds it. `trunk` is a pretrained network to fine-tune. Only `backend`,
+    `network`, `device` and `precision` may still be "auto": their values depend on what is
+    installed, or are chosen by the backend. `choose_epochs` is whether there is a trial,
+    `every_fold` whether it has all five folds, and `ensemble` whether its networks also predict.
+    `temperature` is None if held-out rows determine it.
     """
 
     backend: str | BuildNetwork
     network: Any
+    trunk: TrunkConfig | None
+    trunk_learning_rate: float
     conditioning: str
     parameterization: str
     objective: str
@@ -54,6 +56,7 @@ class Settings:
     max_epochs: int
     batch_size: int
     learning_rate: float
+    frozen_epochs: int
     n_draws: int
     enumerate_labels: bool
     augment: Augmentation | None
@@ -128,6 +131,8 @@ class Fitted:
         of `network` for its validation rows.
     familiar : list of Familiar
         The features of training rows, for each network of `unseeing`.
+    trunk : Trunk or None
+        A frozen network whose features the networks take in place of the rows.
     calibrator : object or None
         Fitted on the held-out rows, or a function of probabilities.
     training : dict
@@ -146,6 +151,7 @@ class Fitted:
     seeds: Seeds
     rng: np.random.Generator
     network: ScoreNetwork
+    trunk: Trunk | None = None
     members: list[ScoreNetwork] = field(default_factory=list)
     members_answer: bool = False
     held_out: HeldOut | None = None

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.backend import Batch, JointTraining, ScoreNetwork
+from skdidicm.backend import Batch, HoldsTrunk, JointTraining, ScoreNetwork
 from skdidicm.core import EPS_T, Process, Schedule
 from skdidicm.core.arrays import draw
 from skdidicm.fit.augmentation import Augmentation, mix
@@ -59,7 +59,8 @@ class TrainingPlan:
     `n_draws` noisy labels are drawn per row and update; with `enumerate_labels` every one of the K
     labels is taken at `n_draws` noise levels, weighted by its probability. With a `mixup` > 0
     rows are blended in pairs (`mix`). The learning rate rises and falls (`learning_rate_at`)
-    over `curve_epochs`, or `max_epochs`, unless it is constant. With `average` it stays at its
+    over `curve_epochs`, or `max_epochs`, unless it is constant. The first `frozen_epochs` train the
+    head of a pretrained network alone. With `average` it stays at its
     peak for the first half, and after every epoch the network has an average of its weights.
     """
 
@@ -70,6 +71,7 @@ class TrainingPlan:
     batch_size: int
     learning_rate: float
     n_draws: int
+    frozen_epochs: int = 0
     enumerate_labels: bool = False
     augment: Augmentation | None = None
     mixup: float = 0.0
@@ -221,11 +223,18 @@ def epochs(
         and gave a finite loss.
     """
     n = len(rows.x)
+    if plan.frozen_epochs and not isinstance(network, HoldsTrunk):
+        raise ValueError(
+            f"frozen_epochs is {plan.frozen_epochs}, but this backend cannot hold a part of the "
+            "network; set frozen_epochs=0, or backend='torch'."
+        )
     sound = shown = current = network.state()
     for epoch in range(plan.max_epochs):
         start = time.perf_counter()
         if plan.average and epoch:
             network.load_state(current)
+        if plan.frozen_epochs and isinstance(network, HoldsTrunk):
+            network.hold_trunk(epoch < plan.frozen_epochs)
         losses = []
         try:
             for batch, rate in _updates(rows, plan, rng, epoch):

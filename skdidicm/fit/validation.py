@@ -4,6 +4,7 @@ import math
 import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight
 
 from skdidicm.core import SAMPLERS, SCHEDULES, Process, RateProcess, Schedule, UniformProcess
 from skdidicm.core.samplers import LABEL_RULES, SOLVERS
-from skdidicm.networks import CONDITIONINGS
+from skdidicm.networks import CONDITIONINGS, is_builtin
 
 MAX_STEPS = 10_000
 """Most reverse steps: each calls the network once, and the posterior changes no more by then."""
@@ -326,8 +327,10 @@ def check_settings(parameters: Mapping[str, Any]) -> None:
     check_sampler_size(given["steps"], given["n_chains"])
     for name in ("max_epochs", "batch_size", "n_draws"):
         check_number(name, given[name], numbers.Integral, 1, auto=True)
-    for name in ("learning_rate", "weight_decay", "mixup"):
+    for name in ("learning_rate", "weight_decay", "mixup", "trunk_learning_rate"):
         check_number(name, given[name], numbers.Real, 0, auto=True)
+    check_number("frozen_epochs", given["frozen_epochs"], low=0)
+    _check_pretrained(given)
     if given["device"] is None:
         raise ValueError("device is None; expected 'auto' or a device such as 'cpu' or 'cuda'.")
     _check_random_state(given["random_state"])
@@ -357,6 +360,25 @@ def check_settings(parameters: Mapping[str, Any]) -> None:
     if not isinstance(callbacks, list | tuple) or not all(map(callable, callbacks)):
         raise ValueError(
             f"callbacks is {callbacks!r}; expected a list of callables (estimator, history_row)."
+        )
+
+
+def _check_pretrained(given: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the network can start from weights, if it is to."""
+    pretrained, network = given["pretrained"], given["network"]
+    if not isinstance(pretrained, bool | np.bool_ | str | PathLike) or pretrained == "":
+        raise ValueError(
+            f"pretrained is {pretrained!r}; expected True, False, or the path of a file of weights."
+        )
+    if pretrained and is_builtin(network):
+        raise ValueError(
+            f"pretrained is {pretrained!r}, but network={network!r} has no weights to start from; "
+            "expected a network such as 'timm/resnet18.a1_in1k', or a module."
+        )
+    if not pretrained and given["trunk_learning_rate"] == 0:
+        raise ValueError(
+            "trunk_learning_rate is 0, which freezes the network, but its weights are random; set "
+            "pretrained=True, or another rate."
         )
 
 

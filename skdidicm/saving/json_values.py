@@ -5,6 +5,7 @@ beyond what the text itself holds, and types that no model has are refused with 
 """
 
 import json
+import os
 from dataclasses import asdict
 from typing import Any
 
@@ -75,6 +76,8 @@ def write_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(found.get("backend"), str):
         found["backend"] = "auto"
     found["device"] = str(found.get("device", "auto"))  # it may be an object of the framework
+    if isinstance(found.get("pretrained"), os.PathLike):
+        found["pretrained"] = os.fspath(found["pretrained"])
     for name in ("network", "augment"):
         if name in parameters and isinstance(parameters[name], str | None):
             found[name] = parameters[name]

@@ -4,7 +4,7 @@ import numbers
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,11 +12,20 @@ import numpy as np
 import sklearn
 from numpy.typing import NDArray
 
-from skdidicm.backend import BuildNetwork, KnowsShapes, NetworkConfig, ScoreNetwork
+from skdidicm.backend import (
+    BuildNetwork,
+    BuildsTrunk,
+    KnowsShapes,
+    NetworkConfig,
+    Preparation,
+    ScoreNetwork,
+    Trunk,
+    TrunkConfig,
+)
 from skdidicm.core import Process, RateProcess, UniformProcess
 from skdidicm.fit.state import Fitted, Seeds
-from skdidicm.fit.validation import MAX_ROW, check_class_size, check_number
-from skdidicm.registry import get_backend, new_network
+from skdidicm.fit.validation import MAX_ROW, check_choice, check_class_size, check_number
+from skdidicm.registry import get_backend, new_network, new_trunk
 from skdidicm.saving import json_values as plain
 from skdidicm.saving.held_out import read_held_out, tensors_of
 from skdidicm.saving.model_file import ModelFileError, brief, read, write
@@ -26,6 +35,7 @@ __all__ = ["Model", "ModelFileError", "load", "read", "save"]
 Estimator = TypeVar("Estimator")
 
 _NETWORK = "network."  # prefix of the network's own tensors among all tensors
+_TRUNK = "trunk."  # prefix of the tensors of a frozen network
 _MEMBER = "member{}."  # what precedes the names of a member's tensors
 _OWN = "<given at load>"
 _CONFIG = (
@@ -164,7 +174,11 @@ def content_of(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     tensors |= of_held_out
     if isinstance(fitted.process, RateProcess):
         tensors["rate_matrix"] = fitted.process.rate_matrix
+    of_trunk, trunk = _trunk_content(fitted)
+    tensors |= of_trunk
     settings = {name: plain.plain(getattr(config, name)) for name in _CONFIG}
+    if config.trunk is not None:
+        settings["trunk_learning_rate"] = float(config.trunk_learning_rate)
     if config.dropout:
         settings["dropout"] = float(config.dropout)
     if not isinstance(config.network, str):
@@ -178,6 +192,7 @@ def content_of(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         "feature_names_in": model.feature_names,
         "schedule": plain.write_schedule(fitted.schedule),
         "config": settings,
+        "trunk": trunk,
         "history": plain.write_history(fitted.history),
         "trial": plain.write_history(fitted.trial),
         "temperature": float(fitted.temperature),
@@ -190,6 +205,57 @@ def content_of(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         "seeds": fitted.seeds._asdict(),
     }
     return {k: np.asarray(v, order="C") for k, v in tensors.items()}, header
+
+
+def _trunk_content(fitted: Fitted) -> tuple[dict[str, NDArray[Any]], dict[str, Any] | None]:
+    """Return the tensors of a pretrained network that is frozen, and how one takes pictures."""
+    config = fitted.network.config.trunk if fitted.trunk is None else fitted.trunk.config
+    if config is None or config.preparation is None:
+        return {}, None
+    state = {} if fitted.trunk is None else fitted.trunk.state()
+    named = config.network if isinstance(config.network, str) else _OWN
+    preparation = asdict(config.preparation)
+    header = {"network": named, "frozen": fitted.trunk is not None, "white": config.white}
+    return {f"{_TRUNK}{name}": value for name, value in state.items()}, header | preparation
+
+
+def _trunk_config(
+    saved: dict[str, Any], shape: tuple[int, ...], device: str, precision: str, own_network: Any
+) -> TrunkConfig:
+    """Return the configuration of a model's pretrained network, without weights."""
+    network = _own_or_named(saved["network"], own_network)
+    height, width = (plain.read_count(side, "size") for side in saved["size"])
+    white = float(saved["white"])
+    mean, std = (tuple(map(float, saved[name])) for name in ("mean", "std"))
+    sound = 0 < float(height) * width <= MAX_ROW and 0 < white < np.inf
+    if not (sound and len(mean) == len(std) and min(std) > 0 and np.isfinite(mean + std).all()):
+        raise ModelFileError("its pretrained network takes no possible pictures.")
+    check_choice("interpolation", saved["interpolation"], ("nearest", "bilinear", "bicubic"))
+    return TrunkConfig(
+        network=network,
+        input_shape=shape,
+        weights=False,
+        white=white,
+        preparation=Preparation((height, width), mean, std, saved["interpolation"]),
+        device=device,
+        precision=precision,
+    )
+
+
+def _trunk(
+    backend: str | BuildNetwork, config: TrunkConfig, tensors: dict[str, NDArray[Any]]
+) -> Trunk:
+    """Return a frozen network with the weights of the file."""
+    state = {k.removeprefix(_TRUNK): v for k, v in tensors.items() if k.startswith(_TRUNK)}
+    build = get_backend(backend)
+    if isinstance(config.network, str) and isinstance(build, BuildsTrunk):
+        _check_weights(state, build.trunk_shapes(config))
+    trunk = new_trunk(build, config)
+    _check_weights(state, {name: value.shape for name, value in trunk.state().items()})
+    trunk.load_state(state)
+    if not _all_finite(state.values()):
+        raise ModelFileError("a weight of its pretrained network is NaN or infinite.")
+    return trunk
 
 
 def _tensors(network: ScoreNetwork, prefix: str) -> dict[str, NDArray[Any]]:
@@ -245,12 +311,20 @@ def _model(
     if not 0 < temperature < np.inf:
         raise ModelFileError(f"its temperature is {temperature}.")
     prior = _class_prior(tensors["class_prior"])
-    _check_shapes(shape, len(classes), prior, process, tensors)
-    config = _config(header["config"], shape, process, tensors, own_network)
-    if own_network is not None and config.network is own_network:
+    backend, device, saved = parameters["backend"], parameters["device"], header.get("trunk")
+    trunk = config_of_trunk = None
+    seen = shape
+    if saved is not None:
+        precision = header["config"]["precision"]
+        config_of_trunk = _trunk_config(saved, shape, device, precision, own_network)
+        if saved["frozen"]:
+            trunk, config_of_trunk = _trunk(backend, config_of_trunk, tensors), None
+            seen = tensors["mean"].shape
+    _check_shapes(shape, seen, len(classes), prior, process, tensors)
+    config = _config(header["config"], seen, process, tensors, own_network)
+    if own_network is not None and header["parameters"].get("network") is None:
         parameters["network"] = own_network
-    config = replace(config, device=parameters["device"])
-    backend = parameters["backend"]
+    config = replace(config, device=device, trunk=config_of_trunk)
     network = _network(backend, config, tensors, "")
     # lazily: it may claim many
     prefixes = map(_MEMBER.format, range(plain.read_count(header["n_members"], "n_members")))
@@ -266,6 +340,7 @@ def _model(
         seeds=seeds,
         rng=np.random.default_rng(seeds.training),
         network=network,
+        trunk=trunk,
         members=members,
         held_out=held_out,
         familiar=familiar,
@@ -304,15 +379,20 @@ def _class_prior(saved: NDArray[Any]) -> NDArray[np.float64]:
 
 def _check_shapes(
     shape: tuple[int, ...],
+    seen: tuple[int, ...],
     k: int,
     prior: NDArray[np.float64],
     process: Process,
     tensors: dict[str, NDArray[Any]],
 ) -> None:
-    """Raise ModelFileError if a declared shape exceeds or contradicts the tensors."""
-    channels = shape[-1] if len(shape) != 2 else 1
+    """Raise ModelFileError if a declared shape exceeds or contradicts the tensors.
+
+    The networks take rows that are `seen`: features, if a frozen network makes some of the rows.
+    """
+    channels = seen[-1] if len(seen) in (1, 3) else 1
     fitting = (
         1 <= len(shape) <= 3
+        and 1 <= len(seen) <= 3
         and all(type(size) is int and size > 0 for size in shape)
         and tensors["mean"].shape in {(), (channels,)}
         and tensors["scale"].shape == tensors["mean"].shape
@@ -338,20 +418,27 @@ def _config(
     for name in ("weight_decay", "max_grad_norm", "dropout"):
         check_number(name, chosen[name], numbers.Real, 0)
     plain.read_count(chosen["seed"], "seed")
-    if not isinstance(chosen["network"], str):
-        raise ModelFileError(f"its network is {chosen['network']!r}, not the name of one.")
-    if chosen["network"] == _OWN:
-        if own_network is None:
-            raise ModelFileError(
-                "the model was trained on a network of your own, which is not in the file; pass "
-                "one of the same architecture as network=..."
-            )
-        chosen["network"] = own_network
+    chosen["network"] = _own_or_named(chosen["network"], own_network)
+    rate = float(settings.get("trunk_learning_rate", 1.0))
+    check_number("trunk_learning_rate", rate, numbers.Real, 0)
     return NetworkConfig(
         input_shape=shape,
         n_classes=process.n_classes,
         process=process,
         mean=tensors["mean"],
         scale=tensors["scale"],
+        trunk_learning_rate=rate,
         **chosen,
     )
+
+
+def _own_or_named(saved: Any, own_network: Any) -> Any:
+    """Return the network of a file: its name, or the user's module."""
+    if not isinstance(saved, str):
+        raise ModelFileError(f"its network is {saved!r}, not the name of one.")
+    if saved == _OWN and own_network is None:
+        raise ModelFileError(
+            "the model was trained on a network of your own, which is not in the file; pass one "
+            "of the same architecture as network=..."
+        )
+    return own_network if saved == _OWN else saved

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from timm.data import Mixup, create_transform
+from timm.data import Mixup, create_transform, resolve_model_data_config
 from timm.data.readers import create_reader
 from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 from timm.optim import create_optimizer_v2
@@ -19,6 +19,7 @@ from timm.scheduler import CosineLRScheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from skdidicm.backend import Preparation
 from skdidicm.core.arrays import one_hot
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.corruptions import Corruption
@@ -170,14 +171,41 @@ def create_average(module: nn.Module, decay: float) -> ModelEmaV3:
     return ModelEmaV3(module, decay=decay)
 
 
-def create_timm(name: str, n_classes: int, in_channels: int) -> nn.Module:
-    """Return an untrained network of timm; with 0 classes it returns pooled features."""
+def create_timm(
+    name: str, n_classes: int, in_channels: int, *, pretrained: bool = False
+) -> nn.Module:
+    """Return a network of timm; with 0 classes it returns pooled features.
+
+    With `pretrained` it has the weights that belong to its name, which timm downloads once.
+    """
     if not timm.is_model(name):
         close = ", ".join(timm.list_models(f"*{name[:6]}*")[:5]) or "see timm.list_models()"
         raise ValueError(
             f"timm has no network {name!r}; expected one that it has, such as {close}."
         )
-    network: nn.Module = timm.create_model(
-        name, pretrained=False, num_classes=n_classes, in_chans=in_channels
-    )
+    try:
+        network: nn.Module = timm.create_model(
+            name, pretrained=pretrained, num_classes=n_classes, in_chans=in_channels
+        )
+    except Exception as error:
+        if not pretrained:
+            raise
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise OSError(
+            f"the weights of timm/{name} cannot be had ({reason}); connect this machine once so "
+            "that timm can download them, or set pretrained to the path of a file of weights "
+            "(.safetensors or .pth)."
+        ) from error
     return network
+
+
+def preparation_of(network: nn.Module) -> Preparation:
+    """Return how a network of timm takes pictures."""
+    found = resolve_model_data_config(network)
+    known = found["interpolation"] in ("nearest", "bilinear", "bicubic")
+    return Preparation(
+        size=tuple(found["input_size"][1:]),
+        mean=tuple(found["mean"]),
+        std=tuple(found["std"]),
+        interpolation=found["interpolation"] if known else "bicubic",
+    )
