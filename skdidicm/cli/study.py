@@ -15,8 +15,9 @@ def study(
         list[str] | None,
         typer.Option(
             help="digits, fashion-mnist, photos (144 classes), embeddings (of the photos), "
-            "breast-cancer, wine, iris, digits-table, covtype-like (synthetic), folder:PATH or "
-            "table:FILE.csv. Can be repeated, as most options."
+            "fonts:K or typefaces:K (K kanji), breast-cancer, wine, iris, digits-table, "
+            "covtype-like (synthetic), folder:PATH or table:FILE.csv. Can be repeated, as most "
+            "options."
         ),
     ] = None,
     folder: Annotated[

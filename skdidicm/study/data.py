@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from skdidicm.datasets import Split, load_digits_split, load_fashion_mnist
 from skdidicm.study.changes import corrupted, floats, noisy, shrunk
 from skdidicm.study.embeddings import load_embeddings
+from skdidicm.study.fonts import kanji, load_fonts
 from skdidicm.study.grid import Cell
 from skdidicm.study.photos import load_photos
 from skdidicm.tables import read_table
@@ -19,6 +20,7 @@ from skdidicm.tables import read_table
 _TEST = 0.3  # share of the rows of a data set without a split of its own
 _FOLDER = "folder:"
 _CSV = "table:"
+_FONTS = ("fonts", "typefaces")  # split by drawing or by typeface; ":K" is the number of classes
 
 Table = tuple[NDArray[Any], NDArray[Any], tuple[str, ...]]  # rows, labels 0, 1, ..., class names
 
@@ -88,9 +90,14 @@ def _source(cell: Cell, folder: str | None) -> Split:
         return _table(_TABLES[cell.data](), cell.seed)
     if cell.data.startswith(_CSV):
         return _table(_read_table(Path(cell.data.removeprefix(_CSV))), cell.seed)
+    kind, _, n_classes = cell.data.partition(":")
+    if kind in _FONTS and (n_classes or "100").isdecimal():
+        characters = kanji(int(n_classes or 100))
+        return load_fonts(cell.seed, characters, by_typeface=kind == "typefaces")
     if cell.data not in DATA:
         raise ValueError(
-            f"data is {cell.data!r}; expected one of {DATA}, {_FOLDER}PATH or {_CSV}FILE."
+            f"data is {cell.data!r}; expected one of {DATA}, fonts:K, typefaces:K, "
+            f"{_FOLDER}PATH or {_CSV}FILE."
         )
     if cell.data == "digits":
         return load_digits_split(cell.seed)
