@@ -15,6 +15,7 @@ from skdidicm.core.losses import (
     log_score,
     score_entropy,
 )
+from skdidicm.core.noise_levels import noise_levels
 from skdidicm.core.posterior import SAMPLERS, SamplerPlan, read_out, sample_posterior
 from skdidicm.core.process import Process, UniformProcess
 from skdidicm.core.rate_process import RateProcess
@@ -42,6 +43,7 @@ __all__ = [
     "denoising_loss",
     "denoising_loss_and_gradient",
     "log_score",
+    "noise_levels",
     "read_out",
     "responsibilities",
     "sample_labels",

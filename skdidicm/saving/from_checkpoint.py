@@ -20,10 +20,10 @@ def model_of_checkpoint(saved: Checkpoint) -> Model:
     It takes images (n, resolution, resolution, 3) of pixels from 0 to 255. Its classes are the
     names of the run's classes where those are sorted, as folders are, else their numbers.
     """
-    config, names = RunConfig(**saved.values["config"]), saved.values["classes"]
+    config, names = RunConfig.parse(saved.values["config"]), saved.values["classes"]
     sorted_names = np.array_equal(names, np.unique(names))
     process, schedule = UniformProcess(len(names)), SCHEDULES[config.schedule]()
-    network = new_network(config.backend, _network_config(config, process))
+    network = new_network(config.backend, network_config(config, process))
     network.load_state(evaluated_weights(saved))
     history = saved.values["history"]
     fitted = Fitted(
@@ -43,7 +43,7 @@ def model_of_checkpoint(saved: Checkpoint) -> Model:
 
 
 def _parameters(config: RunConfig) -> dict[str, Any]:
-    plain = _is_plain(config)
+    plain = config.objective == "cross_entropy"
     return {
         "steps": 1 if plain else config.steps,
         "solver": "bridge" if plain else config.solver,
@@ -51,35 +51,30 @@ def _parameters(config: RunConfig) -> dict[str, Any]:
         "n_chains": config.n_chains,
         "network": config.network,
         "conditioning": str(config.conditioning),
-        "parameterization": "posterior" if plain else "score",
-        "objective": "cross_entropy" if plain else "score_entropy",
+        "parameterization": config.parameterization,
+        "objective": config.objective,
         "schedule": config.schedule,
         "backend": config.backend,
         "device": "cpu",
     }
 
 
-def _network_config(config: RunConfig, process: UniformProcess) -> NetworkConfig:
-    plain = _is_plain(config)
+def network_config(config: RunConfig, process: UniformProcess) -> NetworkConfig:
+    """Return the network of a run as `DiDiClassifier` builds it, on the CPU."""
     return NetworkConfig(
         input_shape=(config.resolution, config.resolution, 3),
         n_classes=process.n_classes,
         process=process,
         network=config.network,
         conditioning=str(config.conditioning),
-        parameterization="posterior" if plain else "score",
-        objective="cross_entropy" if plain else "score_entropy",
+        parameterization=str(config.parameterization),
+        objective=config.objective,
         mean=np.array(MEAN) * 255,
         scale=np.array(STD) * 255,
         weight_decay=config.weight_decay,
         device="cpu",
         seed=config.seed % 2**32,
     )
-
-
-def _is_plain(config: RunConfig) -> bool:
-    """Return whether the run trained an ordinary classifier, the baseline."""
-    return config.objective == "cross-entropy"
 
 
 def record_of_checkpoint(saved: Checkpoint) -> RunRecord:

@@ -35,8 +35,8 @@ def settings_of(cell: Cell, flags: Mapping[str, Any], file: Path | None) -> Reso
             "--ratios, --recipes or --cells instead."
         )
     own = cell._asdict()
-    if cell.objective == "cross-entropy":  # whatever the conditioning of the other cells is
-        own["conditioning"] = "none"
+    if cell.objective == "cross-entropy":  # whatever the form of the other cells is
+        own |= {"conditioning": "none", "parameterization": "posterior"}
     resolved = resolve({**flags, **own}, file)
     if not resolved.config.data:
         raise ValueError("--data is missing; expected a folder with train/ and val/, or synthetic.")

@@ -51,7 +51,11 @@ def test_a_dry_run_prints_every_setting_and_where_it_came_from(cli, read_json, t
 GROUPS = {
     "data": ("--data-ratio", 0.5, "--n-classes", 6, "--on-bad-image", "skip", "--workers", 1),
     "network": ("--conditioning", "last", "--schedule", "cosine", "--eps-t", 1e-3, "--n-draws", 2),
-    "baseline": ("--objective", "cross-entropy", "--label-smoothing", 0.1),
+    "form": (
+        *("--objective", "bayes_cross_entropy", "--parameterization", "posterior"),
+        *("--times", "log_odds", "--conditioning", "head", "--n-draws", 4),
+    ),
+    "baseline": ("--objective", "cross_entropy", "--label-smoothing", 0.1),
     "recipe": (
         *("--recipe", "strong", "--optimizer", "adamw", "--learning-rate", 1e-3, "--ema", 0.9),
         *("--warmup-epochs", 0.5, "--warmup-learning-rate", 0, "--weight-decay", 0.1),

@@ -2,8 +2,11 @@ import math
 
 import pytest
 
-from skdidicm.imagenet.config import FREE, SETTINGS, RunConfig
+from skdidicm.core.losses import OBJECTIVES, PARAMETERIZATIONS
+from skdidicm.core.noise_levels import TIMES
+from skdidicm.imagenet.config import FREE, SETTINGS, RunConfig, changes
 from skdidicm.imagenet.recipes import RECIPES, resolve
+from skdidicm.networks import CONDITIONINGS
 
 # Written out from the paper's table of recipes.
 BOTH = {
@@ -61,6 +64,7 @@ def test_recipes_are_those_of_the_paper(recipe):
         ("weak", 0.25, 0.004),
         ("strong", 1.0, 0.0035),
         ("strong", 0.25, 0.0035),
+        ("fast", 0.25, 0.002),
     ],
 )
 def test_the_weak_recipe_learns_faster_from_fewer_images(recipe, ratio, rate):
@@ -119,12 +123,66 @@ def test_conditioning_follows_from_network_and_objective(model, objective, condi
     assert (config.conditioning, origins["conditioning"]) == (conditioning, "derived")
 
 
+def test_the_fast_recipe_has_another_form_in_the_last_block_or_on_the_features():
+    for model, conditioning in (("didirn18", "last"), ("resnet18", "head")):
+        config = resolve({"recipe": "fast", "model": model}).config
+        assert (config.conditioning, config.parameterization) == (conditioning, "posterior")
+    paper = resolve({"recipe": "fast", "objective": "score_entropy"}).config
+    assert (paper.parameterization, paper.solver, paper.times) == ("score", "euler", "log_odds")
+
+
+@pytest.mark.parametrize(
+    ("flags", "parameterization", "solver"),
+    [
+        ({}, "score", "euler"),
+        ({"parameterization": "posterior"}, "posterior", "bridge"),
+        ({"objective": "bayes_cross_entropy"}, "posterior", "bridge"),
+        ({"objective": "bayes_cross_entropy", "solver": "euler"}, "posterior", "euler"),
+        ({"objective": "cross_entropy"}, "posterior", "bridge"),
+    ],
+)
+def test_parameterization_and_solver_follow_from_the_objective(flags, parameterization, solver):
+    config, origins = resolve(flags)
+    assert (config.parameterization, config.solver) == (parameterization, solver)
+    assert origins["solver"] == ("--solver" if "solver" in flags else "derived")
+
+
+def test_choices_are_those_of_the_core_and_of_the_networks():
+    for name, choices in {
+        "objective": OBJECTIVES,
+        "parameterization": PARAMETERIZATIONS,
+        "times": TIMES,
+        "conditioning": CONDITIONINGS,
+    }.items():
+        expected = " or ".join(choices)
+        with pytest.raises(ValueError, match=f"^--{name} is 'x'; expected {expected}.$"):
+            resolve({name: "x"})
+
+
+def test_settings_of_earlier_versions_are_the_papers_form_or_the_baseline():
+    for objective, conditioning in (("score-entropy", "blocks"), ("cross-entropy", "none")):
+        now = resolve({"data": "x", "objective": objective, "solver": "euler"}).config
+        saved = now.plain() | {"objective": objective}
+        del saved["parameterization"], saved["times"]
+        read = RunConfig.parse(saved)
+        assert read == now
+        assert (read.objective, read.conditioning) == (objective.replace("-", "_"), conditioning)
+        assert changes(now, saved) == ""
+        other = resolve({"data": "x", "objective": "bayes_cross_entropy", "times": "log_odds"})
+        listed = changes(other.config, saved)
+        assert f"objective '{read.objective}' -> 'bayes_cross_entropy'" in listed
+        assert "times 'uniform' -> 'log_odds'" in listed
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ({"objective": "mse"}, "--objective is 'mse'; expected score-entropy or cross-entropy."),
+        (
+            {"objective": "mse"},
+            "--objective is 'mse'; expected score_entropy or bayes_cross_entropy",
+        ),
         ({"on_bad_image": "ask"}, "--on-bad-image is 'ask'; expected error or skip."),
-        ({"recipe": "huge"}, "--recipe is 'huge'; expected weak or strong."),
+        ({"recipe": "huge"}, "--recipe is 'huge'; expected weak or strong or fast."),
         ({"sampler": "xx"}, "--sampler is 'xx'; expected cp or cl."),
         ({"solver": "xx"}, "--solver is 'xx'; expected euler or bridge."),
         ({"schedule": "x"}, "--schedule is 'x'; expected loglinear or geometric or cosine."),
@@ -144,9 +202,13 @@ def test_conditioning_follows_from_network_and_objective(model, objective, condi
         ({"mixup": 0.2, "batch_size": 3}, "--batch-size is 3; mixup and cutmix pair images"),
         (
             {"objective": "cross-entropy", "conditioning": "head"},
-            "--conditioning is 'head' with --objective cross-entropy",
+            "--conditioning is 'head' with --objective cross_entropy",
         ),
-        ({"conditioning": "none"}, "--conditioning is 'none' with --objective score-entropy"),
+        (
+            {"objective": "bayes_cross_entropy", "parameterization": "score"},
+            "--parameterization is 'score' with --objective bayes_cross_entropy",
+        ),
+        ({"conditioning": "none"}, "--conditioning is 'none' with --objective score_entropy"),
     ],
 )
 def test_a_bad_value_ends_with_a_sentence_that_names_it(flags, words):

@@ -85,9 +85,8 @@ class Engine:
         """Return the inputs of a pass: the rows, and all random numbers that it needs."""
         config = self.config
         rng = step.generator(config.seed, self.update, part, 1)
-        noise = step.draw_noise(
-            len(images.labels), self.schedule, n_draws=config.n_draws, eps_t=config.eps_t, rng=rng
-        )
+        n, k = len(images.labels), self.module.n_classes
+        noise = step.draw_noise(n, k, self.schedule, config, rng)
         rows = [self.comm.send(array) for array in (images.pixels, images.labels, *noise)]
         return [*rows, *(ops.convert_to_tensor(array) for array in self.augment.draw(rng))]
 
@@ -115,12 +114,12 @@ class Engine:
 
     def _loss(self, x: Any, q_0: Any, noise: step.Noise) -> Any:
         features = self.module.encode(x, training=True)
-        if self.config.objective == "cross-entropy":
+        if self.config.objective == "cross_entropy":
             return step.cross_entropy_loss(features[0], q_0)
         q_t = step.noisy_laws(q_0, noise.sigma)
         label = step.draw_labels(q_t, noise.uniform)
         output = self.module.decode(features, label, noise.sigma, training=True)
-        return step.score_entropy_loss(output, label, noise.weight, q_t)
+        return step.noisy_loss(output, label, noise.sigma, noise.weight, q_0, self.config)
 
     def _stepped(self) -> None:
         """Apply the optimiser to the gradients in `total`, and clear them."""

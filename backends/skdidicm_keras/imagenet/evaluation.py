@@ -44,7 +44,7 @@ class Evaluator:
 
         `values` are tensors, one for every entry of `module.weights`.
         """
-        steps = 1 if self.config.objective == "cross-entropy" else self.config.steps
+        steps = 1 if self.config.objective == "cross_entropy" else self.config.steps
         tally, bad = Tally(steps), []
         for images in batches:
             bad += images.bad
@@ -56,7 +56,7 @@ class Evaluator:
         """Return the distributions (n, steps + 1, k) before the first and after every step."""
         config, n, k = self.config, len(pixels), self.module.n_classes
         features = self._encode(values, self.comm.send(self._filled(pixels)))
-        if config.objective == "cross-entropy":
+        if config.objective == "cross_entropy":
             start = np.full((n, k), 1 / k, dtype=np.float32)
             logits = engine.to_host(ops.cast(features[0], "float32"))[:n]
             e = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -67,7 +67,13 @@ class Evaluator:
             given = [self.comm.send(self._filled(v.reshape(n, -1))) for v in draws]
             output = self._decode(values, features, *given)
             outputs = engine.to_host(output)[:n].reshape(*label.shape, k)
-            found: NDArray[np.floating] = log_score(outputs, label, sigma, process=self.process)
+            found: NDArray[np.floating] = log_score(
+                outputs,
+                label,
+                sigma,
+                process=self.process,
+                parameterization=str(config.parameterization),
+            )
             return found
 
         plan = SamplerPlan(
@@ -76,7 +82,7 @@ class Evaluator:
             p_init=self.process.limit(),
             seed=config.seed,
             sampler=config.sampler,
-            solver=config.solver,
+            solver=str(config.solver),
             steps=config.steps,
             n_chains=config.n_chains,
         )

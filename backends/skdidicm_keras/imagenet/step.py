@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from skdidicm.core import Schedule
-from skdidicm_keras.losses import score_entropy
+from skdidicm.core import Schedule, noise_levels
+from skdidicm.imagenet.config import RunConfig
+from skdidicm_keras.losses import Targets, batch_loss
 
 
 class Noise(NamedTuple):
@@ -30,12 +31,20 @@ def generator(seed: int, *position: int) -> np.random.Generator:
 
 
 def draw_noise(
-    n: int, schedule: Schedule, *, n_draws: int, eps_t: float, rng: np.random.Generator
+    n: int, n_classes: int, schedule: Schedule, config: RunConfig, rng: np.random.Generator
 ) -> Noise:
-    """Return noise for n images; times are uniform in [eps_t, 1]."""
-    time, uniform = rng.random((2, n, n_draws))
-    t = eps_t + (1 - eps_t) * time
-    found = uniform, schedule.total(t), schedule.rate(t) / (n * n_draws)
+    """Return noise for n images; times are stratified over the draws."""
+    m = config.n_draws
+    within, uniform = rng.random((2, n, m))
+    sigma, weight = noise_levels(
+        (np.arange(m) + within) / m,
+        schedule,
+        n_classes,
+        times=config.times,
+        objective=config.objective,
+        eps_t=config.eps_t,
+    )
+    found = uniform, sigma, weight / (n * m)
     return Noise(*(np.asarray(array, dtype=np.float32) for array in found))
 
 
@@ -54,13 +63,23 @@ def draw_labels(q_t: Any, uniform: Any) -> Any:
     return ops.sum(ops.cast(passed, "int32"), axis=-1)
 
 
-def score_entropy_loss(output: Any, label: Any, weight: Any, q_t: Any) -> Any:
-    """Return the score entropy (5) of raw outputs (n, m, k), averaged over images and draws."""
+def noisy_loss(
+    output: Any, label: Any, sigma: Any, weight: Any, q_0: Any, config: RunConfig
+) -> Any:
+    """Return the loss of raw outputs (n, m, k), averaged over images and draws."""
     output = ops.cast(output, "float32")
     own = ops.one_hot(label, output.shape[-1], dtype="float32")
-    ratio = q_t / ops.sum(q_t * own, axis=-1, keepdims=True)
-    # Where a score is known, nothing is learnt.
-    return ops.sum(weight * score_entropy(output * (1 - own), ratio))
+    if config.objective == "bayes_cross_entropy":  # the targets of equation (11)
+        noise = ops.expand_dims(-ops.expm1(-sigma), -1) / output.shape[-1]
+        likelihood = ops.expand_dims(ops.exp(-sigma), -1) * own + noise
+        target = q_0[:, None, :] * likelihood
+        truth = target / ops.sum(target, axis=-1, keepdims=True)
+        targets = Targets(truth, ops.log(likelihood))
+    else:
+        q_t = noisy_laws(q_0, sigma)
+        targets = Targets(q_t / ops.sum(q_t * own, axis=-1, keepdims=True), sigma)
+    rule = (str(config.parameterization), config.objective, True)
+    return batch_loss(output, label, weight, targets, rule)
 
 
 def cross_entropy_loss(output: Any, q_0: Any) -> Any:

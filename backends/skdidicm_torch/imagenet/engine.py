@@ -18,12 +18,7 @@ from skdidicm_torch.imagenet.evaluation import evaluate
 from skdidicm_torch.imagenet.model import create_model
 from skdidicm_torch.imagenet.preparation import Preparation
 from skdidicm_torch.imagenet.processes import TorchCommunicator
-from skdidicm_torch.imagenet.step import (
-    cross_entropy_loss,
-    draw_noise,
-    generator,
-    score_entropy_loss,
-)
+from skdidicm_torch.imagenet.step import cross_entropy_loss, draw_noise, generator, noisy_loss
 
 
 class Engine:
@@ -127,16 +122,14 @@ class Engine:
         torch.manual_seed(rng.initial_seed())  # for dropout in networks of timm
         with timm_parts.seeded(rng.initial_seed()):
             x, q_0 = self._mix(x, label)
-        if config.objective == "cross-entropy":
+        if config.objective == "cross_entropy":
             with self.prepare.autocast():
                 output = self._wrapped(x, label, label.to(x.dtype))
             return cross_entropy_loss(output, q_0)
-        noise = draw_noise(
-            q_0, self.process, self.schedule, n_draws=config.n_draws, eps_t=config.eps_t, rng=rng
-        )
+        noise = draw_noise(q_0, self.process, self.schedule, config, rng)
         with self.prepare.autocast():
             output = self._wrapped(x, noise.label, noise.sigma)
-        return score_entropy_loss(output, noise, q_0, self.process)
+        return noisy_loss(output, noise, q_0, self.process, config)
 
     def _apply_gradients(self) -> None:
         if self.config.max_grad_norm and not timm_parts.clips_itself(self.config):

@@ -27,7 +27,7 @@ def evaluate(
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the figures over all processes, and this process's unreadable images."""
     module.eval()
-    steps = 1 if config.objective == "cross-entropy" else config.steps
+    steps = 1 if config.objective == "cross_entropy" else config.steps
     tally, bad = Tally(steps), []
     for images in batches:
         bad += images.bad
@@ -50,14 +50,20 @@ def posterior_path(
     n, k = len(pixels), module.n_classes
     with prepare.autocast():
         features = module.encode(prepare(pixels))
-    if config.objective == "cross-entropy":
+    if config.objective == "cross_entropy":
         start = torch.full((n, k), 1 / k, device=prepare.device)
         return torch.stack([start, features[0].float().softmax(dim=1)], dim=1)
 
     def scores(label: Tensor, sigma: Tensor) -> Tensor:
         with prepare.autocast():
             output = module.decode(features, label, sigma)
-        found: Tensor = log_score(output.float(), label, sigma, process=process)
+        found: Tensor = log_score(
+            output.float(),
+            label,
+            sigma,
+            process=process,
+            parameterization=str(config.parameterization),
+        )
         return found
 
     plan = SamplerPlan(
@@ -66,7 +72,7 @@ def posterior_path(
         p_init=process.limit(),
         seed=config.seed,
         sampler=config.sampler,
-        solver=config.solver,
+        solver=str(config.solver),
         steps=config.steps,
         n_chains=config.n_chains,
     )

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from skdidicm.core import Process, Schedule, denoising_loss
+from skdidicm.core import Process, Schedule, denoising_loss, noise_levels
 from skdidicm.core.arrays import draw
+from skdidicm.imagenet.config import RunConfig
 
 
 class Noise(NamedTuple):
@@ -30,31 +31,36 @@ def generator(device: torch.device, seed: int, *position: int) -> torch.Generato
 
 
 def draw_noise(
-    q_0: Tensor,
-    process: Process,
-    schedule: Schedule,
-    *,
-    n_draws: int,
-    eps_t: float,
-    rng: torch.Generator,
+    q_0: Tensor, process: Process, schedule: Schedule, config: RunConfig, rng: torch.Generator
 ) -> Noise:
-    """Return noise for clean class probabilities (n, k); times are uniform in [eps_t, 1]."""
-    shape = (len(q_0), n_draws)
+    """Return noise for clean class probabilities (n, k); times are stratified over the draws."""
+    shape = n, m = len(q_0), config.n_draws
     uniform = torch.rand((2, *shape), generator=rng, device=q_0.device, dtype=q_0.dtype)
-    t = eps_t + (1 - eps_t) * uniform[0]
-    sigma = schedule.total(t)
+    within = torch.arange(m, device=q_0.device, dtype=q_0.dtype)
+    sigma, weight = noise_levels(
+        (within + uniform[0]) / m,
+        schedule,
+        process.n_classes,
+        times=config.times,
+        objective=config.objective,
+        eps_t=config.eps_t,
+    )
     q_t = process.diffuse(q_0[:, None, :].expand(*shape, q_0.shape[1]), sigma)
-    return Noise(draw(q_t, uniform[1]), sigma, schedule.rate(t) / (len(q_0) * n_draws))
+    return Noise(draw(q_t, uniform[1]), sigma, weight / (n * m))
 
 
-def score_entropy_loss(output: Tensor, noise: Noise, q_0: Tensor, process: Process) -> Tensor:
-    """Return the score entropy (5) of raw outputs (n, m, k), averaged over images and draws."""
+def noisy_loss(
+    output: Tensor, noise: Noise, q_0: Tensor, process: Process, config: RunConfig
+) -> Tensor:
+    """Return the loss of raw outputs (n, m, k), averaged over images and draws."""
     loss = denoising_loss(
         output.float(),
         noise.label,
         noise.sigma,
         q_0[:, None, :].expand(output.shape),
         process=process,
+        parameterization=str(config.parameterization),
+        objective=config.objective,
     )
     total: Tensor = (noise.weight * loss).sum()
     return total

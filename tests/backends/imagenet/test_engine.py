@@ -6,12 +6,17 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
+from skdidicm_torch.backend import TorchNetwork  # noqa: E402
 from skdidicm_torch.imagenet import optimizer_state  # noqa: E402
 from skdidicm_torch.imagenet.data import Images  # noqa: E402
 from skdidicm_torch.imagenet.engine import Engine, load_weights  # noqa: E402
 from skdidicm_torch.imagenet.model import create_model  # noqa: E402
+from skdidicm_torch.imagenet.step import Noise, draw_noise  # noqa: E402
 
+from skdidicm.backend import Batch  # noqa: E402
+from skdidicm.core import UniformProcess  # noqa: E402
 from skdidicm.imagenet.checkpoint import CheckpointError  # noqa: E402
+from skdidicm.saving.from_checkpoint import network_config  # noqa: E402
 
 pytestmark = pytest.mark.imagenet
 K = 6
@@ -89,6 +94,37 @@ def test_the_average_is_the_exponential_one_of_all_weights_and_statistics(engine
             assert value == one.module.state_dict()[name]
     assert one.evaluated is not one.module
     assert engine().evaluated.training is True
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"conditioning": "head"},
+        {"parameterization": "posterior", "times": "log_odds"},
+        {"objective": "bayes_cross_entropy", "conditioning": "last"},
+        {"objective": "cross_entropy"},
+    ],
+    ids=lambda form: ",".join(form.values()),
+)
+def test_the_loss_is_that_of_the_estimators_network_on_the_same_batch(engine, monkeypatch, form):
+    one = engine(n_draws=3, **form)
+    config, (images,) = one.config, batches(8)
+    network = TorchNetwork(network_config(config, UniformProcess(K)))
+    network.load_state(optimizer_state.arrays(one.module.state_dict()))
+    drawn = []
+
+    def recorded(*given):
+        drawn.append(draw_noise(*given))
+        return drawn[-1]
+
+    monkeypatch.setattr("skdidicm_torch.imagenet.engine.draw_noise", recorded)
+    found = one.train_update([images])
+    n = len(images.labels)
+    noise = drawn[0] if drawn else Noise(*torch.tensor([[[0]] * n, [[1.0]] * n, [[1 / n]] * n]))
+    x = images.pixels.permute(0, 2, 3, 1).numpy()
+    q_0 = np.eye(K)[images.labels.numpy()]
+    batch = Batch(x, q_0, *(value.numpy() for value in noise))
+    assert float(found) == pytest.approx(float(network.train_step(batch, 0.0)), rel=1e-5)
 
 
 def test_the_baseline_has_the_trunk_of_didirn_and_no_embeddings(settings):
@@ -233,7 +269,7 @@ def test_weights_of_another_network_end_with_a_sentence(settings):
         ({"model": "resnet1"}, "timm has no network 'resnet1'; expected"),
         ({"precision": "int8"}, "--precision is 'int8'; expected float32, bfloat16, float16."),
         ({"precision": "float16"}, "--precision float16 needs a GPU; on a CPU use float32"),
-        ({"conditioning": "arms"}, "conditioning is 'arms'; expected one of"),
+        ({"conditioning": "arms"}, "--conditioning is 'arms'; expected blocks or last"),
         (
             {"model": "resnet18", "gradient_checkpointing": True},
             "--gradient-checkpointing is for DiDiRN",
@@ -261,6 +297,6 @@ def test_other_formats_learn_about_the_same(engine, changes):
 
 
 def test_updates_lower_the_loss(engine):
-    one = engine(optimizer="adamw", learning_rate=3e-3, n_draws=8)
+    one = engine(optimizer="adamw", learning_rate=3e-3, n_draws=64, times="log_odds")
     losses = [one.train_update(batches(16)).item() for _ in range(12)]
     assert np.mean(losses[-4:]) < np.mean(losses[:4])

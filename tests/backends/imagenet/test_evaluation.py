@@ -41,9 +41,18 @@ def laws(parts, batches):
     ]
 
 
-@pytest.mark.parametrize("solver", ["euler", "bridge"])
-def test_the_last_law_is_that_of_the_cores_sampler(parts, settings, alone, solver):
-    made = parts(solver=solver, steps=4)
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"solver": "euler"},
+        {"solver": "bridge"},
+        {"objective": "bayes_cross_entropy"},
+        {"parameterization": "posterior", "conditioning": "head"},
+    ],
+    ids=lambda form: ",".join(form.values()),
+)
+def test_the_last_law_is_that_of_the_cores_sampler(parts, settings, alone, form):
+    made = parts(**form, steps=4)
     module, config, process, schedule, _ = made
     batch = images(settings, alone)[0]
     mean = np.array([0.485, 0.456, 0.406]) * 255
@@ -54,7 +63,8 @@ def test_the_last_law_is_that_of_the_cores_sampler(parts, settings, alone, solve
     def scores(label, sigma):
         with torch.inference_mode():
             output = module(x, torch.tensor(label), torch.tensor(sigma, dtype=torch.float32))
-        return log_score(output.numpy(), label, sigma, process=process)
+        kind = "posterior" if len(form) == 2 or "objective" in form else "score"
+        return log_score(output.numpy(), label, sigma, process=process, parameterization=kind)
 
     expected = sample_probabilities(
         scores,
@@ -62,7 +72,7 @@ def test_the_last_law_is_that_of_the_cores_sampler(parts, settings, alone, solve
         process=process,
         schedule=schedule,
         steps=4,
-        solver=solver,
+        solver=form.get("solver", "bridge"),
         rng=np.random.default_rng(config.seed),
     )
     path = laws(made, [batch])[0]

@@ -190,7 +190,6 @@ REFUSED = [
     ({"reader": "tar"}, "--reader is 'tar'; with --backend keras, expected one of: none, wds"),
     ({"optimizer": "lars"}, "--optimizer is 'lars'; with --backend keras, expected one of: lamb"),
     ({"precision": "float16"}, "--precision is 'float16'; with --backend keras, expected one of"),
-    ({"conditioning": "arms"}, "--conditioning is 'arms'; with --backend keras, expected one of"),
     ({"auto_augment": "augmix-m5"}, "--auto-augment is 'augmix-m5'; with --backend keras"),
     ({"color_jitter": 2}, "--color-jitter is 2; with --backend keras, expected at most 1"),
     ({"cutmix": 1.5}, "--cutmix is 1.5; with --backend keras, expected at most 1"),

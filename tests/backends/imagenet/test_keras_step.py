@@ -11,7 +11,7 @@ from skdidicm_keras import engine
 from skdidicm_keras.imagenet import step
 from skdidicm_keras.imagenet.optimizer import create_optimizer, learning_rate
 
-from skdidicm.core import LogLinear
+from skdidicm.core import LogLinear, UniformProcess, denoising_loss
 from skdidicm.imagenet.recipes import resolve
 
 
@@ -28,8 +28,7 @@ def test_loss_and_gradient_are_those_of_the_papers_code(parity, kind):
     label = ops.convert_to_tensor(data["label"].astype(np.int32)[:, None])
 
     def loss(outputs):
-        q_t = step.noisy_laws(q_0, sigma)
-        return step.score_entropy_loss(outputs[0], label, weight, q_t), None
+        return step.noisy_loss(outputs[0], label, sigma, weight, q_0, config()), None
 
     (value, _), (gradient,) = engine.value_and_gradients(loss, [ops.convert_to_tensor(output)])
     shift = float(rate.mean()) / k if kind == "soft" else 0.0  # a constant of the paper's code
@@ -43,11 +42,10 @@ def test_the_loss_is_finite_at_the_smallest_time_and_many_classes():
     k = 1000
     q_0 = ops.one_hot(np.arange(64), k, dtype="float32")
     sigma = ops.convert_to_tensor(np.full((64, 1), 1e-7, np.float32))
-    q_t = step.noisy_laws(q_0, sigma)
     for label in (0, 999):
         labels = ops.convert_to_tensor(np.full((64, 1), label, np.int32))
-        loss = step.score_entropy_loss(ops.zeros((64, 1, k)), labels, ops.ones((64, 1)), q_t)
-        assert np.isfinite(float(loss))
+        given = ops.zeros((64, 1, k)), labels, sigma, ops.ones((64, 1)), q_0
+        assert np.isfinite(float(step.noisy_loss(*given, config())))
 
 
 def test_noisy_labels_follow_the_exact_law():
@@ -73,14 +71,49 @@ def test_a_label_without_probability_is_never_drawn():
 
 def test_times_are_uniform_from_the_smallest_and_weighted_by_their_rate():
     rng = step.generator(3, 0)
-    noise = step.draw_noise(2, LogLinear(), n_draws=50_000, eps_t=0.1, rng=rng)
+    noise = step.draw_noise(2, 4, LogLinear(), config(n_draws=2000, eps_t=0.1), rng)
     t = (1 - np.exp(-noise.sigma.astype(float))) / 0.999
     assert t.min() >= 0.1 - 1e-6
     assert t.max() <= 1 + 1e-6
     frequencies = np.histogram(t, bins=np.linspace(0.1, 1, 10))[0] / t.size
     np.testing.assert_allclose(frequencies, 1 / 9, atol=5e-3)
     np.testing.assert_allclose(noise.weight * t.size, 0.999 / (1 - 0.999 * t), rtol=2e-3)
-    assert noise.uniform.shape == (2, 50_000)
+    assert noise.uniform.shape == (2, 2000)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {},
+        {"times": "log_odds"},
+        {"parameterization": "posterior"},
+        {"objective": "bayes_cross_entropy"},
+        {"objective": "bayes_cross_entropy", "times": "log_odds"},
+    ],
+    ids=lambda form: ",".join(form.values()) or "paper",
+)
+@pytest.mark.parametrize("soft", [False, True])
+def test_the_loss_is_the_estimators(rng, form, soft):
+    """Noise of this trainer, and the loss of the core, which the estimator minimises."""
+    n, k, one = 5, 7, config(n_draws=3, **form)
+    noise = step.draw_noise(n, k, LogLinear(), one, step.generator(0, 1))
+    q_0 = rng.dirichlet(np.ones(k), n) if soft else np.eye(k)[rng.integers(0, k, n)]
+    output = rng.standard_normal((n, 3, k))
+    label = rng.integers(0, k, (n, 3))
+    process = UniformProcess(k)
+    expected = denoising_loss(
+        output,
+        label,
+        noise.sigma.astype(float),
+        np.repeat(q_0[:, None], 3, axis=1),
+        process=process,
+        parameterization=one.parameterization,
+        objective=one.objective,
+    )
+    given = (a.astype(np.float32) for a in (output, label, noise.sigma, noise.weight, q_0))
+    output, label, *rest = (ops.convert_to_tensor(a) for a in given)
+    found = step.noisy_loss(output, ops.cast(label, "int32"), *rest, one)
+    assert float(found) == pytest.approx((noise.weight * expected).sum(), rel=1e-4)
 
 
 def test_draws_depend_on_seed_and_place_alone():

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from skdidicm.core import LogLinear, UniformProcess
+from skdidicm.imagenet.recipes import resolve
 
 torch = pytest.importorskip("torch")
 from skdidicm_torch.imagenet.step import (  # noqa: E402
@@ -9,16 +12,19 @@ from skdidicm_torch.imagenet.step import (  # noqa: E402
     cross_entropy_loss,
     draw_noise,
     generator,
-    score_entropy_loss,
+    noisy_loss,
 )
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
+PAPER = resolve({}).config
 
-def noise_of(q_0, n_draws=1, eps_t=1e-5, seed=3):
+
+def noise_of(q_0, n_draws=1, eps_t=1e-5, seed=3, **changes):
     q_0 = torch.as_tensor(np.asarray(q_0), dtype=torch.float32)
     rng = generator(torch.device("cpu"), seed, 0)
     process = UniformProcess(q_0.shape[1])
-    return draw_noise(q_0, process, LogLinear(), n_draws=n_draws, eps_t=eps_t, rng=rng)
+    config = replace(PAPER, n_draws=n_draws, eps_t=eps_t, **changes)
+    return draw_noise(q_0, process, LogLinear(), config, rng)
 
 
 def dense_loss(output, noise, q_0, k):
@@ -45,7 +51,7 @@ def test_the_loss_is_that_of_the_dense_matrices(rng, soft):
     noise = noise_of(q_0, n_draws=m, eps_t=0.05)
     output = rng.standard_normal((n, m, k)).astype(np.float32)
     given = torch.as_tensor(q_0, dtype=torch.float32), UniformProcess(k)
-    found = score_entropy_loss(torch.as_tensor(output), noise, *given)
+    found = noisy_loss(torch.as_tensor(output), noise, *given, PAPER)
     assert found.item() == pytest.approx(dense_loss(output, noise, q_0, k), rel=1e-4)
 
 
@@ -60,7 +66,7 @@ def test_loss_and_gradient_are_those_of_the_papers_code(parity, kind):
     rate = schedule.rate(t)
     noise = Noise(label[:, None], schedule.total(t)[:, None].float(), rate[:, None].float() / n)
     q_0 = torch.as_tensor(q_0, dtype=torch.float32)
-    value = score_entropy_loss(output, noise, q_0, UniformProcess(k))
+    value = noisy_loss(output, noise, q_0, UniformProcess(k), PAPER)
     value.backward()
     shift = float(rate.mean()) / k if kind == "soft" else 0.0  # a constant of the paper's code
     assert value.item() - shift == pytest.approx(float(data[f"{kind}_value"]), rel=1e-4)
@@ -72,17 +78,17 @@ def test_loss_and_gradient_are_those_of_the_papers_code(parity, kind):
 def test_noisy_labels_follow_the_exact_law():
     """Frequencies against exp(sigma R) q_0, averaged over the drawn times."""
     q_0 = np.array([[0.7, 0.2, 0.1, 0.0]])
-    noise = noise_of(q_0, n_draws=200_000, eps_t=0.2)
-    kept = np.exp(-noise.sigma[0].double().numpy())
+    noise = noise_of(np.repeat(q_0, 50, axis=0), n_draws=4000, eps_t=0.2)
+    kept = np.exp(-noise.sigma.double().numpy())
     for low, high in ((0, 0.3), (0.3, 0.6), (0.6, 1)):
         chosen = (kept >= low) & (kept < high)
         law = kept[chosen].mean() * q_0[0] + (1 - kept[chosen].mean()) / 4
-        found = np.bincount(noise.label[0].numpy()[chosen], minlength=4) / chosen.sum()
+        found = np.bincount(noise.label.numpy()[chosen], minlength=4) / chosen.sum()
         np.testing.assert_allclose(found, law, atol=4 * 0.5 / np.sqrt(chosen.sum()))
 
 
 def test_times_are_uniform_from_the_smallest_and_weighted_by_their_rate():
-    noise = noise_of(np.eye(4)[[0, 1]], n_draws=50_000, eps_t=0.1)
+    noise = noise_of(np.eye(4)[[0, 1]], n_draws=4000, eps_t=0.1)
     t = (1 - np.exp(-noise.sigma.double().numpy())) / 0.999
     assert t.min() >= 0.1 - 1e-6
     assert t.max() <= 1 + 1e-6
@@ -90,6 +96,12 @@ def test_times_are_uniform_from_the_smallest_and_weighted_by_their_rate():
     np.testing.assert_allclose(frequencies, 1 / 9, atol=5e-3)
     rate = 0.999 / (1 - 0.999 * t)
     np.testing.assert_allclose(noise.weight.numpy() * t.size, rate, rtol=2e-3)
+
+
+def test_times_of_an_image_are_spread_evenly_over_its_draws():
+    noise = noise_of(np.eye(4)[[0, 1]], n_draws=5, eps_t=1e-5)
+    t = (1 - np.exp(-noise.sigma.double().numpy())) / 0.999
+    assert np.floor(t * 5).tolist() == [[0, 1, 2, 3, 4]] * 2
 
 
 def test_draws_depend_on_seed_and_place_alone():
@@ -124,7 +136,7 @@ def test_no_step_holds_more_than_a_row_of_numbers_for_each_draw(soft):
     output = torch.zeros(n, m, k, requires_grad=True)
     with Largest() as largest:
         noise = noise_of(q_0, n_draws=m)
-        score_entropy_loss(output, noise, q_0, UniformProcess(k)).backward()
+        noisy_loss(output, noise, q_0, UniformProcess(k), PAPER).backward()
     assert largest.numbers <= 2 * n * m * k < k * k
 
 
@@ -135,7 +147,7 @@ def test_the_loss_is_finite_at_the_smallest_time_and_many_classes():
     sharp = Noise(noise.label, torch.full_like(noise.sigma, 1e-7), noise.weight)
     output = torch.zeros(64, 1, k, requires_grad=True)
     for given in (noise, sharp):
-        loss = score_entropy_loss(output, given, q_0, UniformProcess(k))
+        loss = noisy_loss(output, given, q_0, UniformProcess(k), PAPER)
         loss.backward()
         assert torch.isfinite(loss)
         assert torch.isfinite(output.grad).all()
