@@ -99,6 +99,10 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         "bayes_cross_entropy", unless the parameterization or the conditioning decides.
     schedule : {"loglinear", "geometric", "cosine"} or Schedule, default="loglinear"
         Noise over time.
+    times : {"uniform", "log_odds"}, default="uniform"
+        What is uniform in training: the time, as in the paper, or the log odds that the noisy
+        label gives its class, which depend on the number of classes; see
+        :func:`skdidicm.core.noise_levels`. "log_odds" is for hundreds of classes or more.
     rate_matrix : array-like (k, k), optional
         Rates at which noise turns class j into class i, [i, j]; uniform by default.
     n_draws : int, default="auto"
@@ -246,6 +250,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         parameterization: str = "auto",
         objective: str = "auto",
         schedule: str | Schedule = "loglinear",
+        times: str = "uniform",
         rate_matrix: ArrayLike | None = None,
         n_draws: int | str = "auto",
         backend: str | BuildNetwork = "auto",
@@ -287,6 +292,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         self.parameterization = parameterization
         self.objective = objective
         self.schedule = schedule
+        self.times = times
         self.rate_matrix = rate_matrix
         self.n_draws = n_draws
         self.backend = backend

@@ -114,6 +114,7 @@ def training_plan(
         learning_rate=settings.learning_rate,
         frozen_epochs=settings.frozen_epochs,
         n_draws=settings.n_draws,
+        times=settings.times,
         enumerate_labels=settings.enumerate_labels,
         augment=settings.augment,
         mixup=settings.mixup,

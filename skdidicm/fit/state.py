@@ -58,6 +58,7 @@ class Settings:
     learning_rate: float
     frozen_epochs: int
     n_draws: int
+    times: str
     enumerate_labels: bool
     augment: Augmentation | None
     mixup: float

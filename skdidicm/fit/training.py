@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdidicm.backend import Batch, HoldsTrunk, JointTraining, ScoreNetwork
-from skdidicm.core import EPS_T, Process, Schedule
+from skdidicm.core import Process, Schedule, noise_levels
 from skdidicm.core.arrays import draw
 from skdidicm.fit.augmentation import Augmentation, mix
 from skdidicm.metrics import negative_log_likelihood
@@ -56,7 +56,8 @@ class Learner:
 class TrainingPlan:
     """Settings of a training, with every "auto" replaced.
 
-    `n_draws` noisy labels are drawn per row and update; with `enumerate_labels` every one of the K
+    `n_draws` noisy labels are drawn per row and update, at noise levels that follow from `times`
+    (:func:`skdidicm.core.noise_levels`); with `enumerate_labels` every one of the K
     labels is taken at `n_draws` noise levels, weighted by its probability. With a `mixup` > 0
     rows are blended in pairs (`mix`). The learning rate rises and falls (`learning_rate_at`)
     over `curve_epochs`, or `max_epochs`, unless it is constant. The first `frozen_epochs` train the
@@ -72,6 +73,7 @@ class TrainingPlan:
     learning_rate: float
     n_draws: int
     frozen_epochs: int = 0
+    times: str = "uniform"
     enumerate_labels: bool = False
     augment: Augmentation | None = None
     mixup: float = 0.0
@@ -93,11 +95,12 @@ class TrainingPlan:
         return replace(self, max_epochs=n_epochs, curve_epochs=curve)
 
 
-def draw_times(rng: np.random.Generator, n: int, m: int) -> FloatArray:
-    """Return times (n, m) in [EPS_T, 1], stratified over the m draws and over the n rows."""
+def draw_levels(rng: np.random.Generator, n: int, m: int) -> FloatArray:
+    """Return uniform numbers (n, m) in [0, 1], stratified over the m draws and over the n rows."""
     cells = rng.permuted(np.tile(np.arange(n), (m, 1)), axis=1).T
     within = (cells + rng.random((n, m))) / n
-    return EPS_T + (1 - EPS_T) * (np.arange(m) + within) / m
+    levels: FloatArray = (np.arange(m) + within) / m
+    return levels
 
 
 def corrupt(rows: Rows, plan: TrainingPlan, rng: np.random.Generator, *, shared: bool) -> Batch:
@@ -106,8 +109,8 @@ def corrupt(rows: Rows, plan: TrainingPlan, rng: np.random.Generator, *, shared:
     Parameters
     ----------
     rows : Rows
-        The rows, n of them; `Batch.weight` is `rows.weight` / n, times dsigma/dt for the score
-        entropy, over the number of draws.
+        The rows, n of them; `Batch.weight` is `rows.weight` / n, times the weight of the noise
+        level, over the number of draws.
     plan : TrainingPlan
         Process, schedule and number of draws.
     rng : numpy.random.Generator
@@ -120,11 +123,9 @@ def corrupt(rows: Rows, plan: TrainingPlan, rng: np.random.Generator, *, shared:
     n, k = rows.target.shape
     m = plan.n_draws
     same_levels = shared or plan.enumerate_labels or m >= _ENOUGH_LEVELS
-    t = draw_times(rng, 1 if same_levels else n, m)
-    sigma = plan.schedule.total(t)
-    weight = np.broadcast_to(rows.weight[:, None] / (n * m), (n, m))
-    if plan.objective == "score_entropy":
-        weight = weight * plan.schedule.rate(t)
+    u = draw_levels(rng, 1 if same_levels else n, m)
+    sigma, of_level = noise_levels(u, plan.schedule, k, times=plan.times, objective=plan.objective)
+    weight = rows.weight[:, None] / (n * m) * of_level
     q_0 = np.broadcast_to(rows.target[:, None, :], (n, m, k))
     q_t = plan.process.diffuse(q_0, sigma)
     if plan.enumerate_labels:

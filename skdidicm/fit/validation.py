@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
 from skdidicm.core import SAMPLERS, SCHEDULES, Process, RateProcess, Schedule, UniformProcess
+from skdidicm.core.noise_levels import TIMES
 from skdidicm.core.samplers import LABEL_RULES, SOLVERS
 from skdidicm.networks import CONDITIONINGS, is_builtin
 
@@ -312,6 +313,7 @@ def check_settings(parameters: Mapping[str, Any]) -> None:
         ("sampler", SAMPLERS),
         ("solver", ("auto", *SOLVERS)),
         ("label_rule", LABEL_RULES),
+        ("times", TIMES),
         ("conditioning", ("auto", *CONDITIONINGS)),
         ("effort", EFFORTS),
         ("on_interrupt", ON_INTERRUPT),

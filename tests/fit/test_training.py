@@ -7,14 +7,14 @@ import pytest
 import scipy.linalg
 
 from skdidicm.backend import Batch
-from skdidicm.core import EPS_T, Geometric, LogLinear, RateProcess, UniformProcess
+from skdidicm.core import Geometric, LogLinear, RateProcess, UniformProcess, noise_levels
 from skdidicm.fit.training import (
     NonFiniteLossError,
     Rows,
     TrainingPlan,
     averaged,
     corrupt,
-    draw_times,
+    draw_levels,
     epochs,
     learning_rate_at,
 )
@@ -48,9 +48,9 @@ def time_of(sigma, schedule):
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 8), (7, 1), (50, 4)])
 def test_every_stratum_of_time_is_drawn_once(rng, n, m):
-    t = draw_times(rng, n, m)
+    t = draw_levels(rng, n, m)
     assert t.shape == (n, m)
-    edges = EPS_T + (1 - EPS_T) * np.arange(n * m + 1) / (n * m)
+    edges = np.arange(n * m + 1) / (n * m)
     assert (np.histogram(t, edges)[0] == 1).all()
     for draw in range(m):
         low, high = edges[draw * n], edges[(draw + 1) * n]
@@ -58,10 +58,23 @@ def test_every_stratum_of_time_is_drawn_once(rng, n, m):
 
 
 def test_no_row_is_given_early_or_late_times_on_average(rng):
-    t = np.stack([draw_times(rng, 4, 2) for _ in range(2000)])
-    middle = np.broadcast_to(EPS_T + (1 - EPS_T) * np.array([0.25, 0.75]), (4, 2))
+    t = np.stack([draw_levels(rng, 4, 2) for _ in range(2000)])
+    middle = np.broadcast_to([0.25, 0.75], (4, 2))
     error = 0.5 / np.sqrt(12) / np.sqrt(2000)
     np.testing.assert_allclose(t.mean(axis=0), middle, atol=5 * error)
+
+
+@pytest.mark.parametrize("times", ["uniform", "log_odds"])
+@pytest.mark.parametrize("objective", ["score_entropy", "bayes_cross_entropy"])
+def test_levels_and_weights_are_those_of_the_core(rng, times, objective):
+    rows, state = make_rows(n=6), rng.bit_generator.state
+    plan = make_plan(times=times, objective=objective, n_draws=4)
+    batch = corrupt(rows, plan, rng, shared=False)
+    rng.bit_generator.state = state
+    given = {"times": times, "objective": objective}
+    sigma, weight = noise_levels(draw_levels(rng, 6, 4), plan.schedule, 3, **given)
+    np.testing.assert_array_equal(batch.sigma, sigma)
+    np.testing.assert_allclose(batch.weight, rows.weight[:, None] * weight / 24)
 
 
 @pytest.mark.parametrize("rates", [None, RATES], ids=["uniform", "rate matrix"])

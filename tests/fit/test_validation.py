@@ -270,6 +270,7 @@ BAD_SETTINGS_OF_FIT = [
     ({"choose_epochs": "no"}, "choose_epochs is 'no'; expected True, False or 'auto'"),
     ({"mixup": -1}, "mixup is -1; expected a number >= 0 or 'auto'"),
     ({"schedule": "linear"}, "schedule is 'linear'; expected one of .*'loglinear'"),
+    ({"times": "late"}, "times is 'late'; expected one of .*'log_odds'"),
     ({"schedule": 3}, "schedule is 3; expected .* or an object with the methods"),
     ({"rate_matrix": GENERATOR[:2, :2]}, "column|columns|sum"),
     ({"rate_matrix": [[-1, 1], [1, -1]]}, "rate_matrix is for 2 classes, but y has 3"),
