@@ -284,6 +284,42 @@ class LearnsJointly(Protocol):
         ...
 
 
+class JointAnswers(Protocol):
+    """Several networks that answer at once, at fixed noise levels, with the weights of the moment.
+
+    Networks and rows share an axis: with n rows, entry i n + j is row j of network i.
+    """
+
+    def start(self, values: NDArray[np.floating], /) -> Any:
+        """Return host values as an array of the library and device for the samplers."""
+        ...
+
+    def encode(self, x: NDArray[Any], /) -> Any:
+        """Return the features of host rows (n, *input_shape) for all networks."""
+        ...
+
+    def log_score(self, features: Any, label: Any, level: int, /) -> Any:
+        """Return log scores (b n, k) for labels (b n,) at a level, or (b n, m, k) for (b n, m)."""
+        ...
+
+    def log_scores(self, features: Any, /) -> Any:
+        """Return the log scores (b n, l, k, k) for all k labels at all l levels."""
+        ...
+
+
+@runtime_checkable
+class AnswersJointly(Protocol):
+    """A network that can answer together with others, an optional capability."""
+
+    def answer(self, others: Sequence[Any], levels: Sequence[float], /) -> JointAnswers | None:
+        """Return the joint answers of this network and others of the same backend.
+
+        Their configurations differ in seed and moments only. None means that asking one after
+        another is faster; networks without this method are always asked so.
+        """
+        ...
+
+
 class BuildNetwork(Protocol):
     """The one function of a backend."""
 

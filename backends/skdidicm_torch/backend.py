@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from skdidicm.backend import Batch, NetworkConfig, TrunkConfig
 from skdidicm.core import check_objective, denoising_loss, log_score
 from skdidicm.networks import DropoutMasks, image_size, n_channels, resolve_network
+from skdidicm_torch.answers import StackedAnswers, can_answer
 from skdidicm_torch.conditioning import ConditionedNetwork
 from skdidicm_torch.dense import BackboneNetwork
 from skdidicm_torch.device import resolve_device, resolve_precision
@@ -140,6 +141,11 @@ class TorchNetwork:
         """Return the joint training of small networks of one kind, else None."""
         networks = [self, *others]
         return StackedTraining(networks) if can_stack(networks) else None
+
+    def answer(self, others: Sequence[Any], levels: Sequence[float], /) -> StackedAnswers | None:
+        """Return the joint answers of small networks of one kind, else None."""
+        networks = [self, *others]
+        return StackedAnswers(networks, levels) if can_answer(networks, len(levels)) else None
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return copies of weights and buffers by name."""

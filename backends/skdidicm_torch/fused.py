@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-_EPSILON = 1e-5  # of torch's LayerNorm
+EPSILON = 1e-5  # of torch's LayerNorm
 
 
 class Buffers:
@@ -95,7 +95,7 @@ class FusedOutput(torch.autograd.Function):
                 torch.index_select(shift[i], 0, place[i].flatten(), out=own.view(-1, width))
                 own += h[i, :, None]
             norm = torch.linalg.vector_norm(own, dim=-1, keepdim=True)
-            torch.rsqrt(norm.square_().div_(width).add_(_EPSILON), out=inverse[i])
+            torch.rsqrt(norm.square_().div_(width).add_(EPSILON), out=inverse[i])
             own *= inverse[i]
             torch.addcmul(bias[i], own, gain[i], out=z[i])
             functional.silu(z[i], inplace=True)

@@ -40,7 +40,7 @@ class StackedTraining:
         self.networks = list(networks)
         first = self.networks[0]
         self.config, self.device, self.dtype = first.config, first.device, first.dtype
-        decaying, vectors = zip(*(_groups(n) for n in self.networks), strict=True)
+        decaying, vectors = zip(*(trained_weights(n) for n in self.networks), strict=True)
         # What AdamW does to all weights of a network takes one call where they lie in one vector.
         self._flat = [torch.stack([_joined(p) for p in g]).detach() for g in (decaying, vectors)]
         self._moments = [(torch.zeros_like(w), torch.zeros_like(w)) for w in self._flat]
@@ -54,10 +54,7 @@ class StackedTraining:
             {names[id(p)]: leaf for p, leaf in zip(group, _views(flat, group), strict=True)}
             for flat, group in zip(self._flat, (decaying[0], vectors[0]), strict=True)
         ]
-        self._mean, self._inverse_scale = (
-            torch.stack([part.expand(first.config.input_shape) for part in parts])[:, None]
-            for parts in zip(*((n.mean, n.inverse_scale) for n in self.networks), strict=True)
-        )
+        self._mean, self._inverse_scale = standardisation(self.networks)
         self._module = StackedPerceptron(
             cast("Perceptron", first.module), self._leaves[0] | self._leaves[1]
         )
@@ -92,7 +89,9 @@ class StackedTraining:
     def hand_over(self, member: int, /) -> None:
         """Give a network the averages of its weights, and what its optimiser has gathered."""
         network = self.networks[member]
-        kinds = zip(_groups(network), self._average, self._moments, self._steps, strict=True)
+        kinds = zip(
+            trained_weights(network), self._average, self._moments, self._steps, strict=True
+        )
         with torch.no_grad():
             for group, mean, moments, steps in kinds:
                 parts = [_split(m[member], group) for m in (mean, *moments)]
@@ -178,6 +177,13 @@ class StackedPerceptron:
     def __init__(self, module: Perceptron, weights: Mapping[str, Tensor]) -> None:
         self._weights = weights
         self._conditioning, self._first = module.conditioning, module.first
+        block = f"layers.{self._first}"
+        # The layers behind a condition that enters in the last block or the head.
+        self._last = (
+            ("head.emb_layers.1", "head.norm", "head.fc")
+            if self._conditioning == "head"
+            else (f"{block}.emb_layers.1", f"{block}.out_layers.0", "fc")
+        )
         self._buffers = Buffers()
         self._depth, self._n_classes = len(module.layers), module.n_classes
 
@@ -200,12 +206,9 @@ class StackedPerceptron:
             return features[0][:, :, None, :].expand(-1, -1, label.shape[2], -1)
         h, skip = features
         e, place = self._conditions(label, sigma)
-        if self._conditioning == "head":
-            shift = self._linear("head.emb_layers.1", e)
-            return self._output(h, skip, shift, place, "head.norm", "head.fc")
-        if self._conditioning == "last":
-            shift = self._linear(f"layers.{self._first}.emb_layers.1", e)
-            return self._output(h, skip, shift, place, f"layers.{self._first}.out_layers.0", "fc")
+        if self._conditioning in ("last", "head"):
+            embedding, norm, linear = self._last
+            return self._output(h, skip, self._linear(embedding, e), place, norm, linear)
         h, x = h[:, :, None], skip[:, :, None]
         for i in range(self._depth):
             if i:
@@ -234,17 +237,24 @@ class StackedPerceptron:
         """
         b, n, m = label.shape
         k, draws = self._n_classes, torch.arange(m, device=label.device)
-        embedded = self._weights["label_embedder.weight"]  # (b, k, 128)
-        noise = self._linear("ff_emb.mlp.0", sinusoids(sigma))
-        noise = self._linear("ff_emb.mlp.2", functional.silu(noise))  # (b, n or 1, m, 128)
         if sigma.shape[1] == 1 and n > 1:
-            table = functional.silu(noise[:, 0, :, None] + embedded[:, None])
-            return table.flatten(1, 2), label + k * draws
-        e = functional.silu(noise + gathered(embedded, label)).flatten(1, 2)
+            return self._table(sigma[:, 0]), label + k * draws
+        embedded = self._weights["label_embedder.weight"]  # (b, k, 128)
+        e = functional.silu(self._noise(sigma) + gathered(embedded, label)).flatten(1, 2)
         if n == 1:
             return e, None
         place = draws + m * torch.arange(n, device=label.device)[:, None]
         return e, place.expand(b, n, m)
+
+    def _table(self, sigma: Tensor) -> Tensor:
+        """Return the conditions (b, l k, 128) of all labels at levels (b, l)."""
+        embedded = self._weights["label_embedder.weight"]  # (b, k, 128)
+        return functional.silu(self._noise(sigma)[:, :, None] + embedded[:, None]).flatten(1, 2)
+
+    def _noise(self, sigma: Tensor) -> Tensor:
+        """Return the embedding (b, ..., 128) of noise (b, ...)."""
+        hidden = self._linear("ff_emb.mlp.0", sinusoids(sigma))
+        return self._linear("ff_emb.mlp.2", functional.silu(hidden))
 
     def _layers(self, block: int, x: Tensor) -> Tensor:
         name = f"layers.{block}.layers"
@@ -278,7 +288,16 @@ def can_stack(networks: Sequence["TorchNetwork"]) -> bool:
     )
 
 
-def _groups(network: "TorchNetwork") -> tuple[list[Tensor], list[Tensor]]:
+def standardisation(networks: Sequence["TorchNetwork"]) -> tuple[Tensor, Tensor]:
+    """Return the means and inverse scales (b, 1, d) of several networks."""
+    mean, inverse_scale = (
+        torch.stack([part.expand(networks[0].config.input_shape) for part in parts])[:, None]
+        for parts in zip(*((n.mean, n.inverse_scale) for n in networks), strict=True)
+    )
+    return mean, inverse_scale
+
+
+def trained_weights(network: "TorchNetwork") -> tuple[list[Tensor], list[Tensor]]:
     """Return the weights that decay and those that do not, as the optimiser has them."""
     decaying, vectors = network.optimizer.param_groups
     return decaying["params"], vectors["params"]

@@ -4,7 +4,6 @@ Both run the reverse process from noise to the posterior with one network call p
 call `log_score_fn(label, sigma)`, so they work with any array library and any model.
 """
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -67,14 +66,13 @@ def time_steps(schedule: Schedule, steps: int, grid: str = "tiled") -> list[Step
     else:
         after = np.arange(steps - 1, -1, -1) / steps
         times = np.append(1.0, after[:-1])
-    plan = []
-    for t, t_next in zip(times, after, strict=True):
-        sigma = float(schedule.total(t))
-        sigma_next = float(schedule.total(t_next)) if t_next > 0 else 0.0
-        distance = min(sigma - sigma_next, _LONGEST)
-        h = dt * float(schedule.rate(t)) if grid == "official" else math.expm1(distance)
-        plan.append(Step(sigma, sigma_next, h))
-    return plan
+    sigma = np.asarray(schedule.total(times), dtype=np.float64)
+    sigma_next = np.where(after > 0, schedule.total(np.where(after > 0, after, 1.0)), 0.0)
+    if grid == "official":
+        h = dt * np.asarray(schedule.rate(times), dtype=np.float64)
+    else:
+        h = np.expm1(np.minimum(sigma - sigma_next, _LONGEST))
+    return [Step(*row) for row in np.stack([sigma, sigma_next, h], axis=1).tolist()]
 
 
 def sample_probabilities(

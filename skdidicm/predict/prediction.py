@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from array_api_compat import array_namespace, to_device
 from array_api_compat import device as device_of
 from numpy.typing import NDArray
 
-from skdidicm.backend import ScoreNetwork
+from skdidicm.backend import AnswersJointly, JointAnswers, ScoreNetwork
 from skdidicm.core import (
     Process,
     SamplerPlan,
@@ -23,6 +24,7 @@ from skdidicm.predict.temperature import tempered
 
 _CHUNK_NUMBERS = 2**19  # numbers of X that one chunk holds: small enough for a CPU's caches
 _CHUNK_ROWS = (64, 4096)
+_JOINT_ROWS = 8192  # rows of a chunk times networks that answer jointly, for the same reason
 _FEW_DRAWS = 1024  # pairs of label and step up to which all are asked for at once
 _NOISE_ONLY = 0.01  # total variation from pure noise at t = 1 below which the prior is ignored
 
@@ -61,42 +63,84 @@ def posterior(
     raw : bool
         Whether to return what the sampler yields, without temperature; see `sample_rows`.
     """
-    k, finite = len(plan.p_init), FiniteScores()
+    k, answers = len(plan.p_init), Answers(networks, plan, path=path, raw=raw)
 
     def sample(part: NDArray[Any]) -> NDArray[np.float64]:
-        answers = sample_each(networks, part, plan, path=path, raw=raw, finite=finite)
-        law: NDArray[np.float64] = np.mean(answers, axis=0)
+        law: NDArray[np.float64] = answers(part).mean(axis=0)
         return law if raw else tempered(law, temperature)
 
-    return in_chunks(sample, x, (plan.steps + 1, k) if path else (k,), _rows_cost(plan))
+    shape = (plan.steps + 1, k) if path else (k,)
+    return in_chunks(sample, x, shape, _rows_cost(plan), answers.most_rows)
 
 
 def posteriors(
     networks: Sequence[ScoreNetwork], x: NDArray[Any], plan: SamplerPlan
 ) -> NDArray[np.float64]:
     """Return the posterior by each of several networks, (n, networks, k), without temperature."""
-    finite = FiniteScores()
+    answers = Answers(networks, plan)
 
     def sample(part: NDArray[Any]) -> NDArray[np.float64]:
-        answers = sample_each(networks, part, plan, path=False, raw=False, finite=finite)
-        return np.stack(answers, axis=1)
+        return np.moveaxis(answers(part), 0, 1)
 
-    return in_chunks(sample, x, (len(networks), len(plan.p_init)), _rows_cost(plan))
+    shape = (len(networks), len(plan.p_init))
+    return in_chunks(sample, x, shape, _rows_cost(plan), answers.most_rows)
 
 
-def sample_each(
-    networks: Sequence[ScoreNetwork],
-    x: NDArray[Any],
-    plan: SamplerPlan,
-    *,
-    path: bool,
-    raw: bool,
-    finite: "FiniteScores",
-) -> Sequence[NDArray[np.float64]]:
-    """Return the posterior of a few rows by each network, as `sample_rows` does."""
-    if _are_few(x, plan):
-        return list(sample_few(networks, x, plan, path=path, raw=raw, finite=finite))
-    return [sample_rows(net, x, plan, path=path, raw=raw, finite=finite) for net in networks]
+class Answers:
+    """The posterior of chunks of rows by each of several networks, as `sample_rows` returns it.
+
+    Where the backend lets networks answer jointly, all are asked at once. For few rows of a table,
+    all labels are asked for at all steps, and the sampler runs on the host.
+
+    Parameters
+    ----------
+    networks, plan, path, raw
+        As for `posterior`.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[ScoreNetwork],
+        plan: SamplerPlan,
+        *,
+        path: bool = False,
+        raw: bool = False,
+    ) -> None:
+        self._networks, self._plan = networks, plan
+        self._path, self._raw = path, raw
+        self._finite = FiniteScores()
+        self._levels = [step.sigma for step in time_steps(plan.schedule, plan.steps)]
+        first = networks[0]
+        self._joint = (
+            first.answer(networks[1:], self._levels) if isinstance(first, AnswersJointly) else None
+        )
+        self.most_rows = _CHUNK_ROWS[1] if self._joint is None else _JOINT_ROWS // len(networks)
+
+    def __call__(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the posteriors (b, n, k), or with `path` (b, n, steps + 1, k), by b networks."""
+        x = np.ascontiguousarray(x)  # flipped images have negative strides
+        if _are_few(x, self._plan):
+            if self._joint is None:
+                parts = [_table(net, x, self._levels, self._finite) for net in self._networks]
+                table = np.concatenate(parts)
+            else:
+                scores = self._finite(self._joint.log_scores(self._joint.encode(x)))
+                table = np.asarray(to_device(scores, "cpu"))
+            return self._together(LookUp(table), x, partial(np.asarray, dtype=table.dtype))
+        if self._joint is not None:
+            ask = _InTurn(self._joint, self._joint.encode(x), len(self._levels), self._finite)
+            return self._together(ask, x, self._joint.start)
+        settings: dict[str, Any] = {"path": self._path, "raw": self._raw, "finite": self._finite}
+        return np.stack([sample_rows(net, x, self._plan, **settings) for net in self._networks])
+
+    def _together(
+        self, log_score: Callable[[Any, Any], Any], x: NDArray[Any], start: Callable[..., Any]
+    ) -> NDArray[np.float64]:
+        """Return the posteriors (b, n, ...) by scores whose rows are those of all networks."""
+        b, n = len(self._networks), len(x)
+        law = _sampled(log_score, b * n, self._plan, start, path=self._path, raw=self._raw)
+        self._finite.warn()
+        return law.reshape(b, n, *law.shape[1:])
 
 
 def _rows_cost(plan: SamplerPlan) -> int:
@@ -118,42 +162,28 @@ def sample_rows(
     Unless `raw` is set it is read out at t = EPS_T; see `skdidicm.core.read_out`.
     """
     finite = FiniteScores() if finite is None else finite
-    features = network.encode(np.ascontiguousarray(x))  # flipped images have negative strides
-    p = sample_posterior(
-        lambda label, sigma: finite(network.log_score(features, label, sigma)),
-        len(x),
-        plan,
-        network.start,
-        return_path=path,
-    )
-    law: NDArray[np.float64] = np.asarray(to_device(p, "cpu"), dtype=np.float64)
+    features = network.encode(x)
+
+    def log_score(label: Any, sigma: Any) -> Any:
+        return finite(network.log_score(features, label, sigma))
+
+    law = _sampled(log_score, len(x), plan, network.start, path=path, raw=raw)
     finite.warn()
-    return _law(law, plan, raw=raw)
+    return law
 
 
-def sample_few(
-    networks: Sequence[ScoreNetwork],
-    x: NDArray[Any],
+def _sampled(
+    log_score: Callable[[Any, Any], Any],
+    n: int,
     plan: SamplerPlan,
+    start: Callable[..., Any],
     *,
     path: bool,
     raw: bool,
-    finite: "FiniteScores",
 ) -> NDArray[np.float64]:
-    """Return what `sample_rows` does, (b, n, ...) for b networks, faster for few rows.
-
-    Each network is called once, for all labels and steps, and the sampler runs on the host.
-    """
-    levels = [step.sigma for step in time_steps(plan.schedule, plan.steps)]
-    table = np.concatenate([_table(network, x, levels, finite) for network in networks])
-    finite.warn()
-    start = partial(np.asarray, dtype=table.dtype)
-    p = sample_posterior(LookUp(table), len(table), plan, start, return_path=path)
-    law = _law(np.asarray(p, dtype=np.float64), plan, raw=raw)
-    return law.reshape(len(networks), len(x), *law.shape[1:])
-
-
-def _law(law: NDArray[np.float64], plan: SamplerPlan, *, raw: bool) -> NDArray[np.float64]:
+    """Return the posterior of n rows on the host, read out unless it is to be raw."""
+    p = sample_posterior(log_score, n, plan, start, return_path=path)
+    law: NDArray[np.float64] = np.asarray(to_device(p, "cpu"), dtype=np.float64)
     law = law / law.sum(axis=-1, keepdims=True)
     return law if raw else np.asarray(read_out(law, plan.process, plan.schedule))
 
@@ -179,6 +209,20 @@ def _table(
     )
     table: NDArray[np.floating] = np.asarray(to_device(scores, "cpu")).reshape(len(x), -1, k, k)
     return table
+
+
+class _InTurn:
+    """Asks joint answers for one noise level after another, which a sampler does in this order."""
+
+    def __init__(
+        self, joint: JointAnswers, features: Any, n_levels: int, finite: "FiniteScores"
+    ) -> None:
+        self._joint, self._features, self._finite = joint, features, finite
+        self._level = cycle(range(n_levels))
+
+    def __call__(self, label: Any, _: Any) -> Any:
+        """Return the log scores at labels for the next level."""
+        return self._finite(self._joint.log_score(self._features, label, next(self._level)))
 
 
 class LookUp:
@@ -231,6 +275,7 @@ def in_chunks(
     x: NDArray[Any],
     shape: tuple[int, ...],
     rows_cost: int = 1,
+    most_rows: int = _CHUNK_ROWS[1],
 ) -> NDArray[np.float64]:
     """Return `sample` over chunks of rows as one array (n, *shape).
 
@@ -238,7 +283,7 @@ def in_chunks(
     """
     result = np.empty((len(x), *shape))
     per_row = max(1, int(np.prod(x.shape[1:])) * rows_cost)
-    size = int(np.clip(_CHUNK_NUMBERS // per_row, *_CHUNK_ROWS))
+    size = int(np.clip(_CHUNK_NUMBERS // per_row, min(_CHUNK_ROWS[0], most_rows), most_rows))
     start, warned = 0, False
     while start < len(x):
         part = x[start : start + size]
