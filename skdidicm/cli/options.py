@@ -104,6 +104,16 @@ class TrainOptions(BackendOptions, SamplerOptions):
         _network("Noise over time.", "loglinear", None, "loglinear|geometric|cosine"),
     ] = None
     n_draws: Annotated[int | None, _training("Noisy labels per row and update.")] = None
+    effort: Annotated[
+        str | None,
+        _training(
+            "Cost of what is auto. fast: one network without a trial; thorough: a trial of five "
+            "folds, whose networks predict too.",
+            "auto",
+            None,
+            "fast|auto|thorough",
+        ),
+    ] = None
     max_epochs: Annotated[
         int | None, _training("Passes over the training data.", flag="--epochs")
     ] = None

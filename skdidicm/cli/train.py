@@ -31,9 +31,10 @@ def digits(*, settings: TrainOptions, run: RunOptions) -> None:
     """Train on scikit-learn's 1797 handwritten digits; a fifth of them are test data.
 
     To keep a first run short, no trial chooses the number of epochs unless you pass
-    --choose-epochs.
+    --choose-epochs or --effort.
     """
-    settings = replace(settings, choose_epochs=bool(settings.choose_epochs))
+    if settings.effort is None:
+        settings = replace(settings, choose_epochs=bool(settings.choose_epochs))
     train(DataSource(name="digits", seed=run.seed), settings, run)
 
 
@@ -121,8 +122,9 @@ def fit(
         callbacks=[history] if bar else [history, lines],
     )
     c, n = classifier, len(data.X_train)
-    early = c.early_stopping
-    if not bar and resolve_trial(c.choose_epochs, c.max_epochs, n, early_stopping=early):
+    early, effort = c.early_stopping, c.effort
+    tried = resolve_trial(c.choose_epochs, c.max_epochs, n, early_stopping=early, effort=effort)
+    if not bar and tried:
         say("First a trial on parts of them chooses the number of epochs.")
     start = time.perf_counter()
     classifier.fit(data.X_train, data.y_train)

@@ -79,6 +79,16 @@ def test_a_first_run_on_digits_has_no_trial(digits_run, read_json):
     assert read_json(digits_run.out)["settings"]["choose_epochs"] is False
 
 
+def test_effort_decides_about_the_trial(cli, quick_command, tmp_path):
+    for effort, announced in (("fast", False), ("thorough", True)):
+        command = [*quick_command, "--choose-epochs"] if announced else quick_command
+        result = cli(*command, "--effort", effort, "--output", tmp_path / effort)
+        assert ("First a trial" in result.err) == announced
+        found = DiDiClassifier.load(tmp_path / effort / "model.skd")
+        assert found.effort == effort
+        assert len(found.members_) == (5 if announced else 0)
+
+
 def test_options_reach_the_classifier(digits_run):
     classifier = DiDiClassifier.load(digits_run.folder / "model.skd")
     assert (classifier.steps, classifier.max_epochs, classifier.random_state) == (2, 2, 3)
