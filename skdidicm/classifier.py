@@ -29,6 +29,7 @@ from skdidicm.fit.plan import hold_out, rebuilt, weighted_rows
 from skdidicm.fit.pretrained import check_network, is_frozen, trunk_config
 from skdidicm.fit.state import Fitted, HeldOut, Seeds
 from skdidicm.fit.training import HistoryRow, NonFiniteLossError, Rows
+from skdidicm.predict.additive import Additive, mixed
 from skdidicm.predict.calibration import calibrated, fit_calibrator, is_estimator
 from skdidicm.predict.conformal import (
     SCORES,
@@ -146,6 +147,12 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         networks, which takes as many times as long. "auto" is True for fewer than 2,000 images
         or 1,000 rows of a table, unless the network is your own module or one of timm. It can be
         changed after fit. Without a trial there is one network.
+    additive : bool, default="auto"
+        Whether an additive model of a table's columns answers beside the networks: the logits of
+        the classes are sums of one piecewise linear function for each column. The rows that the
+        trial holds out choose its share in the answer. "auto" is True for tables of up to 5,000
+        rows that are not wide. It can be switched off after fit. Images, and fits without a trial,
+        have none.
     temperature : float, default="auto"
         Probabilities are raised to the power of 1 / temperature and normalised: values above 1
         make them less confident. "auto" chooses it on the rows that a trial or early stopping
@@ -199,10 +206,13 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Empty without a trial.
     temperature_ : float
         The temperature that held-out rows chose, else 1.
+    additive_share_ : float
+        Share of the additive model in the answer, which held-out rows chose; 0 where there is none.
     oob_decision_function_ : ndarray (n, k)
-        Class probabilities of every training row by the network of the trial that has not seen it;
-        NaN for rows that were not held out. The temperature, or the calibrator, is that of
-        `predict_proba`, which these same rows have chosen.
+        Class probabilities of every training row by the network of the trial that has not seen it,
+        and by an additive model that has not either; NaN for rows that were not held out. The
+        temperature, or the calibrator, is that of `predict_proba`, which these same rows have
+        chosen.
     oob_untempered_ : ndarray (n, k)
         The same without temperature or calibrator.
     oob_member_ : ndarray (n,)
@@ -266,6 +276,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         average: bool | str = "auto",
         choose_epochs: bool | str = "auto",
         ensemble: bool | str = "auto",
+        additive: bool | str = "auto",
         temperature: float | str = "auto",
         calibrator: Any = None,
         early_stopping: bool = False,
@@ -308,6 +319,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         self.average = average
         self.choose_epochs = choose_epochs
         self.ensemble = ensemble
+        self.additive = additive
         self.temperature = temperature
         self.calibrator = calibrator
         self.early_stopping = early_stopping
@@ -585,7 +597,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Returns
         -------
         ndarray (n, k)
-            Multiples of 1 / n_chains; with an ensemble, their mean over its networks.
+            Multiples of 1 / n_chains; with an ensemble, their mean over its networks. An additive
+            model has no chains and no part in it.
 
         Examples
         --------
@@ -687,7 +700,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         -------
         ndarray (n, 1 + members, k)
             Untempered probabilities. Their mean, with the temperature, is `predict_proba` if all
-            networks answer. :func:`skdidicm.metrics.uncertainty` measures how they disagree.
+            networks answer and no additive model does. :func:`skdidicm.metrics.uncertainty`
+            measures how they disagree.
 
         Examples
         --------
@@ -786,7 +800,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         wanted = accuracy if error is None else 1 - error
         check.check_share("accuracy" if error is None else "error", wanted)
         check.check_share("level", level)
-        proba = self._calibrated(held.proba)
+        proba = self._calibrated(self._untempered(held))
         best = proba.argmax(axis=1)
         right = held.target[np.arange(len(best)), best]
         return choose_threshold(proba.max(axis=1), right, held.weight, wanted, level)
@@ -881,19 +895,25 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     @property
     def temperature_(self) -> float:
         """The temperature that held-out rows chose, else 1."""
-        return self._fitted.temperature
+        additive = self._additive
+        return self._fitted.temperature if additive is None else additive.temperature
+
+    @property
+    def additive_share_(self) -> float:
+        """Share of the additive model in the answer; 0 where there is none."""
+        return 0.0 if self._additive is None else self._additive.share
 
     @property
     def oob_decision_function_(self) -> NDArray[np.float64]:
         """Out-of-fold probabilities (n, k) of the training rows; NaN where there are none."""
         held = self._held_out
-        return held.spread(self._calibrated(held.proba))
+        return held.spread(self._calibrated(self._untempered(held)))
 
     @property
     def oob_untempered_(self) -> NDArray[np.float64]:
         """The same without temperature and calibrator."""
         held = self._held_out
-        return held.spread(held.proba)
+        return held.spread(self._untempered(held))
 
     @property
     def oob_member_(self) -> NDArray[np.intp]:
@@ -910,6 +930,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             backend=self.backend,
             solver=self.solver,
             ensemble=len(self._networks) > 1,
+            additive=self._additive is not None,
             temperature=self._used_temperature,
         )
 
@@ -984,10 +1005,24 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         answer = self._fitted.members_answer if isinstance(given, str) else given
         return [self.network_, *(self._fitted.members if answer else ())]
 
+    @property
+    def _additive(self) -> Additive | None:
+        """The model that answers beside the networks, if it is not switched off."""
+        given = self.additive
+        return self._fitted.additive if isinstance(given, str) or given else None
+
+    def _untempered(self, held: HeldOut) -> NDArray[np.float64]:
+        """Return what networks and additive model say of the held-out rows, untempered."""
+        if self._additive is None or held.additive is None:
+            return held.proba
+        return mixed(held.proba, held.additive, self._additive.share)
+
     def _with_network(self, network: ScoreNetwork) -> Self:
         """Return an estimator that predicts with this network alone."""
         single = copy(self)
-        single._fitted = replace(self._fitted, network=network, members=[], held_out=None)
+        single._fitted = replace(
+            self._fitted, network=network, members=[], held_out=None, additive=None
+        )
         return single
 
     @property
@@ -1210,7 +1245,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         elif self._fitted.held_out is not None:
             held = self._fitted.held_out
             self._fitted.calibrator = fit_calibrator(
-                self.calibrator, held.proba, held.target, held.weight
+                self.calibrator, self._untempered(held), held.target, held.weight
             )
         elif self._fitted.calibrator is None:
             raise ValueError(f"the calibrator cannot be fitted: {self._why_none_is_held_out}")
@@ -1243,7 +1278,15 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     ) -> NDArray[np.float64]:
         x = self._new_rows(X)
         plan = self._sampler_plan(**changes)
-        p = posterior(self._networks, x, plan, self._used_temperature, path=path, raw=raw)
+        p = posterior(
+            self._networks,
+            x,
+            plan,
+            self._used_temperature,
+            additive=self._additive,
+            path=path,
+            raw=raw,
+        )
         return p if raw or self._calibrator is None else self._calibrated(p)
 
     def _sampler_settings(self) -> dict[str, Any]:

@@ -38,6 +38,8 @@ def export(
             )
         network.export_onnx(folder)
         say(f"{folder}: encode.onnx and decode.onnx, checked with onnxruntime")
+        if classifier.additive_share_:
+            say(f"The ONNX files do not hold the additive model of {run_folder.MODEL}.")
         others = len(classifier._networks) - 1
         if others:
             say(

@@ -13,6 +13,7 @@ from skdidicm.registry import installed_backends
 
 _TRIAL = (30, 50_000)  # rows for a trial; with more, training for all epochs rarely overfits
 _FEW = 5000  # rows; with more of them networks underfit rather than overfit
+_SUMMED = 10**6  # numbers of X times classes up to which an additive model takes little time
 _EXACT = 100  # rows of a table that float64 costs little for
 _MAX_ENUMERATED = 64  # draws per row up to which all labels are enumerated instead of drawn
 
@@ -129,6 +130,13 @@ def resolve(
         return getattr(kind, name) if _auto(given[name]) else given[name]
 
     effort = given["effort"]
+    choose_epochs = resolve_trial(
+        given["choose_epochs"],
+        given["max_epochs"],
+        n,
+        early_stopping=given["early_stopping"],
+        effort=effort,
+    )
     batch_size = chosen("batch_size")
     enumerate_labels = _enumerates(given["n_draws"], kind, n, batch_size, n_classes)
     conditioning = resolve_conditioning(given["conditioning"], given["network"])
@@ -157,15 +165,10 @@ def resolve(
         augment=resolve_augmentation(given["augment"], input_shape),
         mixup=float(chosen("mixup")),
         average=bool(chosen("average")),
-        choose_epochs=resolve_trial(
-            given["choose_epochs"],
-            given["max_epochs"],
-            n,
-            early_stopping=given["early_stopping"],
-            effort=effort,
-        ),
+        choose_epochs=choose_epochs,
         every_fold=effort == "thorough",
         ensemble=resolve_ensemble(given["ensemble"], given["network"], input_shape, n, effort),
+        additive=choose_epochs and resolve_additive(given["additive"], input_shape, n, n_classes),
         temperature=None if _auto(given["temperature"]) else float(given["temperature"]),
         early_stopping=given["early_stopping"],
         n_iter_no_change=given["n_iter_no_change"],
@@ -197,7 +200,13 @@ def _trunk_rate(given: Mapping[str, Any]) -> float:
 
 
 def resolved_parameters(
-    fitted: Fitted, *, backend: Any, solver: str, ensemble: bool, temperature: float
+    fitted: Fitted,
+    *,
+    backend: Any,
+    solver: str,
+    ensemble: bool,
+    additive: bool,
+    temperature: float,
 ) -> dict[str, Any]:
     """Return what the parameters that can be "auto" came to, as JSON values.
 
@@ -221,6 +230,7 @@ def resolved_parameters(
         "weight_decay": config.weight_decay,
         **fitted.training,
         "ensemble": ensemble,
+        "additive": additive,
         "temperature": temperature,
     }
 
@@ -369,6 +379,23 @@ def resolve_ensemble(
         return bool(ensemble)
     few = n < _kind(input_shape, n).ensemble
     return (few or effort == "thorough") and is_builtin(network)
+
+
+def resolve_additive(
+    additive: bool | str, input_shape: tuple[int, ...], n: int, n_classes: int
+) -> bool:
+    """Return whether an additive model answers beside the networks; it needs a trial, too.
+
+    "auto" uses it for tables for which that takes a small part of the time of a fit.
+
+    Examples
+    --------
+    >>> [resolve_additive("auto", shape, 1000, 3) for shape in ((5,), (28, 28), (2000,))]
+    [True, False, False]
+    """
+    if len(input_shape) > 1 or not _auto(additive):
+        return len(input_shape) == 1 and bool(additive)
+    return n <= _FEW and n * input_shape[0] * n_classes <= _SUMMED
 
 
 def resolve_solver(solver: str, parameterization: str) -> str:

@@ -4,14 +4,16 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skdidicm.backend import ReturnsFeatures, ScoreNetwork, Trunk
-from skdidicm.core import Process, Schedule
+from skdidicm.core import Process, Schedule, read_out
 from skdidicm.fit import trial
+from skdidicm.fit.additive import learn_additive
 from skdidicm.fit.plan import build_network, rebuilt, training_plan, untrained_like
 from skdidicm.fit.progress import Progress, progress
 from skdidicm.fit.state import Fitted, HeldOut, Seeds, Settings
@@ -81,14 +83,15 @@ def untrained(
 def continued(earlier: Fitted, *, counting: bool) -> Fitted:
     """Return a state that training can continue from and that shares only the network.
 
-    With `counting` the history is continued; otherwise it starts again. The networks of a trial are
-    dropped, since they would not learn from the new rows.
+    With `counting` the history is continued; otherwise it starts again. The networks of a trial
+    and the additive model are dropped, since they would not learn from the new rows.
     """
     return replace(
         earlier,
         rng=deepcopy(earlier.rng),
         members=[],
         held_out=None,
+        additive=None,
         familiar=[],
         history=list(earlier.history) if counting else [],
         n_iter=earlier.n_iter if counting else 0,
@@ -162,6 +165,13 @@ def fit(
                 if settings.temperature is None:
                     fitted.temperature = trial.choose_temperature(proba, held)
     # Set last: during training, only the network itself predicts.
+    if settings.additive and held_out is not None and members:
+        fitted.additive, held_out = learn_additive(
+            rows,
+            held_out,
+            partial(read_out, process=fitted.process, schedule=fitted.schedule),
+            settings.temperature,
+        )
     fitted.members, fitted.held_out = members, held_out
     fitted.members_answer = settings.ensemble
     if held_out is not None:

@@ -11,6 +11,7 @@ from skdidicm.backend import BuildNetwork, ScoreNetwork, Trunk, TrunkConfig
 from skdidicm.core import Process, Schedule
 from skdidicm.fit.augmentation import Augmentation
 from skdidicm.fit.training import HistoryRow
+from skdidicm.predict.additive import Additive
 from skdidicm.predict.familiarity import Familiar
 
 
@@ -37,7 +38,8 @@ class Settings:
     rest what surrounds it. `trunk` is a pretrained network to fine-tune. Only `backend`,
     `network`, `device` and `precision` may still be "auto": their values depend on what is
     installed, or are chosen by the backend. `choose_epochs` is whether there is a trial,
-    `every_fold` whether it has all five folds, and `ensemble` whether its networks also predict.
+    `every_fold` whether it has all five folds, `ensemble` whether its networks also predict, and
+    `additive` whether an additive model answers beside them.
     `temperature` is None if held-out rows determine it.
     """
 
@@ -67,6 +69,7 @@ class Settings:
     choose_epochs: bool
     every_fold: bool
     ensemble: bool
+    additive: bool
     temperature: float | None
     early_stopping: bool
     n_iter_no_change: int
@@ -93,6 +96,8 @@ class HeldOut:
         Number of rows that were passed to fit.
     sampler : dict
         Settings of the sampler that gave `proba`, by their names in `SamplerPlan`.
+    additive : ndarray (m, k) or None
+        Class probabilities by additive models that have not seen the rows either.
     """
 
     row: NDArray[np.intp]
@@ -102,6 +107,7 @@ class HeldOut:
     weight: NDArray[np.floating]
     n_rows: int
     sampler: dict[str, Any] = field(default_factory=dict)
+    additive: NDArray[np.float64] | None = None
 
     def among(self, place: NDArray[np.intp], n_rows: int, sampler: dict[str, Any]) -> "HeldOut":
         """Return the same with indices among `n_rows` rows, of which these were at `place`."""
@@ -130,6 +136,8 @@ class Fitted:
     held_out : HeldOut or None
         Their predictions for the rows that they were not trained on; after early stopping, those
         of `network` for its validation rows.
+    additive : Additive or None
+        The model of a table that answers beside the networks.
     familiar : list of Familiar
         The features of training rows, for each network of `unseeing`.
     trunk : Trunk or None
@@ -156,6 +164,7 @@ class Fitted:
     members: list[ScoreNetwork] = field(default_factory=list)
     members_answer: bool = False
     held_out: HeldOut | None = None
+    additive: Additive | None = None
     familiar: list[Familiar] = field(default_factory=list)
     calibrator: Any = None
     training: dict[str, Any] = field(default_factory=dict)

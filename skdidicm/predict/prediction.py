@@ -20,6 +20,7 @@ from skdidicm.core import (
     sample_posterior,
     time_steps,
 )
+from skdidicm.predict.additive import Additive
 from skdidicm.predict.temperature import tempered
 
 _CHUNK_NUMBERS = 2**19  # numbers of X that one chunk holds: small enough for a CPU's caches
@@ -43,6 +44,7 @@ def posterior(
     plan: SamplerPlan,
     temperature: float = 1.0,
     *,
+    additive: Additive | None = None,
     path: bool = False,
     raw: bool = False,
 ) -> NDArray[np.float64]:
@@ -58,16 +60,23 @@ def posterior(
         How to sample.
     temperature : float
         Applied to the mean, so that it changes no predicted class.
+    additive : Additive, optional
+        The model that answers beside the networks.
     path : bool
         Whether to return the posterior at every step, (n, steps + 1, k).
     raw : bool
-        Whether to return what the sampler yields, without temperature; see `sample_rows`.
+        Whether to return what the sampler yields from the networks, without temperature; see
+        `sample_rows`.
     """
     k, answers = len(plan.p_init), Answers(networks, plan, path=path, raw=raw)
 
     def sample(part: NDArray[Any]) -> NDArray[np.float64]:
         law: NDArray[np.float64] = answers(part).mean(axis=0)
-        return law if raw else tempered(law, temperature)
+        if raw:
+            return law
+        if additive is not None:
+            law = additive.beside(law, part, plan)
+        return tempered(law, temperature)
 
     shape = (plan.steps + 1, k) if path else (k,)
     return in_chunks(sample, x, shape, _rows_cost(plan), answers.most_rows)

@@ -30,6 +30,8 @@ def tensors_of(fitted: Fitted) -> tuple[dict[str, NDArray[Any]], dict[str, Any] 
         "held_out.weight": held.weight.astype(np.float64),
         "held_out.target": label.astype(np.int64) if hard else held.target.astype(np.float64),
     }
+    if held.additive is not None:
+        tensors["held_out.additive"] = held.additive
     for i, familiar in enumerate(fitted.familiar):
         tensors |= {f"familiar{i}.{name}": value for name, value in vars(familiar).items()}
     return tensors, {"n_rows": int(held.n_rows), "sampler": held.sampler}
@@ -57,13 +59,15 @@ def _held_out(
     row, fold, proba, weight, target = (
         tensors[f"held_out.{name}"] for name in ("row", "fold", "proba", "weight", "target")
     )
+    additive = tensors.get("held_out.additive")
     n_rows, m = plain.read_count(saved["n_rows"], "n_rows"), len(proba)
     if target.ndim == 1:
         if target.dtype.kind != "i" or not _within(target, 0, k):
             raise ModelFileError("the labels of its held-out rows are none of its classes.")
         target = np.eye(k)[target]
+    laws = [proba, target] if additive is None else [proba, target, additive]
     fitting = (
-        proba.shape == target.shape == (m, k)
+        all(law.shape == (m, k) for law in laws)
         and row.shape == fold.shape == weight.shape == (m,)
         and row.dtype.kind == fold.dtype.kind == "i"
         and m > 0
@@ -71,14 +75,14 @@ def _held_out(
         and _within(row, -1, n_rows)
         and len(np.unique(row[row >= 0])) == np.count_nonzero(row >= 0)
         and _within(fold, 0, n_folds)
-        and all(np.isfinite(v).all() and v.min() >= 0 for v in (proba, target, weight))
+        and all(np.isfinite(v).all() and v.min() >= 0 for v in (*laws, weight))
         and weight.min() > 0
-        and np.abs(np.stack([proba, target]).sum(axis=2) - 1).max() < _SUM
+        and np.abs(np.stack(laws).sum(axis=2) - 1).max() < _SUM
     )
     if not fitting:
         raise ModelFileError("the arrays of its held-out rows do not fit each other.")
     sampler = {name: kind(saved["sampler"][name]) for name, kind in _SAMPLER.items()}
-    return HeldOut(row, fold, proba, target, weight, n_rows, sampler)
+    return HeldOut(row, fold, proba, target, weight, n_rows, sampler, additive)
 
 
 def _familiar(tensors: dict[str, NDArray[Any]], n_folds: int, n_held: int) -> list[Familiar]:

@@ -27,6 +27,7 @@ from skdidicm.fit.state import Fitted, Seeds
 from skdidicm.fit.validation import MAX_ROW, check_choice, check_class_size, check_number
 from skdidicm.registry import get_backend, new_network, new_trunk
 from skdidicm.saving import json_values as plain
+from skdidicm.saving.additive import additive_tensors, read_additive
 from skdidicm.saving.held_out import read_held_out, tensors_of
 from skdidicm.saving.model_file import ModelFileError, brief, read, write
 
@@ -171,7 +172,8 @@ def content_of(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     for i, network in enumerate(fitted.members):
         tensors |= _tensors(network, _MEMBER.format(i))
     of_held_out, held_out = tensors_of(fitted)
-    tensors |= of_held_out
+    of_additive, additive = additive_tensors(fitted.additive)
+    tensors |= of_held_out | of_additive
     if isinstance(fitted.process, RateProcess):
         tensors["rate_matrix"] = fitted.process.rate_matrix
     of_trunk, trunk = _trunk_content(fitted)
@@ -200,6 +202,7 @@ def content_of(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         "members_answer": fitted.members_answer,
         "training": fitted.training,
         "held_out": held_out,
+        "additive": additive,
         "n_iter": fitted.n_iter,
         "max_epochs": fitted.max_epochs,
         "seeds": fitted.seeds._asdict(),
@@ -343,6 +346,7 @@ def _model(
         trunk=trunk,
         members=members,
         held_out=held_out,
+        additive=read_additive(header.get("additive"), tensors, shape, len(classes)),
         familiar=familiar,
         training=_training(header.get("training", {})),
         members_answer=bool(header.get("members_answer", True)),  # earlier files keep no others

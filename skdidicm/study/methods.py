@@ -2,8 +2,9 @@
 
 A peer is the same network without label and noise, `conditioning="none"`, trained with
 cross-entropy by the same loop on any backend. It has the same augmentation, batches, optimiser,
-largest number of epochs and trial that chooses the epochs. Mixup, weight averaging and the
-ensemble of the trial's networks are off unless the name of the method includes them.
+largest number of epochs and trial that chooses the epochs. Mixup, weight averaging, the
+ensemble of the trial's networks and the additive model are off unless the name of the method
+includes them.
 """
 
 import functools
@@ -30,7 +31,13 @@ _HELD_OUT = 0.1
 _MEMBERS = 5
 _SMOOTHING = 0.1
 _DROPOUT = 0.1
-_PLAINLY = {"mixup": 0.0, "average": False, "temperature": 1.0, "ensemble": False}
+_PLAINLY = {
+    "mixup": 0.0,
+    "average": False,
+    "temperature": 1.0,
+    "ensemble": False,
+    "additive": False,
+}
 
 Parameters = dict[str, Any]
 """Parameters of `DiDiClassifier` by name."""
@@ -180,10 +187,12 @@ _SCORE: Parameters = {
     "objective": "score_entropy",
     "mixup": 0.0,
     "ensemble": False,
+    "additive": False,
 }
 _VARIANTS: dict[str, Parameters] = {
     "didicm": {},
     "didicm-chains": {"sampler": "cl"},
+    "didicm-no-additive": {"additive": False},
     "didicm-no-average": {"average": False},
     "didicm-no-ensemble": {"ensemble": False},
     "didicm-no-mixup": {"mixup": 0.0},
@@ -196,7 +205,7 @@ _PEERS: dict[str, Method] = {
     "cross-entropy": _plain,
     "cross-entropy-mixup": functools.partial(_plain, mixup="auto"),
     "cross-entropy-all": functools.partial(
-        _plain, mixup="auto", average=True, temperature="auto", ensemble="auto"
+        _plain, mixup="auto", average=True, temperature="auto", ensemble="auto", additive="auto"
     ),
     "label-smoothing": functools.partial(_plain, smoothing=_SMOOTHING),
     "mc-dropout": functools.partial(_plain, dropout=_DROPOUT),
@@ -210,7 +219,8 @@ METHODS: dict[str, Method] = {
 }
 """Methods by name: variants of this library, then peers.
 
-"cross-entropy-all" has mixup, weight averaging, a temperature and the ensemble of the trial;
+"cross-entropy-all" has mixup, weight averaging, a temperature, the ensemble of the trial and the
+additive model;
 "ensemble" has five members; "temperature" without a trial holds out a tenth of the rows.
 """
 STEPPED = tuple(_VARIANTS)

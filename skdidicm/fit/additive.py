@@ -1,0 +1,135 @@
+"""Learning of the additive model beside the networks, and of its share in their answer."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+from numpy.typing import NDArray
+
+from skdidicm.fit.state import HeldOut
+from skdidicm.fit.training import Rows
+from skdidicm.fit.trial import choose_temperature
+from skdidicm.metrics import negative_log_likelihood
+from skdidicm.predict.additive import Additive, Shape, mixed
+
+ReadOut = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""Keeps class probabilities away from zero, as networks do."""
+
+_PIECES = 16  # of a column: its quantiles are their ends
+_STRENGTHS = (0.01, 0.1, 1.0)  # inverse strengths of the penalty, from which held-out rows choose
+_ROWS = 1.0  # held-out rows that speak for each side in advance, against shares of 0 and 1
+_ITERATIONS = 300
+_TOLERANCE = 1e-3
+_NEVER = -30.0  # logit of a class that no row has
+_QUARTILES = 1.349  # between the quartiles of a normal distribution, in its deviations
+
+
+def learn_additive(
+    rows: Rows, held: HeldOut, read_out: ReadOut, temperature: float | None
+) -> tuple[Additive, HeldOut]:
+    """Return the additive model of the rows, and the held-out rows with its answers to them.
+
+    Every fold's held-out rows are answered by a model of the others, for several strengths of the
+    penalty. The strength with the lowest NLL is used for a model of all rows. Its share is that
+    with the lowest NLL of the mixture with the networks' answers, and the temperature the best one
+    of that mixture.
+
+    Parameters
+    ----------
+    rows : Rows
+        All training rows, of a table.
+    held : HeldOut
+        What the networks of a trial say of held-out rows; `row` is the place among `rows`.
+    read_out : callable
+        Keeps class probabilities away from zero.
+    temperature : float or None
+        The temperature, or None for that of the held-out rows.
+    """
+    answers = np.empty((len(_STRENGTHS), *held.proba.shape))
+    for fold in np.unique(held.fold):
+        own = held.fold == fold
+        seen = np.setdiff1d(np.arange(len(rows.x)), held.row[own])
+        for i, model in enumerate(_fitted(rows.take(seen), _STRENGTHS)):
+            answers[i, own] = read_out(model(rows.x[held.row[own]]))
+    nll = [float(_nll(answer, held) @ held.weight) for answer in answers]
+    best = int(np.argmin(nll))
+    share = choose_share(held, answers[best])
+    if temperature is None:
+        of_held = Rows(held.row, held.target, held.weight)
+        temperature = choose_temperature(mixed(held.proba, answers[best], share), of_held)
+    (model,) = _fitted(rows, _STRENGTHS[best : best + 1])
+    learnt = replace(model, share=share, temperature=temperature)
+    return learnt, replace(held, additive=answers[best])
+
+
+def choose_share(held: HeldOut, additive: NDArray[np.float64]) -> float:
+    """Return the share of a second answer (m, k) that gives held-out rows the lowest NLL.
+
+    A row each that only one of both explains is added, so that few rows choose no extreme share.
+    """
+
+    def loss(share: float) -> float:
+        nll = _nll(mixed(held.proba, additive, share), held) @ held.weight
+        return float(nll - _ROWS * (np.log(share) + np.log1p(-share)))
+
+    return float(scipy.optimize.minimize_scalar(loss, bounds=(0, 1), method="bounded").x)
+
+
+def learn_shape(x: NDArray[Any]) -> Shape:
+    """Return how an additive model sees the columns of training rows (n, d).
+
+    Examples
+    --------
+    >>> shape = learn_shape(np.array([[0.0], [1.0], [2.0], [4.0]]))
+    >>> shape.centre, shape(np.array([[1.5]])).shape
+    (array([1.5]), (1, 17))
+    """
+    x = x.astype(np.float64)
+    ends = np.quantile(x, np.linspace(0, 1, _PIECES + 1), axis=0)
+    lower, centre, upper = np.quantile(x, [0.25, 0.5, 0.75], axis=0)
+    deviation, half = (upper - lower) / _QUARTILES, (ends[-1] - ends[0]) / 2
+    scale = np.where(deviation > 0, deviation, np.where(half > 0, half, 1.0))
+    column, low, width = [], [], []
+    for i in range(x.shape[1]):
+        steps = np.unique(ends[:, i])
+        if len(np.unique(x[:, i])) > 2:  # else one piece, which is the column itself
+            column.append(np.full(len(steps) - 1, i))
+            low.append(steps[:-1])
+            width.append(np.diff(steps))
+    pieces = [np.concatenate([[], *parts]) for parts in (column, low, width)]
+    return Shape(centre, scale, pieces[0].astype(np.intp), pieces[1], pieces[2])
+
+
+def _fitted(rows: Rows, strengths: tuple[float, ...]) -> list[Additive]:
+    """Return a model for every inverse strength of the penalty on squared weights."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    shape = learn_shape(rows.x)
+    row, label = np.nonzero(rows.target)  # a soft label counts as several rows
+    seen, weight = shape(rows.x)[row], rows.weight[row] * rows.target[row, label]
+    present, k = np.unique(label), rows.target.shape[1]
+    coef, intercept = np.zeros((seen.shape[1], k)), np.full(k, _NEVER)
+    intercept[present] = 0.0
+    if len(present) == 1:
+        return [Additive(shape, coef, intercept)] * len(strengths)
+    found = []
+    model = LogisticRegression(max_iter=_ITERATIONS, tol=_TOLERANCE, warm_start=True)
+    for strength in strengths:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # held-out rows judge the result
+            model.set_params(C=strength).fit(seen, label, sample_weight=weight)
+        coef, intercept = coef.copy(), intercept.copy()
+        if len(present) == 2:
+            coef[:, present[1]], intercept[present[1]] = model.coef_[0], model.intercept_[0]
+        else:
+            coef[:, present], intercept[present] = model.coef_.T, model.intercept_
+        found.append(Additive(shape, coef, intercept))
+    return found
+
+
+def _nll(proba: NDArray[np.float64], held: HeldOut) -> NDArray[np.float64]:
+    return negative_log_likelihood(held.target, proba)
