@@ -165,7 +165,7 @@ def fit(
                 if settings.temperature is None:
                     fitted.temperature = trial.choose_temperature(proba, held)
     # Set last: during training, only the network itself predicts.
-    if settings.additive and held_out is not None and members:
+    if settings.additive and fitted.trunk is None and held_out is not None and members:
         fitted.additive, held_out = learn_additive(
             rows,
             held_out,
