@@ -55,6 +55,7 @@ GROUPS = {
         *("--objective", "bayes_cross_entropy", "--parameterization", "posterior"),
         *("--times", "log_odds", "--conditioning", "head", "--n-draws", 4),
     ),
+    "fast": ("--recipe", "fast"),
     "baseline": ("--objective", "cross_entropy", "--label-smoothing", 0.1),
     "recipe": (
         *("--recipe", "strong", "--optimizer", "adamw", "--learning-rate", 1e-3, "--ema", 0.9),
@@ -89,14 +90,25 @@ def test_every_group_of_flags_trains(train, group, read_json):
         assert (folder / file).is_file()
 
 
-def test_the_exported_model_takes_raw_pixels(train, photographs):
+@pytest.mark.parametrize(
+    ("options", "form"),
+    [
+        ((), ("score", "score_entropy", "blocks")),
+        (("--recipe", "fast"), ("posterior", "bayes_cross_entropy", "last")),
+    ],
+    ids=["paper", "fast"],
+)
+def test_the_exported_model_takes_raw_pixels_and_has_the_runs_form(
+    train, photographs, options, form
+):
     import numpy as np
     from PIL import Image
 
     from skdidicm import DiDiClassifier
 
-    _, folder = train("--crop", 1)
+    _, folder = train("--crop", 1, *options)
     classifier = DiDiClassifier.load(folder / "model.skd")
+    assert form == (classifier.parameterization, classifier.objective, classifier.conditioning)
     pictures = sorted((photographs / "val").rglob("*.jpg"))
     X = np.stack([Image.open(p).resize((32, 32), Image.Resampling.BICUBIC) for p in pictures])
     y = np.array([p.parent.name for p in pictures])

@@ -144,10 +144,14 @@ def test_weights_of_another_network_end_with_a_sentence(trained):
         trained.engine.unpack(some, {"update": 3})
 
 
-def test_the_last_law_is_that_of_the_cores_sampler(trained):
+@pytest.mark.parametrize(
+    ("parameterization", "solver"), [("score", "euler"), ("posterior", "bridge")]
+)
+def test_the_last_law_is_that_of_the_cores_sampler(trained, parameterization, solver):
     """The number of rows, which is filled up to that of a batch, plays no part."""
     module, rows = trained.engine.module, images(3, n=3)
-    evaluator = Evaluator(module, config(steps=4), KerasCommunicator("cpu"))
+    one = config(steps=4, parameterization=parameterization)
+    evaluator = Evaluator(module, one, KerasCommunicator("cpu"))
     values = [engines.read(v) for v in module.weights]
     with joined("cpu"):
         path = evaluator.posterior_path(values, rows.pixels)
@@ -158,7 +162,8 @@ def test_the_last_law_is_that_of_the_cores_sampler(trained):
         with joined("cpu"):
             given = (label.astype(np.int32), np.asarray(sigma, np.float32))
             output = engines.to_host(module(x, *map(ops.convert_to_tensor, given)))
-        return log_score(output, label, sigma, process=UniformProcess(K))
+        form = {"process": UniformProcess(K), "parameterization": parameterization}
+        return log_score(output, label, sigma, **form)
 
     expected = sample_probabilities(
         scores,
@@ -166,10 +171,20 @@ def test_the_last_law_is_that_of_the_cores_sampler(trained):
         process=UniformProcess(K),
         schedule=LogLinear(),
         steps=4,
+        solver=solver,
         rng=np.random.default_rng(0),
     )
     assert path.shape == (3, 5, K)
     np.testing.assert_allclose(path[:, -1], expected, atol=2e-3)  # as it is read at t = 1e-3
+
+
+def test_the_fast_recipe_lowers_its_loss():
+    changes = {"recipe": "fast", "resolution": 16, "learning_rate": 0.01, "mixup": 0.0, "epochs": 1}
+    with joined("cpu") as place:
+        one = Engine(config(**{**TINY, **changes}), K, place, per_epoch=1000)
+        losses = [float(one.train_update([images(1), images(2)])) for _ in range(8)]
+    assert np.isfinite(losses).all()
+    assert np.mean(losses[-3:]) < losses[0]
 
 
 @pytest.mark.skipif("none" not in CONDITIONINGS, reason="Keras has no ordinary classifiers")
