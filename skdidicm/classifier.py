@@ -88,15 +88,17 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Epochs at the start in which the head learns alone, if `network` is fine-tuned.
     conditioning : {"auto", "blocks", "last", "head", "none"}, default="auto"
         Where the network takes the noisy label and the noise level: in every block (the paper),
-        in the last block, or in a small head. "auto" is "last", and "head" for your own modules
-        and for networks of timm. "none" trains an ordinary classifier, for comparison.
+        in the last block, or in a small head. "auto" is "head" for scores of images, for your own
+        modules and for networks of timm, else "last". "none" trains an ordinary classifier, for
+        comparison.
     parameterization : {"auto", "score", "posterior"}, default="auto"
-        Whether the outputs are log scores or logits of the posterior. "auto" is "score" for
-        tables of up to 5,000 rows, else "posterior", unless the objective decides.
+        Whether the outputs are log scores or logits of the posterior. "auto" is "score" for up to
+        5,000 rows, else "posterior", unless the objective decides. On images it is "posterior" if
+        the conditioning is "blocks" or "last".
     objective : {"auto", "score_entropy", "bayes_cross_entropy", "cross_entropy"}, default="auto"
         Training loss. "bayes_cross_entropy" is the Bayes-corrected cross-entropy and needs the
         posterior parameterization. "cross_entropy" is the loss of ordinary classifiers, that is
-        of `conditioning="none"`. "auto" is "score_entropy" for tables of up to 5,000 rows, else
+        of `conditioning="none"`. "auto" is "score_entropy" for up to 5,000 rows, else
         "bayes_cross_entropy", unless the parameterization or the conditioning decides.
     schedule : {"loglinear", "geometric", "cosine"} or Schedule, default="loglinear"
         Noise over time.
@@ -107,10 +109,10 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     rate_matrix : array-like (k, k), optional
         Rates at which noise turns class j into class i, [i, j]; uniform by default.
     n_draws : int, default="auto"
-        Noisy labels per row and update. "auto" is 4 for images, 16 for tables of up to 5,000 rows
-        and 8 for longer ones; for tables of up to 256 rows and 8 classes it is the sum over all
-        labels at 8 noise levels. With 8 draws or more, all rows of an update share their noise
-        levels.
+        Noisy labels per row and update. "auto" is 64 for scores of images in a head and 4 for
+        other images, 16 for tables of up to 5,000 rows and 8 for longer ones; for tables of up to
+        256 rows and 8 classes it is the sum over all labels at 8 noise levels. With 8 draws or
+        more, all rows of an update share their noise levels.
     backend : str or callable, default="auto"
         Name of an installed backend, or your own `build_network` function.
     device, precision : str, default="auto"

@@ -41,10 +41,11 @@ curves = {
 }
 
 # %%
-# A network that learns the *posterior*, the default for images, outputs P(class | image) at every
-# noise level. With the exact Bayes step, one or two steps are enough.
+# A network that learns the *posterior*, the default for many images, outputs P(class | image) at
+# every noise level. With the exact Bayes step, one or two steps are enough.
 
-posterior = DiDiClassifier(max_epochs=30, random_state=0).fit(X_train[:300], y_train[:300])
+posterior = DiDiClassifier(parameterization="posterior", max_epochs=30, random_state=0)
+posterior.fit(X_train[:300], y_train[:300])
 curves["posterior, CP"] = figures(posterior, sampler="cp", solver="bridge")
 
 # %%

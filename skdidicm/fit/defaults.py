@@ -32,6 +32,7 @@ class Defaults:
 
     parameterization: str
     objective: str
+    conditioning: str
     batch_size: int
     n_updates: int
     growth: float
@@ -55,6 +56,7 @@ class Defaults:
 FEW_ROWS = Defaults(
     parameterization="score",
     objective="score_entropy",
+    conditioning="last",
     batch_size=256,
     n_updates=300,
     growth=0.8,
@@ -79,9 +81,24 @@ MANY_ROWS = replace(
     n_levels=0,
 )
 
+_FORMS_OF_IMAGES: dict[str, dict[str, Any]] = {
+    # Raw scores need many draws; in a head they cost little.
+    "score": {
+        "parameterization": "score",
+        "objective": "score_entropy",
+        "conditioning": "head",
+        "n_draws": 64,
+    },
+    "posterior": {
+        "parameterization": "posterior",
+        "objective": "bayes_cross_entropy",
+        "conditioning": "last",
+        "n_draws": 4,
+    },
+}
+
 FEW_IMAGES = Defaults(
-    parameterization="posterior",
-    objective="bayes_cross_entropy",
+    **_FORMS_OF_IMAGES["score"],
     batch_size=64,
     n_updates=1200,
     growth=0.8,
@@ -89,7 +106,6 @@ FEW_IMAGES = Defaults(
     epochs=(15, 300),
     learning_rate=6e-3,
     weight_decay=5e-2,
-    n_draws=4,
     n_levels=0,
     mixup=0.3,
     average=True,
@@ -98,7 +114,7 @@ FEW_IMAGES = Defaults(
     ensemble=2000,  # from 2,000 images on a trial has one network, which adds little
 )
 
-MANY_IMAGES = replace(FEW_IMAGES, mixup=0.1, average=False)
+MANY_IMAGES = replace(FEW_IMAGES, **_FORMS_OF_IMAGES["posterior"], mixup=0.1, average=False)
 
 
 def resolve(
@@ -120,11 +136,20 @@ def resolve(
     >>> from skdidicm import DiDiClassifier
     >>> settings = resolve(DiDiClassifier().get_params(), (28, 28), 1000, 10)
     >>> settings.max_epochs, settings.n_draws, settings.enumerate_labels, settings.conditioning
-    (75, 4, False, 'last')
+    (75, 64, False, 'head')
     """
     if is_frozen(parameters):  # the rows are its features
         parameters = _of_features(parameters)
-    given, kind = parameters, _kind(input_shape, n)
+    given = parameters
+    parameterization, objective = resolve_form(
+        given["parameterization"],
+        given["objective"],
+        input_shape,
+        n,
+        given["conditioning"],
+        given["network"],
+    )
+    kind = _kind(input_shape, n, parameterization)
 
     def chosen(name: str) -> Any:
         return getattr(kind, name) if _auto(given[name]) else given[name]
@@ -139,10 +164,9 @@ def resolve(
     )
     batch_size = chosen("batch_size")
     enumerate_labels = _enumerates(given["n_draws"], kind, n, batch_size, n_classes)
-    conditioning = resolve_conditioning(given["conditioning"], given["network"])
-    parameterization, objective = resolve_form(
-        given["parameterization"], given["objective"], input_shape, n, conditioning
-    )
+    conditioning = resolve_conditioning(given["conditioning"], given["network"], kind.conditioning)
+    if kind.conditioning == "head" != conditioning:  # elsewhere many draws are too dear
+        kind = replace(kind, n_draws=_FORMS_OF_IMAGES["posterior"]["n_draws"])
     return Settings(
         backend=given["backend"],
         network=given["network"],
@@ -279,26 +303,33 @@ def resolve_form(
     objective: str,
     input_shape: tuple[int, ...],
     n: int,
-    conditioning: str = "last",
+    conditioning: str = "auto",
+    network: Any = "auto",
 ) -> tuple[str, str]:
     """Return parameterization and objective with "auto" replaced by compatible values.
 
-    With `conditioning="none"`, an ordinary classifier, "auto" is the plain cross-entropy.
+    With `conditioning="none"`, an ordinary classifier, "auto" is the plain cross-entropy. Raw
+    scores of images need many draws, which are too dear where the condition enters a block; they
+    were not measured with networks that are not built in.
 
     Examples
     --------
     >>> resolve_form("auto", "auto", (28, 28), 1000)
-    ('posterior', 'bayes_cross_entropy')
-    >>> resolve_form("score", "auto", (28, 28), 1000)
     ('score', 'score_entropy')
+    >>> resolve_form("posterior", "auto", (28, 28), 1000)
+    ('posterior', 'bayes_cross_entropy')
     """
     if conditioning == "none":
         return "posterior", "cross_entropy" if _auto(objective) else objective
     kind = _kind(input_shape, n)
     if _auto(parameterization):
-        posterior = objective in ("bayes_cross_entropy", "cross_entropy")
-        parameterization = "posterior" if posterior else kind.parameterization
+        logits = objective in ("bayes_cross_entropy", "cross_entropy")
+        in_a_head = conditioning in ("auto", "head") and is_builtin(network)
+        if len(input_shape) > 1 and not in_a_head:
+            logits = True
+        parameterization = "posterior" if logits else kind.parameterization
     if _auto(objective):
+        kind = _kind(input_shape, n, parameterization)
         objective = kind.objective if parameterization == kind.parameterization else "score_entropy"
     return parameterization, objective
 
@@ -327,8 +358,10 @@ def resolve_trial(
     return _auto(max_epochs) and enough and effort != "fast"
 
 
-def resolve_conditioning(conditioning: str, network: Any) -> str:
+def resolve_conditioning(conditioning: str, network: Any, usual: str = "last") -> str:
     """Return where label and noise enter; "auto" is the head unless the network is built in.
+
+    `usual` is the place in networks that are.
 
     Examples
     --------
@@ -337,7 +370,7 @@ def resolve_conditioning(conditioning: str, network: Any) -> str:
     """
     if not _auto(conditioning):
         return conditioning
-    return "last" if is_builtin(network) else "head"
+    return usual if is_builtin(network) else "head"
 
 
 def resolve_precision(precision: str, input_shape: tuple[int, ...], n: int, batch_size: int) -> str:
@@ -405,9 +438,15 @@ def resolve_solver(solver: str, parameterization: str) -> str:
     return "bridge" if parameterization == "posterior" else "euler"
 
 
-def _kind(input_shape: tuple[int, ...], n: int) -> Defaults:
-    few, many = (FEW_ROWS, MANY_ROWS) if len(input_shape) == 1 else (FEW_IMAGES, MANY_IMAGES)
-    return few if n <= _FEW else many
+def _kind(input_shape: tuple[int, ...], n: int, parameterization: str | None = None) -> Defaults:
+    """Return the settings for n rows, by default with the parameterization that is usual there."""
+    table, few = len(input_shape) == 1, n <= _FEW
+    if table:
+        return FEW_ROWS if few else MANY_ROWS
+    kind = FEW_IMAGES if few else MANY_IMAGES
+    if parameterization in (None, kind.parameterization):
+        return kind
+    return replace(kind, **_FORMS_OF_IMAGES[parameterization])
 
 
 def _auto(value: Any) -> bool:

@@ -197,6 +197,7 @@ _VARIANTS: dict[str, Parameters] = {
     "didicm-no-ensemble": {"ensemble": False},
     "didicm-no-mixup": {"mixup": 0.0},
     "didicm-no-temperature": {"temperature": 1.0},
+    "posterior": {"parameterization": "posterior", "objective": "bayes_cross_entropy"},
     "score": _SCORE,
     "score-mixup": _SCORE | {"mixup": 0.2},
     "paper": _SCORE | {"conditioning": "blocks", "n_draws": 1, "average": False},

@@ -74,16 +74,36 @@ def test_only_tables_too_short_for_a_trial_are_learnt_in_a_quarter_of_the_epochs
     assert 0.9 * most < epochs <= most
 
 
+SCORE, POSTERIOR = ("score", "score_entropy"), ("posterior", "bayes_cross_entropy")
+
+
 def test_what_few_and_many_rows_get_is_what_the_user_guide_says():
-    score, posterior = ("score", "score_entropy"), ("posterior", "bayes_cross_entropy")
-    assert resolve_form("auto", "auto", (5,), 5000) == score
-    for shape, n in (((5,), 5001), ((8, 8), 1), ((8, 8), 5000), ((8, 8), 5001)):
-        assert resolve_form("auto", "auto", shape, n) == posterior
+    for shape in SHAPES.values():
+        assert resolve_form("auto", "auto", shape, 5000) == SCORE
+        assert resolve_form("auto", "auto", shape, 5001) == POSTERIOR
     few, many = (resolve(AUTO, (8, 8), n, 3) for n in (5000, 5001))
-    assert (few.mixup, few.average) == (0.3, True)
-    assert (many.mixup, many.average) == (0.1, False)
+    assert (few.conditioning, few.n_draws, few.mixup, few.average) == ("head", 64, 0.3, True)
+    assert (many.conditioning, many.n_draws, many.mixup, many.average) == ("last", 4, 0.1, False)
     for n in (5000, 5001):
         assert (resolve(AUTO, (5,), n, 3).mixup, resolve(AUTO, (5,), n, 3).average) == (0, True)
+        assert resolve(AUTO, (5,), n, 3).conditioning == "last"
+
+
+@pytest.mark.parametrize("n", [1000, 100_000])
+def test_images_take_many_draws_only_of_raw_scores_in_a_head(n):
+    def found(**changes):
+        settings = resolve(DiDiClassifier(**changes).get_params(), (8, 8), n, 3)
+        form = settings.parameterization, settings.objective
+        return form, settings.conditioning, settings.n_draws
+
+    assert found(parameterization="score") == (SCORE, "head", 64)
+    assert found(parameterization="posterior") == (POSTERIOR, "last", 4)
+    assert found(objective="bayes_cross_entropy") == (POSTERIOR, "last", 4)
+    assert found(conditioning="last") == (POSTERIOR, "last", 4)
+    assert found(conditioning="blocks") == (POSTERIOR, "blocks", 4)
+    assert found(network="timm/resnet18") == (POSTERIOR, "head", 4)
+    assert found(conditioning="blocks", parameterization="score") == (SCORE, "blocks", 4)
+    assert found(conditioning="last", parameterization="score", n_draws=16) == (SCORE, "last", 16)
 
 
 def test_a_trial_is_for_some_but_not_too_many_rows_unless_told():
