@@ -93,8 +93,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         comparison.
     parameterization : {"auto", "score", "posterior"}, default="auto"
         Whether the outputs are log scores or logits of the posterior. "auto" is "score" for up to
-        5,000 rows, else "posterior", unless the objective decides. On images it is "posterior" if
-        the conditioning is "blocks" or "last".
+        5,000 rows, else "posterior", unless the objective decides. On images it is "posterior"
+        for more than 50 classes, for a network that is not built in, and if the conditioning is
+        "blocks" or "last".
     objective : {"auto", "score_entropy", "bayes_cross_entropy", "cross_entropy"}, default="auto"
         Training loss. "bayes_cross_entropy" is the Bayes-corrected cross-entropy and needs the
         posterior parameterization. "cross_entropy" is the loss of ordinary classifiers, that is

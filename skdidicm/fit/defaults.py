@@ -14,6 +14,7 @@ from skdidicm.registry import installed_backends
 _TRIAL = (30, 50_000)  # rows for a trial; with more, training for all epochs rarely overfits
 _FEW = 5000  # rows; with more of them networks underfit rather than overfit
 _SUMMED = 10**6  # numbers of X times classes up to which an additive model takes little time
+_FEW_CLASSES = 50  # of images; with 10 scores are level or better, with 1,000 they learn slowly
 _EXACT = 100  # rows of a table that float64 costs little for
 _MAX_ENUMERATED = 64  # draws per row up to which all labels are enumerated instead of drawn
 
@@ -148,6 +149,7 @@ def resolve(
         n,
         given["conditioning"],
         given["network"],
+        n_classes,
     )
     kind = _kind(input_shape, n, parameterization)
 
@@ -305,12 +307,13 @@ def resolve_form(
     n: int,
     conditioning: str = "auto",
     network: Any = "auto",
+    n_classes: int = 2,
 ) -> tuple[str, str]:
     """Return parameterization and objective with "auto" replaced by compatible values.
 
     With `conditioning="none"`, an ordinary classifier, "auto" is the plain cross-entropy. Raw
-    scores of images need many draws, which are too dear where the condition enters a block; they
-    were not measured with networks that are not built in.
+    scores of images need many draws, which are too dear where the condition enters a block. They
+    are slow to learn with many classes, and were not measured with networks that are not built in.
 
     Examples
     --------
@@ -323,10 +326,10 @@ def resolve_form(
         return "posterior", "cross_entropy" if _auto(objective) else objective
     kind = _kind(input_shape, n)
     if _auto(parameterization):
-        logits = objective in ("bayes_cross_entropy", "cross_entropy")
         in_a_head = conditioning in ("auto", "head") and is_builtin(network)
-        if len(input_shape) > 1 and not in_a_head:
-            logits = True
+        logits = objective in ("bayes_cross_entropy", "cross_entropy")
+        if len(input_shape) > 1:
+            logits |= n_classes > _FEW_CLASSES or not in_a_head
         parameterization = "posterior" if logits else kind.parameterization
     if _auto(objective):
         kind = _kind(input_shape, n, parameterization)

@@ -102,6 +102,8 @@ def test_images_take_many_draws_only_of_raw_scores_in_a_head(n):
     assert found(conditioning="last") == (POSTERIOR, "last", 4)
     assert found(conditioning="blocks") == (POSTERIOR, "blocks", 4)
     assert found(network="timm/resnet18") == (POSTERIOR, "head", 4)
+    assert resolve(AUTO, (8, 8), 1000, 50).parameterization == "score"
+    assert resolve(AUTO, (8, 8), 1000, 51).parameterization == "posterior"
     assert found(conditioning="blocks", parameterization="score") == (SCORE, "blocks", 4)
     assert found(conditioning="last", parameterization="score", n_draws=16) == (SCORE, "last", 16)
 
