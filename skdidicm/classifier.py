@@ -92,15 +92,15 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         modules and for networks of timm, else "last". "none" trains an ordinary classifier, for
         comparison.
     parameterization : {"auto", "score", "posterior"}, default="auto"
-        Whether the outputs are log scores or logits of the posterior. "auto" is "score" for up to
-        5,000 rows, else "posterior", unless the objective decides. On images it is "posterior"
-        for more than 50 classes, for a network that is not built in, and if the conditioning is
-        "blocks" or "last".
+        Whether the outputs are log scores or logits of the posterior. "auto" is "score" for
+        tables of up to 5,000 rows and for fewer than 2,000 images, else "posterior", unless the
+        objective decides. On images it is also "posterior" for more than 50 classes, for a
+        network that is not built in, and if the conditioning is "blocks" or "last".
     objective : {"auto", "score_entropy", "bayes_cross_entropy", "cross_entropy"}, default="auto"
         Training loss. "bayes_cross_entropy" is the Bayes-corrected cross-entropy and needs the
         posterior parameterization. "cross_entropy" is the loss of ordinary classifiers, that is
-        of `conditioning="none"`. "auto" is "score_entropy" for up to 5,000 rows, else
-        "bayes_cross_entropy", unless the parameterization or the conditioning decides.
+        of `conditioning="none"`. "auto" is "score_entropy" where the parameterization
+        is "score", else "bayes_cross_entropy", unless the conditioning decides.
     schedule : {"loglinear", "geometric", "cosine"} or Schedule, default="loglinear"
         Noise over time.
     times : {"uniform", "log_odds"}, default="uniform"

@@ -14,6 +14,7 @@ from skdidicm.registry import installed_backends
 _TRIAL = (30, 50_000)  # rows for a trial; with more, training for all epochs rarely overfits
 _FEW = 5000  # rows; with more of them networks underfit rather than overfit
 _SUMMED = 10**6  # numbers of X times classes up to which an additive model takes little time
+_FEWER = 2000  # images; with 4,000 raw scores are no better than a plain network, and slower
 _FEW_CLASSES = 50  # of images; with 10 scores are level or better, with 1,000 they learn slowly
 _EXACT = 100  # rows of a table that float64 costs little for
 _MAX_ENUMERATED = 64  # draws per row up to which all labels are enumerated instead of drawn
@@ -329,7 +330,7 @@ def resolve_form(
         in_a_head = conditioning in ("auto", "head") and is_builtin(network)
         logits = objective in ("bayes_cross_entropy", "cross_entropy")
         if len(input_shape) > 1:
-            logits |= n_classes > _FEW_CLASSES or not in_a_head
+            logits |= n >= _FEWER or n_classes > _FEW_CLASSES or not in_a_head
         parameterization = "posterior" if logits else kind.parameterization
     if _auto(objective):
         kind = _kind(input_shape, n, parameterization)
