@@ -46,7 +46,10 @@ def noise_levels(
 
     Returns
     -------
-    sigma, weight : array (...)
+    sigma : array (...)
+        Total noise.
+    weight : array (...)
+        Weight of the loss.
 
     Examples
     --------
