@@ -83,6 +83,9 @@ RESNETS: dict[str, ResNetSize] = {
 MLP = "mlp"
 """The network for tables."""
 
+LINEAR = "linear"
+"""A linear network for features of a frozen one; only the torch backend has it."""
+
 NETWORKS = (*RESNETS, MLP)
 """Names that every backend knows."""
 
@@ -131,7 +134,7 @@ def resolve_network(network: Any, input_shape: tuple[int, ...]) -> Any:
         if table:
             return MLP
         return "didirn-tiny" if max(input_shape[:2]) < _SMALL else "didirn18"
-    if table != (network == MLP):
+    if table != (network in (MLP, LINEAR)):
         fitting = "network='mlp'" if table else "an image network such as 'didirn-tiny'"
         raise ValueError(
             f"network is {network!r}, but a row of X has shape {input_shape}; use {fitting}."

@@ -115,6 +115,27 @@ class Perceptron(ConditionedNetwork):
         return output
 
 
+class LinearNetwork(ConditionedNetwork):
+    """Logits that are linear in a row, shifted by the condition."""
+
+    def __init__(self, n_classes: int, n_features: int, *, conditional: bool = True) -> None:
+        super().__init__(n_classes, conditional=conditional)
+        self.fc = nn.Linear(n_features, n_classes)
+        nn.init.zeros_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
+        if conditional:
+            self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(EMBEDDING, n_classes))
+
+    def encode(self, x: Tensor, masks: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:  # noqa: ARG002
+        """Return the logits (n, k) of rows (n, d)."""
+        return (self.fc(x),)
+
+    def decode_draws(self, features: tuple[Tensor, ...], label: Tensor, sigma: Tensor) -> Tensor:
+        """Return outputs (n, m, k) for labels and noise (n, m)."""
+        shift = self.condition(label, sigma).through(self.emb_layers)
+        return features[0][:, None] + shift
+
+
 class BackboneNetwork(ConditionedNetwork):
     """A conditional head on a backbone that maps inputs to feature vectors or maps.
 

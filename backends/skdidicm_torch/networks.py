@@ -7,6 +7,7 @@ from torch import Tensor
 
 from skdidicm.networks import (
     CONDITIONINGS,
+    LINEAR,
     MLP,
     NETWORKS,
     RESNETS,
@@ -15,7 +16,7 @@ from skdidicm.networks import (
     resnet_size,
 )
 from skdidicm_torch.conditioning import ConditionedNetwork
-from skdidicm_torch.dense import BackboneNetwork, Perceptron, TimmClassifier
+from skdidicm_torch.dense import BackboneNetwork, LinearNetwork, Perceptron, TimmClassifier
 from skdidicm_torch.didirn import DiDiRN
 
 
@@ -69,6 +70,8 @@ def create_network(
         return _from_timm(name.removeprefix(TIMM), n_classes, in_channels, conditioning, image_size)
     if name == MLP:
         return Perceptron(n_classes, in_channels, PerceptronSize(), conditioning=conditioning)
+    if name == LINEAR:
+        return LinearNetwork(n_classes, in_channels, conditional=conditioning != "none")
     if name not in RESNETS:
         raise ValueError(
             f"network is {name!r}; expected one of {NETWORKS}, timm/NAME, or a torch module that "

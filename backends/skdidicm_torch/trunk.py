@@ -17,6 +17,7 @@ from skdidicm.networks import TIMM, image_size, n_channels
 from skdidicm_torch.dense import pooled
 from skdidicm_torch.device import resolve_device, resolve_precision
 
+_STAGES = 3  # of a network of timm, whose means are features beside the last ones
 _CHANNELS = 3  # that pretrained networks take; grey pictures are repeated
 _WRAPPERS = ("state_dict", "model", "state_dict_ema")  # keys under which files keep weights
 _PREFIX = "module."  # of names that DistributedDataParallel wrote
@@ -38,12 +39,32 @@ class TrunkModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features (n, d) or (n, d, h', w') of pictures."""
+        features: Tensor = self.network(self.prepared(x))
+        return features
+
+    def levels(self, x: Tensor) -> Tensor:
+        """Return the features (n, f) of pictures, and means of the last stages where there are any.
+
+        Each of these vectors has length one. Pictures unlike those that the network was trained
+        on differ more in earlier stages, which cost nothing more.
+        """
+        x = self.prepared(x)
+        found: Any = self.network
+        stages = getattr(found, "feature_info", None)
+        if not (
+            stages and hasattr(found, "forward_intermediates") and hasattr(found, "forward_head")
+        ):
+            return functional.normalize(pooled(found(x)), dim=1)
+        last, maps = found.forward_intermediates(x, indices=min(_STAGES, len(stages)))
+        parts = [pooled(found.forward_head(last)), *map(pooled, maps)]
+        return torch.cat([functional.normalize(part, dim=1) for part in parts], dim=1)
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """Return pictures in the size and standardisation of the network."""
         if x.shape[-2:] != self.size:
             smooth = self.interpolation != "nearest"
             x = functional.interpolate(x, size=self.size, mode=self.interpolation, antialias=smooth)
-        x = (x.expand(-1, _CHANNELS, -1, -1) - self.mean) / self.std
-        features: Tensor = self.network(x)
-        return features
+        return (x.expand(-1, _CHANNELS, -1, -1) - self.mean) / self.std
 
 
 class TorchTrunk:
@@ -73,7 +94,7 @@ class TorchTrunk:
             rows = torch.tensor(x, device=self.device).float() / self.config.white
             rows = rows[..., None] if rows.ndim == 3 else rows
             found: NDArray[np.floating] = (
-                pooled(self.module(rows.permute(0, 3, 1, 2))).float().cpu().numpy()
+                self.module.levels(rows.permute(0, 3, 1, 2)).float().cpu().numpy()
             )
         return found
 

@@ -8,10 +8,13 @@ from typing import Any
 from skdidicm.fit.augmentation import resolve_augmentation
 from skdidicm.fit.pretrained import is_frozen
 from skdidicm.fit.state import Fitted, Settings
-from skdidicm.networks import is_builtin, resolve_network
+from skdidicm.networks import LINEAR, is_builtin, resolve_network
 from skdidicm.registry import installed_backends
 
 _TRIAL = (30, 50_000)  # rows for a trial; with more, training for all epochs rarely overfits
+_FEATURES = {  # of a frozen network, which a linear one learns from
+    "objective": "bayes_cross_entropy", "learning_rate": 1e-3, "n_draws": 4,
+}  # fmt: skip
 _FEW = 5000  # rows; with more of them networks underfit rather than overfit
 _SUMMED = 10**6  # numbers of X times classes up to which an additive model takes little time
 _FEWER = 2000  # images; with 4,000 raw scores are no better than a plain network, and slower
@@ -218,7 +221,11 @@ def _of_features(parameters: Mapping[str, Any]) -> dict[str, Any]:
             f"augment is {augment!r}, but a frozen network encodes every picture once; set "
             "augment=None, or fine-tune the network with trunk_learning_rate=0.1."
         )
-    return {**parameters, "network": "auto", "augment": None}
+    found = {**parameters, "network": LINEAR, "augment": None}
+    for name, value in _FEATURES.items():
+        if _auto(found[name]):
+            found[name] = value
+    return found
 
 
 def _trunk_rate(given: Mapping[str, Any]) -> float:

@@ -13,6 +13,7 @@ from skdidicm.core import Process, Schedule
 from skdidicm.fit.state import Settings
 from skdidicm.fit.training import Rows, TrainingPlan
 from skdidicm.fit.validation import check_weight, class_weights, moments
+from skdidicm.networks import LINEAR
 from skdidicm.registry import new_network
 
 
@@ -60,7 +61,11 @@ def hold_out(rows: Rows, fraction: float, seed: int) -> tuple[NDArray[np.intp], 
 def build_network(settings: Settings, rows: Rows, process: Process, seed: int) -> ScoreNetwork:
     """Return a network with fresh weights, which standardises by the moments of the rows."""
     trunk = settings.trunk
-    mean, scale = _moments(rows) if trunk is None else (np.zeros(()), np.full((), trunk.white))
+    mean, scale = (
+        _moments(rows, settings.network)
+        if trunk is None
+        else (np.zeros(()), np.full((), trunk.white))
+    )
     config = NetworkConfig(
         input_shape=rows.x.shape[1:],
         n_classes=rows.target.shape[1],
@@ -86,7 +91,7 @@ def untrained_like(network: ScoreNetwork, backend: str | BuildNetwork, rows: Row
     """Return a network of the same configuration and seed, which standardises by other rows."""
     config = network.config
     if config.trunk is None:  # else it standardises by constants of its own
-        mean, scale = _moments(rows)
+        mean, scale = _moments(rows, config.network)
         config = replace(config, mean=mean, scale=scale)
     return new_network(backend, config)
 
@@ -123,5 +128,9 @@ def training_plan(
     )
 
 
-def _moments(rows: Rows) -> tuple[NDArray[Any], NDArray[Any]]:
-    return moments(rows.x, rows.weight.astype(np.float64))
+def _moments(rows: Rows, network: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return mean and scale; features of a frozen network keep their relative sizes."""
+    mean, scale = moments(rows.x, rows.weight.astype(np.float64))
+    if isinstance(network, str) and network == LINEAR:
+        scale = np.full_like(scale, np.sqrt((scale**2).mean()))
+    return mean, scale
