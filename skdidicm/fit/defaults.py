@@ -255,6 +255,7 @@ def resolved_parameters(
     return {
         "solver": resolve_solver(solver, config.parameterization),
         "network": network if isinstance(network, str) else type(network).__name__,
+        "trunk_learning_rate": config.trunk_learning_rate if fitted.trunk is None else 0.0,
         "conditioning": config.conditioning,
         "parameterization": config.parameterization,
         "objective": config.objective,
