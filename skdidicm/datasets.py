@@ -114,6 +114,64 @@ def load_fashion_mnist(
     return Split(noisy_train, y_train, noisy_test, y_test, FASHION_CLASSES)
 
 
+class ImageFolder(NamedTuple):
+    """Pictures of a folder and the names of their classes."""
+
+    X: NDArray[np.uint8]
+    y: NDArray[Any]
+    files: tuple[str, ...]
+
+
+def load_image_folder(path: str | Path, size: int) -> ImageFolder:
+    """Read the pictures below PATH/CLASS, in colour and of one size.
+
+    Parameters
+    ----------
+    path : str or Path
+        Holds one folder per class; pictures may be nested deeper. Hidden files are left out.
+    size : int
+        Side in pixels. Of a picture that is no square, the centre is taken.
+
+    Returns
+    -------
+    ImageFolder
+        Pictures `X` (n, size, size, 3) of uint8, names of classes `y` (n,), and `files`, sorted.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two folders with pictures, or a picture cannot be read.
+    """
+    from PIL import Image, ImageOps
+
+    root, known = Path(path), Image.registered_extensions()
+    if size < 1:
+        raise ValueError(f"size is {size}; expected pixels >= 1.")
+    files = sorted(
+        file
+        for file in root.glob("*/**/*")
+        if file.suffix.lower() in known
+        and not any(part.startswith(".") for part in file.relative_to(root).parts)
+    )
+    names = [file.relative_to(root).parts[0] for file in files]
+    if len(set(names)) < 2:
+        raise ValueError(
+            f"{root} holds {len(set(names))} folders with pictures; expected one for each of at "
+            "least two classes."
+        )
+    X = np.empty((len(files), size, size, 3), dtype=np.uint8)
+    for row, file in zip(X, files, strict=True):
+        try:
+            with Image.open(file) as picture:
+                upright = ImageOps.exif_transpose(picture).convert("RGB")
+        except Exception as error:  # decoders of damaged files raise whatever they meet
+            raise ValueError(
+                f"{file} cannot be read as a picture; replace or remove it."
+            ) from error
+        row[...] = np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC))
+    return ImageFolder(X, np.array(names), tuple(map(str, files)))
+
+
 def read_idx(path: str | Path) -> NDArray[np.uint8]:
     """Return the array of unsigned bytes in an idx file; a name ending in .gz is decompressed.
 

@@ -138,3 +138,37 @@ def test_an_idx_array_of_any_rank_is_read(tmp_path):
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 2, 2)
     (tmp_path / "a").write_bytes(idx_bytes(array))
     np.testing.assert_array_equal(read_idx(tmp_path / "a"), array)
+
+
+class TestImageFolder:
+    def test_pictures_of_any_size_become_squares_with_the_names_of_their_folders(self, tmp_path):
+        Image = pytest.importorskip("PIL.Image")
+        from skdidicm.datasets import load_image_folder
+
+        colours = {
+            "cat/a.png": (250, 0, 0),
+            "cat/deep/b.png": (0, 250, 0),
+            "dog/c.png": (0, 0, 250),
+        }
+        for i, (name, colour) in enumerate(colours.items()):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20 + i, 31), colour).save(tmp_path / name)
+        (tmp_path / "cat/.hidden.png").write_bytes(b"")
+        (tmp_path / "dog/notes.txt").write_text("")
+        found = load_image_folder(tmp_path, 8)
+        assert found.y.tolist() == ["cat", "cat", "dog"]
+        assert found.X.shape == (3, 8, 8, 3)
+        assert (np.array(list(colours.values()))[:, None, None] == found.X).all()
+
+    def test_one_class_and_damaged_pictures_are_refused(self, tmp_path):
+        pytest.importorskip("PIL.Image")
+        from skdidicm.datasets import load_image_folder
+
+        (tmp_path / "cat").mkdir()
+        (tmp_path / "cat/a.png").write_bytes(b"no picture")
+        with pytest.raises(ValueError, match="holds 1 folders"):
+            load_image_folder(tmp_path, 8)
+        (tmp_path / "dog").mkdir()
+        (tmp_path / "dog/a.png").write_bytes(b"no picture")
+        with pytest.raises(ValueError, match="cannot be read as a picture"):
+            load_image_folder(tmp_path, 8)
