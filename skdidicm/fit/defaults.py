@@ -282,7 +282,6 @@ def training_parameters(settings: Settings, n_classes: int) -> dict[str, Any]:
         "batch_size": settings.batch_size,
         "learning_rate": float(settings.learning_rate),
         "n_draws": int(settings.n_draws) * per_level,
-        "times": settings.times,
         "augment": augment if augment is None else getattr(augment, "__name__", "own"),
         "mixup": settings.mixup,
         "average": settings.average,
