@@ -132,5 +132,6 @@ def _moments(rows: Rows, network: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return mean and scale; features of a frozen network keep their relative sizes."""
     mean, scale = moments(rows.x, rows.weight.astype(np.float64))
     if isinstance(network, str) and network == LINEAR:
-        scale = np.full_like(scale, np.sqrt((scale**2).mean()))
+        spread = float(np.sqrt(rows.x.var(axis=0, dtype=np.float64).mean()))
+        scale = np.full_like(scale, spread or 1.0)  # constant columns, whose scale is 1, add 0
     return mean, scale
