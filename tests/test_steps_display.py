@@ -59,6 +59,8 @@ def test_every_step_is_one_call_of_the_network(classifier, ax, sampler, monkeypa
         return log_score(*arguments)
 
     monkeypatch.setattr(classifier.network_, "log_score", counted)
+    # Joint answers do not call log_score; None leaves each network to answer alone.
+    monkeypatch.setattr(classifier.network_, "answer", lambda others, levels: None)
     StepsDisplay.from_estimator(classifier, *TEST, steps=(5,), sampler=sampler, ax=ax)
     assert len(calls) == 5
 

@@ -93,4 +93,4 @@ def test_info_shows_what_auto_came_to(cli, torch, digits, read_json, tmp_path):
     assert "didirn-tiny (auto)" in table
     facts = model._facts()
     assert facts["Network"].startswith("didirn-tiny, ")
-    assert "n_draws 4, " in facts["Training"]
+    assert f"n_draws {model.resolved_params_['n_draws']}, " in facts["Training"]
