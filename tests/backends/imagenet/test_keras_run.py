@@ -73,7 +73,7 @@ def test_two_and_two_epochs_are_four_also_when_cut_in_one(
     again = evaluate(files.newest(whole), {"batch_size": 7})
     expected = result.metrics
     for name, value in again.metrics.items():
-        assert value == pytest.approx(expected[name], abs=1e-5), name
+        assert value == pytest.approx(expected[name], abs=1e-4), name
 
 
 def test_a_diverged_run_ends_with_a_sentence(run):
