@@ -5,10 +5,10 @@ training loop, samplers, saving) exists once, in `skdidicm`, and uses a network 
 interface.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, SupportsFloat, runtime_checkable
+from typing import Any, NamedTuple, Protocol, SupportsFloat, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,6 +163,21 @@ class NetworkConfig:
     dropout: float = 0.0
     trunk: TrunkConfig | None = None
     trunk_learning_rate: float = 1.0
+
+
+_Config = TypeVar("_Config", NetworkConfig, TrunkConfig)
+
+
+def on_this_machine(config: _Config, resolve_device: Callable[[str], object]) -> _Config:
+    """Return a pickled configuration, with the device "auto" if this machine lacks its device.
+
+    `resolve_device` raises ValueError for a device that is not here.
+    """
+    try:
+        resolve_device(config.device)
+    except ValueError:
+        return replace(config, device="auto")
+    return config
 
 
 class ScoreNetwork(Protocol):

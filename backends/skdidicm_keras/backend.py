@@ -3,14 +3,13 @@
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from skdidicm.backend import Batch, NetworkConfig
+from skdidicm.backend import Batch, NetworkConfig, on_this_machine
 from skdidicm.core import check_objective, log_score
 from skdidicm.networks import DropoutMasks, resolve_network
 from skdidicm_keras import engine, losses, optimizer
@@ -212,12 +211,7 @@ class KerasNetwork:
         return {"config": self.config, "state": self.state()}
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
-        config = pickled["config"]
-        try:
-            resolve_device(config.device)
-        except ValueError:  # pickled on a machine with a device that this one lacks
-            config = replace(config, device="auto")
-        self.__init__(config)  # type: ignore[misc]
+        self.__init__(on_this_machine(pickled["config"], resolve_device))  # type: ignore[misc]
         self.load_state(pickled["state"])
 
 

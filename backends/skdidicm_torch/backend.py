@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skdidicm.backend import Batch, NetworkConfig, TrunkConfig
+from skdidicm.backend import Batch, NetworkConfig, TrunkConfig, on_this_machine
 from skdidicm.core import check_objective, denoising_loss, log_score
 from skdidicm.networks import DropoutMasks, image_size, n_channels, resolve_network
 from skdidicm_torch.answers import StackedAnswers, can_answer
@@ -179,12 +179,7 @@ class TorchNetwork:
         return {"config": config, "state": self.state()}
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
-        config = pickled["config"]
-        try:
-            resolve_device(config.device)
-        except ValueError:  # pickled on a machine with a device that this one lacks
-            config = replace(config, device="auto")
-        self.__init__(config)  # type: ignore[misc]
+        self.__init__(on_this_machine(pickled["config"], resolve_device))  # type: ignore[misc]
         self.load_state(pickled["state"])
 
     def _batch_loss(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skdidicm.backend import Preparation, TrunkConfig
+from skdidicm.backend import Preparation, TrunkConfig, on_this_machine
 from skdidicm.networks import TIMM, image_size, n_channels
 from skdidicm_torch.dense import pooled
 from skdidicm_torch.device import resolve_device, resolve_precision
@@ -110,12 +110,7 @@ class TorchTrunk:
         return {"config": replace(self.config, weights=False), "state": self.state()}
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
-        config = pickled["config"]
-        try:
-            resolve_device(config.device)
-        except ValueError:  # pickled on a machine with a device that this one lacks
-            config = replace(config, device="auto")
-        self.__init__(config)  # type: ignore[misc]
+        self.__init__(on_this_machine(pickled["config"], resolve_device))  # type: ignore[misc]
         self.load_state(pickled["state"])
 
 

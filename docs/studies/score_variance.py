@@ -20,7 +20,7 @@ from skdidicm import DiDiClassifier
 from skdidicm.backend import Batch
 from skdidicm.core import EPS_T, LogLinear, UniformProcess
 from skdidicm.core.arrays import draw
-from skdidicm.fit.training import draw_times
+from skdidicm.fit.training import draw_levels
 from skdidicm.metrics import negative_log_likelihood
 from skdidicm.plotting.canvas import OTHER_COLOR, cycle_styles, tidy
 from skdidicm.study.data import load
@@ -127,6 +127,11 @@ def noisy(x, q_0, t, labels):
     return Batch(x, q_0, draw(q_t, labels.random((n, m))).astype(np.int32), sigma, weight)
 
 
+def stratified(rng, n, m):
+    """Return times (n, m), stratified as in training."""
+    return EPS_T + (1 - EPS_T) * draw_levels(rng, n, m)
+
+
 def variance(split, seed, repeats=40):
     """Return the noise of the gradient: by number of draws, by time, and by choice of the rows.
 
@@ -155,9 +160,9 @@ def variance(split, seed, repeats=40):
 
     result = {}
     for m in DRAWS:
-        result[f"own levels, {m}"] = spread(lambda m=m: draw_times(rng, 64, m), rng)
-        result[f"shared levels, {m}"] = spread(lambda m=m: draw_times(rng, 1, m), rng)
-        result[f"shared levels, all labels, {m}"] = spread(lambda m=m: draw_times(rng, 1, m), "all")
+        result[f"own levels, {m}"] = spread(lambda m=m: stratified(rng, 64, m), rng)
+        result[f"shared levels, {m}"] = spread(lambda m=m: stratified(rng, 1, m), rng)
+        result[f"shared levels, all labels, {m}"] = spread(lambda m=m: stratified(rng, 1, m), "all")
         result[f"independent levels, {m}"] = spread(
             lambda m=m: EPS_T + (1 - EPS_T) * rng.random((64, m)), rng
         )

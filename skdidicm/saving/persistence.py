@@ -134,17 +134,26 @@ def _network(
     if not (_all_finite([mean, scale]) and (scale > 0).all()):
         raise ModelFileError("the means and scales of its columns are not finite and positive.")
     config = replace(config, mean=mean, scale=scale)
-    start = prefix + _NETWORK
-    state = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+    state = _below(prefix + _NETWORK, tensors)
     build = get_backend(backend)
     if isinstance(config.network, str) and isinstance(build, KnowsShapes):
         _check_weights(state, build.state_shapes(config))
     network = new_network(build, config)
-    _check_weights(state, {name: value.shape for name, value in network.state().items()})
-    network.load_state(state)
+    _fill(network, state)
     if not _all_finite(network.state().values()):
         raise ModelFileError("a weight is NaN or infinite in the number format of the network.")
     return network
+
+
+def _below(prefix: str, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the tensors whose names begin with the prefix, by the rest of their names."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _fill(network: ScoreNetwork | Trunk, state: dict[str, NDArray[Any]]) -> None:
+    """Set the weights of a network, if they are those that it has."""
+    _check_weights(state, {name: value.shape for name, value in network.state().items()})
+    network.load_state(state)
 
 
 def _check_weights(
@@ -249,13 +258,12 @@ def _trunk(
     backend: str | BuildNetwork, config: TrunkConfig, tensors: dict[str, NDArray[Any]]
 ) -> Trunk:
     """Return a frozen network with the weights of the file."""
-    state = {k.removeprefix(_TRUNK): v for k, v in tensors.items() if k.startswith(_TRUNK)}
+    state = _below(_TRUNK, tensors)
     build = get_backend(backend)
     if isinstance(config.network, str) and isinstance(build, BuildsTrunk):
         _check_weights(state, build.trunk_shapes(config))
     trunk = new_trunk(build, config)
-    _check_weights(state, {name: value.shape for name, value in trunk.state().items()})
-    trunk.load_state(state)
+    _fill(trunk, state)
     if not _all_finite(state.values()):
         raise ModelFileError("a weight of its pretrained network is NaN or infinite.")
     return trunk
