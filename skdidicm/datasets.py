@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from skdidicm.folders import scan
+from skdidicm.pictures import Pictures
+
 FASHION_CLASSES = (
     "T-shirt/top",
     "Trouser",
@@ -128,7 +131,7 @@ def load_image_folder(path: str | Path, size: int) -> ImageFolder:
     Parameters
     ----------
     path : str or Path
-        Holds one folder per class; pictures may be nested deeper. Hidden files are left out.
+        Holds one folder per class; pictures may be nested deeper. What is hidden is left out.
     size : int
         Side in pixels. Of a picture that is no square, the centre is taken.
 
@@ -140,36 +143,13 @@ def load_image_folder(path: str | Path, size: int) -> ImageFolder:
     Raises
     ------
     ValueError
-        If there are fewer than two folders with pictures, or a picture cannot be read.
+        If there are fewer than two folders, one has no pictures, or a picture cannot be read.
     """
-    from PIL import Image, ImageOps
-
-    root, known = Path(path), Image.registered_extensions()
     if size < 1:
         raise ValueError(f"size is {size}; expected pixels >= 1.")
-    files = sorted(
-        file
-        for file in root.glob("*/**/*")
-        if file.suffix.lower() in known
-        and not any(part.startswith(".") for part in file.relative_to(root).parts)
-    )
-    names = [file.relative_to(root).parts[0] for file in files]
-    if len(set(names)) < 2:
-        raise ValueError(
-            f"{root} holds {len(set(names))} folders with pictures; expected one for each of at "
-            "least two classes."
-        )
-    X = np.empty((len(files), size, size, 3), dtype=np.uint8)
-    for row, file in zip(X, files, strict=True):
-        try:
-            with Image.open(file) as picture:
-                upright = ImageOps.exif_transpose(picture).convert("RGB")
-        except Exception as error:  # decoders of damaged files raise whatever they meet
-            raise ValueError(
-                f"{file} cannot be read as a picture; replace or remove it."
-            ) from error
-        row[...] = np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC))
-    return ImageFolder(X, np.array(names), tuple(map(str, files)))
+    found = scan(Path(path))
+    X = Pictures(found.files, size)[:]
+    return ImageFolder(X, np.array(found.classes)[found.labels], tuple(found.files))
 
 
 def read_idx(path: str | Path) -> NDArray[np.uint8]:

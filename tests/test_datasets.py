@@ -166,7 +166,7 @@ class TestImageFolder:
 
         (tmp_path / "cat").mkdir()
         (tmp_path / "cat/a.png").write_bytes(b"no picture")
-        with pytest.raises(ValueError, match="holds 1 folders"):
+        with pytest.raises(ValueError, match="holds 1 class folders"):
             load_image_folder(tmp_path, 8)
         (tmp_path / "dog").mkdir()
         (tmp_path / "dog/a.png").write_bytes(b"no picture")

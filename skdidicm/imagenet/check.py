@@ -9,8 +9,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skdidicm.imagenet.folder import SPLITS, find_split, is_text, pictures_below
-from skdidicm.imagenet.pictures import BadPictureError, open_picture, without_warnings
+from skdidicm.folders import SPLITS, find_split, is_text, pictures_below
+from skdidicm.pictures import BadPictureError, open_picture, without_warnings
 
 USUAL_MODES = frozenset({"RGB", "L"})
 _ROTATED = range(2, 9)  # values of EXIF's orientation that ask for a turn or a mirror

@@ -4,13 +4,13 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+from skdidicm.folders import is_text, subset
 from skdidicm.imagenet.communicator import Communicator
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.fingerprint import Fingerprint
-from skdidicm.imagenet.folder import is_text, subset
 from skdidicm.imagenet.order import Key, TrainOrder
-from skdidicm.imagenet.pictures import BadPictureError
 from skdidicm.imagenet.sources import Source
+from skdidicm.pictures import BadPictureError
 
 SYNTHETIC = "synthetic"
 _SYNTHETIC_CLASSES = 1000

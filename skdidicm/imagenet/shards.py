@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from skdidicm.imagenet.folder import SPLITS, SUFFIXES
+from skdidicm.folders import SPLITS, SUFFIXES
 
 _CLASSES = "classes.txt"
 

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skdidicm.imagenet import folder as folders
+from skdidicm import folders
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.fingerprint import ClassFingerprint, encoded, fingerprint_split
-from skdidicm.imagenet.pictures import BadPictureError, open_picture
 from skdidicm.imagenet.shards import Shards, scan_shards
+from skdidicm.pictures import BadPictureError, open_picture
 
 READERS = ("", "wds")
 """Values of `--reader` that `open_source` supports."""

@@ -167,7 +167,7 @@ def _image(content: bytes, name: str, model: RowFormat) -> NDArray[Any]:
             f"{name} is read with Pillow, which is not installed; install it with: "
             "pip install pillow"
         ) from None
-    from skdidicm.imagenet.pictures import centre, open_picture
+    from skdidicm.pictures import centre, open_picture
 
     picture = open_picture(io.BytesIO(content), name, mode)
     if model.crop is not None:

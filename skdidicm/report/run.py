@@ -143,7 +143,7 @@ def _pictures(
     source: DataSource, classifier: Classifier, record: RunRecord
 ) -> tuple[NDArray[Any], NDArray[Any], int]:
     """Return images of the validation folder, evenly spread if there are too many."""
-    from skdidicm.imagenet.folder import find_split, scan
+    from skdidicm.folders import find_split, scan
     from skdidicm.predict.inputs import RowFormat, read_rows
 
     if source.folder in (None, "synthetic"):

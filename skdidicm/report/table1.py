@@ -102,7 +102,7 @@ def _every(values: Iterable[object]) -> str:
 
 def _count_training(settings: Mapping[str, Any]) -> int | None:
     """Return the number of training images, or None if they are in no folder."""
-    from skdidicm.imagenet.folder import find_split, scan
+    from skdidicm.folders import find_split, scan
 
     if settings["reader"] or not Path(settings["data"]).is_dir():
         return None

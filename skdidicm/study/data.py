@@ -164,7 +164,7 @@ def _folder(cell: Cell) -> Split:
     """Return pictures (n, size, size, 3) from train/ and val/ of a folder, or a random split."""
     from sklearn.model_selection import train_test_split
 
-    from skdidicm.imagenet.folder import SPLITS, find_split, scan
+    from skdidicm.folders import SPLITS, find_split, scan
 
     root = Path(cell.data.removeprefix(_FOLDER))
     if cell.resolution is None:
@@ -193,7 +193,7 @@ def _folder(cell: Cell) -> Split:
 def _pixels(file: str, size: int) -> NDArray[np.uint8]:
     from PIL import ImageOps
 
-    from skdidicm.imagenet.pictures import open_picture
+    from skdidicm.pictures import open_picture
 
     return np.asarray(ImageOps.fit(open_picture(file, file), (size, size)))
 

@@ -10,11 +10,11 @@ import pytest
 from skdidicm.imagenet import feed as feeds
 from skdidicm.imagenet.log import RunLog
 from skdidicm.imagenet.output import Output
-from skdidicm.imagenet.pictures import BadPictureError
 from skdidicm.imagenet.recipes import resolve
 from skdidicm.imagenet.run import Run
 from skdidicm.imagenet.sources import Source, open_row
 from skdidicm.imagenet.stopping import StopRequest
+from skdidicm.pictures import BadPictureError
 
 N = 24
 

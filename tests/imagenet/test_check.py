@@ -49,7 +49,7 @@ def test_a_truncated_picture_and_a_text_are_unreadable(tree):
 
 
 def test_a_picture_that_claims_too_many_pixels_is_not_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr("skdidicm.imagenet.pictures.MAX_PIXELS", 100)
+    monkeypatch.setattr("skdidicm.pictures.MAX_PIXELS", 100)
     assert "pixels" in check.inspect_image(write(tmp_path / "big.png", size=(11, 10))).reason
     assert check.inspect_image(write(tmp_path / "small.png", size=(10, 10))).reason == ""
 
@@ -120,7 +120,7 @@ def test_several_processes_see_what_one_sees_in_the_same_order(tree):
 
 def test_what_a_check_accepts_is_what_training_reads(tree):
     """The same folders through the scan of a run: no error exactly if there is no fault."""
-    from skdidicm.imagenet.folder import scan
+    from skdidicm.folders import scan
 
     classes = scan(tree / "train").classes
     scan(tree / "val", classes)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.order import Key
-from skdidicm.imagenet.pictures import BadPictureError
 from skdidicm.imagenet.sources import Source, open_row
+from skdidicm.pictures import BadPictureError
 from skdidicm_keras.imagenet.step import generator
 from skdidicm_keras.imagenet.views import View
 

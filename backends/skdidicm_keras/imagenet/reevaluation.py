@@ -8,8 +8,8 @@ from typing import Any
 from skdidicm.imagenet import checkpoint as files
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.corruptions import Corruption
-from skdidicm.imagenet.pictures import without_warnings
 from skdidicm.imagenet.trainer import EvaluationResult
+from skdidicm.pictures import without_warnings
 from skdidicm_keras import engine
 from skdidicm_keras.imagenet.evaluation import Evaluator
 from skdidicm_keras.imagenet.feed import evaluation_loader

@@ -7,10 +7,10 @@ from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.feed import accumulation, updates_per_epoch
 from skdidicm.imagenet.log import RunLog
 from skdidicm.imagenet.output import Output, in_first_process
-from skdidicm.imagenet.pictures import without_warnings
 from skdidicm.imagenet.run import Run
 from skdidicm.imagenet.stopping import StopRequest
 from skdidicm.imagenet.trainer import TrainingResult
+from skdidicm.pictures import without_warnings
 from skdidicm_keras.imagenet.engine import Engine
 from skdidicm_keras.imagenet.feed import Feed
 from skdidicm_keras.imagenet.processes import joined

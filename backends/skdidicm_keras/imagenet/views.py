@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.corruptions import Corruption
-from skdidicm.imagenet.pictures import centre
+from skdidicm.pictures import centre
 
 View = Callable[[Any, np.random.Generator], NDArray[np.uint8]]
 """A function from a PIL image and a generator to pixels (h, w, 3)."""

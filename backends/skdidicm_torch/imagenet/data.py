@@ -23,8 +23,8 @@ from skdidicm.imagenet import sources
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.fingerprint import encoded
 from skdidicm.imagenet.order import Key
-from skdidicm.imagenet.pictures import BadPictureError, open_picture
 from skdidicm.imagenet.sources import Source, open_row
+from skdidicm.pictures import BadPictureError, open_picture
 from skdidicm_torch.imagenet import timm_parts
 from skdidicm_torch.imagenet.processes import TorchCommunicator
 

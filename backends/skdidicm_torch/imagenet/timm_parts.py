@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from skdidicm.backend import Preparation
 from skdidicm.core.arrays import one_hot
+from skdidicm.folders import find_tars
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.corruptions import Corruption
-from skdidicm.imagenet.folder import find_tars
 
 Transform = Callable[[Any], Any]
 

@@ -13,7 +13,7 @@ from skdidicm_torch.imagenet.feed import Feed  # noqa: E402
 from skdidicm_torch.imagenet.processes import TorchCommunicator  # noqa: E402
 
 from skdidicm.imagenet.order import TestOrder, TrainOrder  # noqa: E402
-from skdidicm.imagenet.pictures import BadPictureError  # noqa: E402
+from skdidicm.pictures import BadPictureError  # noqa: E402
 
 pytestmark = pytest.mark.imagenet
 

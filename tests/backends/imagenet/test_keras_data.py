@@ -14,7 +14,7 @@ from skdidicm_keras.imagenet.feed import Feed
 from skdidicm_keras.imagenet.processes import KerasCommunicator
 from skdidicm_keras.imagenet.views import evaluation_view, random_box, training_view
 
-from skdidicm.imagenet.pictures import BadPictureError, open_picture
+from skdidicm.pictures import BadPictureError, open_picture
 
 pytestmark = pytest.mark.imagenet
 ALONE = KerasCommunicator("cpu")

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+    {".jpg", ".jpeg", ".jfif", ".jp2", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"}
+    | {".tga", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
 SPLITS = {"train": ("train", "training"), "val": ("val", "validation", "test")}
 SUBSET_SEED = 42
@@ -104,13 +105,19 @@ def scan(folder: Path, classes: Sequence[str] | None = None) -> Folder:
 
 
 def pictures_below(folder: Path) -> list[str]:
-    """Return the files below a folder that have an image suffix, in arbitrary order."""
-    return [
-        os.path.join(parent, name)  # noqa: PTH118 - a Path for each of a million files is slow
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if os.path.splitext(name)[1].lower() in SUFFIXES and not _is_hidden(name)  # noqa: PTH122
-    ]
+    """Return the files below a folder that have an image suffix, in arbitrary order.
+
+    Hidden files and folders are left out.
+    """
+    found = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        found += [
+            os.path.join(parent, name)  # noqa: PTH118 - a Path for each of a million files is slow
+            for name in names
+            if os.path.splitext(name)[1].lower() in SUFFIXES and not _is_hidden(name)  # noqa: PTH122
+        ]
+    return found
 
 
 def _is_hidden(name: str) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skdidicm.imagenet.folder import find_split, find_tars, is_text, scan, subset
+from skdidicm.folders import find_split, find_tars, is_text, scan, subset
 
 
 def make(root, tree):
@@ -31,7 +31,9 @@ def test_classes_are_folders_and_pictures_may_lie_deeper(tmp_path):
 
 
 def test_what_file_managers_leave_behind_is_neither_class_nor_picture(tmp_path):
-    make(tmp_path, ["a/1.png", "b/1.png", "b/._1.png", ".ipynb_checkpoints/1.png"])
+    make(
+        tmp_path, ["a/1.png", "b/1.png", "b/._1.png", ".ipynb_checkpoints/1.png", "a/.trash/2.png"]
+    )
     found = scan(tmp_path)
     assert names(tmp_path, found) == ["a/1.png", "b/1.png"]
 

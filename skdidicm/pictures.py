@@ -1,9 +1,11 @@
-"""Decoding of image files of any mode to 8 bits per channel."""
+"""Pictures in files of any mode and size, as 8 bits per channel and arrays of one size."""
 
 import math
+import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -12,6 +14,8 @@ from numpy.typing import NDArray
 
 MAX_PIXELS = 2**27
 """A larger image is not decoded, since it may be a decompression bomb."""
+
+_MOST_THREADS = 8  # that decode; Pillow decodes outside Python's lock
 
 
 class BadPictureError(ValueError):
@@ -38,7 +42,7 @@ def open_picture(file: str | IO[bytes], name: str, mode: str = "RGB") -> Any:
     BadPictureError
         If it cannot be decoded completely.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with without_warnings(), Image.open(file) as picture:
@@ -48,8 +52,7 @@ def open_picture(file: str | IO[bytes], name: str, mode: str = "RGB") -> Any:
                     f"{name} claims {width} x {height} pixels, more than {MAX_PIXELS}; it is not "
                     "opened, since it may be made to fill the memory."
                 )
-            picture.load()
-            return ImageOps.exif_transpose(_converted(picture, mode))
+            return upright(picture, mode)
     except BadPictureError:
         raise
     except UnidentifiedImageError as error:  # whose message may hold an address in memory
@@ -62,6 +65,14 @@ def open_picture(file: str | IO[bytes], name: str, mode: str = "RGB") -> Any:
         raise BadPictureError(
             f"{name} cannot be read as a picture ({reason}); replace or remove it."
         ) from error
+
+
+def upright(picture: Any, mode: str = "RGB") -> Any:
+    """Return a PIL image turned as its EXIF data say, in another mode."""
+    from PIL import ImageOps
+
+    picture.load()
+    return ImageOps.exif_transpose(_converted(picture, mode))
 
 
 @contextmanager
@@ -118,3 +129,65 @@ def centre(picture: Any, size: int, crop: float) -> Any:
     resized = picture.resize((width, height), Image.Resampling.BICUBIC)
     left, upper = round((width - size) / 2), round((height - size) / 2)
     return resized.crop((left, upper, left + size, upper + size))
+
+
+class Pictures:
+    """Pictures as an array (n, size, size, 3) of bytes that are decoded when they are indexed.
+
+    Indexing with a slice or an array of numbers returns an array; `take` returns `Pictures`.
+
+    Parameters
+    ----------
+    sources : sequence of path or PIL image
+        The pictures. Of one that is no square, the centre is taken.
+    size : int
+        Side in pixels.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(self, sources: Sequence[Any], size: int) -> None:
+        self.sources, self.size = sources, size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return len(self.sources), self.size, self.size, 3
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, rows: Any) -> NDArray[np.uint8]:
+        """Return decoded pictures.
+
+        Raises
+        ------
+        BadPictureError
+            If one cannot be read.
+        """
+        chosen = np.arange(len(self))[rows]
+        if chosen.ndim == 0:
+            found: NDArray[np.uint8] = self._decoded(int(chosen))
+            return found
+        x = np.empty((len(chosen), *self.shape[1:]), np.uint8)
+        with (
+            without_warnings(),
+            ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool,
+        ):
+            for row, decoded in zip(x, pool.map(self._decoded, chosen.tolist()), strict=True):
+                row[...] = decoded
+        return x
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype)
+
+    def take(self, rows: Any) -> "Pictures":
+        """Return some of the pictures, not decoded."""
+        return Pictures([self.sources[i] for i in np.arange(len(self))[rows].tolist()], self.size)
+
+    def _decoded(self, row: int) -> NDArray[np.uint8]:
+        source = self.sources[row]
+        is_file = isinstance(source, str | os.PathLike)
+        picture = open_picture(os.fspath(source), str(source)) if is_file else upright(source)
+        return np.asarray(centre(picture, self.size, 1))

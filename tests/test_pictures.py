@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from skdidicm.imagenet.pictures import MAX_PIXELS, BadPictureError, open_picture
+from skdidicm.pictures import MAX_PIXELS, BadPictureError, Pictures, open_picture
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -221,3 +221,40 @@ def test_a_decompression_bomb_is_bad_and_not_opened(side):
         read(bomb(side, side))
     assert side * side > MAX_PIXELS
     assert any(word in str(raised.value) for word in ("bomb", "fill the memory"))
+
+
+class TestPictures:
+    @pytest.fixture
+    def files(self, tmp_path):
+        rng = np.random.default_rng(0)
+        names = []
+        for i in range(5):
+            pixels = rng.integers(0, 256, (24 + i, 30, 3), dtype=np.uint8)
+            names.append(tmp_path / f"{i}.png")
+            Image.fromarray(pixels).save(names[-1])
+        return names
+
+    def test_only_what_is_indexed_is_decoded(self, files):
+        files[0].unlink()
+        pictures = Pictures(files, 16)
+        assert pictures.shape == (5, 16, 16, 3)
+        assert pictures[3:].shape == (2, 16, 16, 3)
+        np.testing.assert_array_equal(pictures.take([4, 2])[:], pictures[[4, 2]])
+        np.testing.assert_array_equal(pictures[[4, 2]][0], pictures[-1])
+        with pytest.raises(BadPictureError, match=r"0\.png"):
+            np.asarray(pictures)
+
+    def test_files_and_opened_pictures_are_the_same(self, files):
+        opened = [Image.open(file) for file in files]
+        np.testing.assert_array_equal(Pictures(files, 16)[:], Pictures(opened, 16)[:])
+
+    def test_the_centre_is_taken(self):
+        wide = np.zeros((8, 24, 3), np.uint8)
+        wide[:, 8:16] = 255
+        found = Pictures([Image.fromarray(wide)], 8)[:]
+        assert found[0, :, 2:-2].min() == 255
+
+    def test_the_size_of_16_bit_pictures_and_the_order_of_rows_are_kept(self, tmp_path):
+        deep = np.full((9, 9), 2**15, np.uint16)
+        Image.fromarray(deep).save(tmp_path / "a.png")
+        assert (Pictures([tmp_path / "a.png"], 4)[0] == 128).all()
