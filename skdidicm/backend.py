@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, SupportsFloat, TypeVar, runtime_ch
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.core import Process
+from skdidicm.core import Channel, Process
 
 
 class Batch(NamedTuple):
@@ -143,6 +143,9 @@ class NetworkConfig:
     training and at prediction. A prediction is the mean probability over
     `skdidicm.networks.PASSES` passes (MC dropout); each pass uses one mask for all rows. A backend
     without dropout must refuse a positive value.
+
+    `channel` is label noise: training labels are those observed. Logits are those of the true
+    class, log scores those of the observed label. `skdidicm.core.denoising_loss` takes it.
     """
 
     input_shape: tuple[int, ...]
@@ -163,6 +166,7 @@ class NetworkConfig:
     dropout: float = 0.0
     trunk: TrunkConfig | None = None
     trunk_learning_rate: float = 1.0
+    channel: Channel | None = None
 
 
 _Config = TypeVar("_Config", NetworkConfig, TrunkConfig)

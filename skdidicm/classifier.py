@@ -173,6 +173,11 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Patience of early stopping, in epochs.
     class_weight : dict or "balanced", optional
         Weights of the classes.
+    label_noise : float or array-like (k, k), optional
+        Wrong labels in y: a share of labels that are replaced by each other class with equal
+        probability, or the matrix of P(observed class i | true class j) in [i, j]. Predictions
+        then are about the true class, and training and all choices on held-out rows account for
+        the noise.
     callbacks : list of callable, optional
         Called as callback(estimator, history_row) after every epoch; returning True stops
         training. For callbacks of scikit-learn's own protocol (1.9 and later) use
@@ -211,6 +216,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         The temperature that held-out rows chose, else 1.
     additive_share_ : float
         Share of the additive model in the answer, which held-out rows chose; 0 where there is none.
+    label_noise_ : ndarray (k, k)
+        P(observed class i | true class j) through which the networks learnt; the identity without
+        label noise.
     oob_decision_function_ : ndarray (n, k)
         Class probabilities of every training row by the network of the trial that has not seen it,
         and by an additive model that has not either; NaN for rows that were not held out. The
@@ -286,6 +294,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         class_weight: dict[Any, float] | str | None = None,
+        label_noise: Any = None,
         callbacks: list[Callback] | None = None,
         on_interrupt: str = "raise",
         effort: str = "auto",
@@ -329,6 +338,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.class_weight = class_weight
+        self.label_noise = label_noise
         self.callbacks = callbacks
         self.on_interrupt = on_interrupt
         self.effort = effort
@@ -530,6 +540,34 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         array([1., 1.])
         """
         return self._sample(X)
+
+    def predict_observed_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return P(label | x) for the label that an annotator with `label_noise_` would give.
+
+        Without label noise, this is `predict_proba`.
+
+        Parameters
+        ----------
+        X : array-like
+            Rows of the shape that `fit` was given.
+
+        Returns
+        -------
+        ndarray (n, k)
+            Rows sum to one, columns are in the order of `classes_`.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skdidicm import DiDiClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = DiDiClassifier(max_epochs=30, label_noise=0.3, random_state=0).fit(X, y)
+        >>> classifier.predict_observed_proba(X).min().round(2)
+        0.15
+        """
+        proba = self.predict_proba(X)
+        channel = self._fitted.channel
+        return proba if channel is None else np.asarray(channel.observe(proba))
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return log P(class | x).
@@ -958,6 +996,12 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         return self._fitted.class_prior
 
     @property
+    def label_noise_(self) -> NDArray[np.float64]:
+        """P(observed class i | true class j), (k, k)."""
+        channel = self._fitted.channel
+        return np.eye(len(self.classes_)) if channel is None else channel.matrix()
+
+    @property
     def process_(self) -> Process:
         """The process that diffuses labels."""
         return self._fitted.process
@@ -1304,10 +1348,14 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
 
     def _sampler_plan(self, **changes: Any) -> SamplerPlan:
         """Return how to sample."""
+        prior, channel = self.class_prior_, self._fitted.channel
+        if channel is not None and self.network_.config.parameterization == "posterior":
+            prior, channel = channel.recover(prior), None  # it describes the true class already
         return SamplerPlan(
             process=self.process_,
             schedule=self.schedule_,
-            p_init=initial_law(self.process_, self.schedule_, self.class_prior_),
+            p_init=initial_law(self.process_, self.schedule_, prior),
+            channel=channel,
             seed=self._fitted.seeds.sampling,
             **(self._sampler_settings() | changes),
         )

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 _TINY = 1e-30  # smaller float32 ratios do not change a sum, and their logarithms overflow
 
-Rule = tuple[str, str, bool]
-"""Parameterization, objective, and whether the process is uniform; each has its own trace."""
+Rule = tuple[str, str, bool, bool]
+"""Parameterization, objective, whether the process is uniform, and whether logits
+pass through label noise; each has its own trace."""
 
 
 class Targets(NamedTuple):
@@ -29,12 +30,15 @@ class Targets(NamedTuple):
     """The true concrete score, or for the two cross-entropies P(c_0 | label) or q_0, (n, m, k)."""
     noise: Any
     """Logarithm of P(label | class) for the two cross-entropies, else what `_diffuse` needs."""
+    confusion: Any = None
+    """Transposed T (k, k) of label noise; without noise it is not used."""
 
 
 def rule(config: NetworkConfig) -> Rule:
     """Return the loss of a configuration."""
     uniform = isinstance(config.process, UniformProcess)
-    return config.parameterization, config.objective, uniform
+    noisy = config.channel is not None and config.parameterization == "posterior"
+    return config.parameterization, config.objective, uniform, noisy
 
 
 def targets(config: NetworkConfig, batch: Batch) -> Targets:
@@ -43,21 +47,27 @@ def targets(config: NetworkConfig, batch: Batch) -> Targets:
     label = np.broadcast_to(batch.label, batch.weight.shape)
     q_0 = np.broadcast_to(batch.target[:, None, :], (*label.shape, k)).astype(np.float64)
     sigma = np.asarray(batch.sigma, dtype=np.float64)
+    confusion = np.zeros((1, 1)) if config.channel is None else config.channel.matrix().T
     if config.objective == "cross_entropy":
-        return Targets(q_0, np.zeros((1, 1, 1)))  # the noisy label carries no information
+        nothing = np.zeros((1, 1, 1))  # the noisy label carries no information
+        return Targets(q_0, nothing, confusion)
     if config.objective == "bayes_cross_entropy":
         given = np.asarray(batch.label)
-        return Targets(*bayes_targets(given, sigma, q_0, process, np.dtype(np.float64)))
+        truth, log_likelihood = bayes_targets(given, sigma, q_0, process, np.dtype(np.float64))
+        return Targets(truth, log_likelihood, confusion)
     noise: NDArray[np.float64] = sigma
     if config.parameterization == "posterior" and not isinstance(process, UniformProcess):
         # Row i of a matrix is the law that class i is diffused to.
         noise = process.diffuse(np.broadcast_to(np.eye(k), (*sigma.shape, k, k)), sigma[..., None])
-    return Targets(process.ratio(process.diffuse(q_0, sigma), label), noise)
+    return Targets(process.ratio(process.diffuse(q_0, sigma), label), noise, confusion)
 
 
 def batch_loss(output: Any, label: Any, weight: Any, target: Targets, rule: Rule) -> Any:
     """Return sum(weight * loss) over a batch, for outputs (n, m, k)."""
-    parameterization, objective, uniform = rule
+    parameterization, objective, uniform, noisy = rule
+    if noisy:
+        law = ops.softmax(output) @ target.confusion
+        output = ops.log(ops.where(law > _TINY, law, _TINY))
     if objective != "score_entropy":
         logits = output + target.noise
         losses = ops.sum(target.truth * (ops.logsumexp(logits, -1, keepdims=True) - logits), -1)

@@ -201,6 +201,7 @@ class TorchNetwork:
             process=self.config.process,
             parameterization=self.config.parameterization,
             objective=self.config.objective,
+            channel=self.config.channel,
         )
         return (weight * loss).sum()
 

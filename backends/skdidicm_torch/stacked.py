@@ -120,6 +120,7 @@ class StackedTraining:
                 process=config.process,
                 parameterization=config.parameterization,
                 objective=config.objective,
+                channel=config.channel,
             )
             gradient *= weight[..., None]
         return (weight * loss).sum(dim=(1, 2)), output, gradient

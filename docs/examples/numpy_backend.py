@@ -29,6 +29,8 @@ class LinearNetwork:
                 raise ValueError(f"{name} is {value!r}; the NumPy backend has only {offered!r}.")
         if config.dropout:
             raise ValueError(f"dropout is {config.dropout}; the NumPy backend has only 0.")
+        if config.channel is not None:
+            raise ValueError("label_noise is given; the NumPy backend has no label noise.")
         self.config = config
         shape = (int(np.prod(config.input_shape)) + 1, config.n_classes)
         self.weight = np.random.default_rng(config.seed).normal(0, 0.01, shape)

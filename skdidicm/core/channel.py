@@ -31,6 +31,10 @@ class Channel(Protocol):
         """Return the law T q of the observed label, (..., k), for laws q of the true class."""
         ...
 
+    def adjoint(self, w: Array) -> Array:
+        """Return T^T w, (..., k)."""
+        ...
+
     def observed_logits(self, logits: Array) -> Array:
         """Return log(T softmax(logits)), (..., k); equation (13)."""
         ...
@@ -89,6 +93,10 @@ class SymmetricNoise:
     def observe(self, q: Array) -> Array:
         """Return the law of the observed label, (..., k)."""
         return UniformProcess(self.n_classes).diffuse(q, self.sigma_0)
+
+    def adjoint(self, w: Array) -> Array:
+        """Return T^T w, (..., k); T is symmetric."""
+        return UniformProcess(self.n_classes).adjoint(w, self.sigma_0)
 
     def observed_logits(self, logits: Array) -> Array:
         """Return log(T softmax(logits)), (..., k), stable for logits of any size."""
@@ -164,6 +172,10 @@ class ConfusionNoise:
     def observe(self, q: Array) -> Array:
         """Return the law of the observed label, (..., k)."""
         return q @ like(self._matrix, q).T
+
+    def adjoint(self, w: Array) -> Array:
+        """Return T^T w, (..., k)."""
+        return w @ like(self._matrix, w)
 
     def observed_logits(self, logits: Array) -> Array:
         """Return log(T softmax(logits)), (..., k), finite where T rules a class out too."""

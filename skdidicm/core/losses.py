@@ -15,6 +15,7 @@ from skdidicm.core.arrays import (
     softmax,
     take_label,
 )
+from skdidicm.core.channel import Channel
 from skdidicm.core.process import Process
 
 PARAMETERIZATIONS = ("score", "posterior")
@@ -139,13 +140,17 @@ def denoising_loss(
     process: Process,
     parameterization: str = "score",
     objective: str = "score_entropy",
+    channel: Channel | None = None,
 ) -> Array:
     """Return the training loss of every row without its weight, (...).
 
     `objective` is "score_entropy", equation (5), "bayes_cross_entropy", equation (11), or
     "cross_entropy", which ignores noisy label and noise. The last two need the posterior
-    parameterization.
+    parameterization. With a `channel`, q_0 is the law of the observed label. Logits then stay those
+    of the true class, equation (13); log scores are those of the observed label.
     """
+    if channel is not None and parameterization == "posterior":
+        output = channel.observed_logits(output)
     if objective == "cross_entropy":
         return cross_entropy(output, q_0)
     if objective == "bayes_cross_entropy":
@@ -163,11 +168,13 @@ def denoising_loss_and_gradient(
     process: Process,
     parameterization: str = "score",
     objective: str = "score_entropy",
+    channel: Channel | None = None,
 ) -> tuple[Array, Array]:
     """Return `denoising_loss`, (...), and its gradient with respect to the output, (..., k).
 
     For cross-entropies the gradient is that of every softmax: the law that the network states minus
     the one that is true. For the score entropy it is (s - ratio) / K with respect to the log score.
+    A channel carries the gradient back to the logits of the true class.
 
     Examples
     --------
@@ -178,6 +185,19 @@ def denoising_loss_and_gradient(
     (array([0.]), array([[0., 0.]]))
     """
     xp = namespace(output)
+    if channel is not None and parameterization == "posterior":
+        p = softmax(output)
+        loss, slope = denoising_loss_and_gradient(
+            channel.observed_logits(output),
+            label,
+            sigma,
+            q_0,
+            process=process,
+            parameterization=parameterization,
+            objective=objective,
+        )
+        slope = channel.adjoint(slope / xp.clip(channel.observe(p), min=_TINY))
+        return loss, _through_softmax(slope, p)
     if objective != "score_entropy":
         target = q_0
         if objective == "bayes_cross_entropy":
@@ -197,9 +217,12 @@ def denoising_loss_and_gradient(
     scores = log_q_t - take_label(log_q_t, label)
     slope = (xp.exp(scores) - ratio) * other / output.shape[-1]
     slope = slope - (1 - other) * xp.sum(slope, axis=-1, keepdims=True)  # the score's denominator
-    slope = process.adjoint(slope / q_t, sigma)
-    slope = p * (slope - xp.sum(p * slope, axis=-1, keepdims=True))
-    return score_entropy(scores, ratio), slope
+    return score_entropy(scores, ratio), _through_softmax(process.adjoint(slope / q_t, sigma), p)
+
+
+def _through_softmax(slope: Array, p: Array) -> Array:
+    """Return the gradient at logits, for the one at their softmax p."""
+    return p * (slope - namespace(p).sum(p * slope, axis=-1, keepdims=True))
 
 
 def check_objective(parameterization: str, objective: str, conditioning: str = "none") -> None:

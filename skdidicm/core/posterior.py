@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdidicm.core.arrays import Array, namespace
+from skdidicm.core.channel import Channel
 from skdidicm.core.process import Process
 from skdidicm.core.samplers import sample_labels, sample_probabilities
 from skdidicm.core.schedules import EPS_T, Schedule
@@ -40,6 +41,9 @@ class SamplerPlan:
         The label that a step of "cp" conditions on.
     n_chains : int
         Chains per row of "cl".
+    channel : Channel, optional
+        Label noise, where the log scores describe the observed label: the result is then carried
+        back to the true class by equation (14).
     """
 
     process: Process
@@ -51,6 +55,7 @@ class SamplerPlan:
     steps: int
     label_rule: str = "argmin"
     n_chains: int = 1
+    channel: Channel | None = None
 
 
 def sample_posterior(

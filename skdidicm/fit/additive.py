@@ -9,6 +9,7 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
+from skdidicm.core import Channel, UniformProcess, denoising_loss_and_gradient
 from skdidicm.fit.state import HeldOut
 from skdidicm.fit.training import Rows
 from skdidicm.fit.trial import choose_temperature
@@ -28,7 +29,11 @@ _QUARTILES = 1.349  # between the quartiles of a normal distribution, in its dev
 
 
 def learn_additive(
-    rows: Rows, held: HeldOut, read_out: ReadOut, temperature: float | None
+    rows: Rows,
+    held: HeldOut,
+    read_out: ReadOut,
+    temperature: float | None,
+    channel: Channel | None = None,
 ) -> tuple[Additive, HeldOut]:
     """Return the additive model of the rows, and the held-out rows with its answers to them.
 
@@ -47,32 +52,36 @@ def learn_additive(
         Keeps class probabilities away from zero.
     temperature : float or None
         The temperature, or None for that of the held-out rows.
+    channel : Channel, optional
+        Label noise through which the model learns and held-out rows are scored.
     """
     answers = np.empty((len(_STRENGTHS), *held.proba.shape))
     for fold in np.unique(held.fold):
         own = held.fold == fold
         seen = np.setdiff1d(np.arange(len(rows.x)), held.row[own])
-        for i, model in enumerate(_fitted(rows.take(seen), _STRENGTHS)):
+        for i, model in enumerate(_fitted(rows.take(seen), _STRENGTHS, channel)):
             answers[i, own] = read_out(model(rows.x[held.row[own]]))
-    nll = [float(_nll(answer, held) @ held.weight) for answer in answers]
+    nll = [float(_nll(answer, held, channel) @ held.weight) for answer in answers]
     best = int(np.argmin(nll))
-    share = choose_share(held, answers[best])
+    share = choose_share(held, answers[best], channel)
     if temperature is None:
         of_held = Rows(held.row, held.target, held.weight)
-        temperature = choose_temperature(mixed(held.proba, answers[best], share), of_held)
-    (model,) = _fitted(rows, _STRENGTHS[best : best + 1])
+        temperature = choose_temperature(mixed(held.proba, answers[best], share), of_held, channel)
+    (model,) = _fitted(rows, _STRENGTHS[best : best + 1], channel)
     learnt = replace(model, share=share, temperature=temperature)
     return learnt, replace(held, additive=answers[best])
 
 
-def choose_share(held: HeldOut, additive: NDArray[np.float64]) -> float:
+def choose_share(
+    held: HeldOut, additive: NDArray[np.float64], channel: Channel | None = None
+) -> float:
     """Return the share of a second answer (m, k) that gives held-out rows the lowest NLL.
 
     A row each that only one of both explains is added, so that few rows choose no extreme share.
     """
 
     def loss(share: float) -> float:
-        nll = _nll(mixed(held.proba, additive, share), held) @ held.weight
+        nll = _nll(mixed(held.proba, additive, share), held, channel) @ held.weight
         return float(nll - _ROWS * (np.log(share) + np.log1p(-share)))
 
     return float(scipy.optimize.minimize_scalar(loss, bounds=(0, 1), method="bounded").x)
@@ -103,8 +112,10 @@ def learn_shape(x: NDArray[Any]) -> Shape:
     return Shape(centre, scale, pieces[0].astype(np.intp), pieces[1], pieces[2])
 
 
-def _fitted(rows: Rows, strengths: tuple[float, ...]) -> list[Additive]:
+def _fitted(rows: Rows, strengths: tuple[float, ...], channel: Channel | None) -> list[Additive]:
     """Return a model for every inverse strength of the penalty on squared weights."""
+    if channel is not None:
+        return _fitted_through(channel, rows, strengths)
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -131,5 +142,50 @@ def _fitted(rows: Rows, strengths: tuple[float, ...]) -> list[Additive]:
     return found
 
 
-def _nll(proba: NDArray[np.float64], held: HeldOut) -> NDArray[np.float64]:
-    return negative_log_likelihood(held.target, proba)
+def _fitted_through(channel: Channel, rows: Rows, strengths: tuple[float, ...]) -> list[Additive]:
+    """Return the models that learn the true class from noisy labels; equation (13).
+
+    scikit-learn's logistic regression has no label noise.
+    """
+    shape = learn_shape(rows.x)
+    seen, k = shape(rows.x), rows.target.shape[1]
+    d = seen.shape[1]
+    process = UniformProcess(k)  # plays no part in a cross-entropy
+
+    def penalised(parameters: NDArray[np.float64], strength: float) -> Any:
+        both = parameters.reshape(d + 1, k)
+        coef, intercept = both[:-1], both[-1]
+        loss, slope = denoising_loss_and_gradient(
+            seen @ coef + intercept,
+            none,
+            none,
+            rows.target,
+            process=process,
+            parameterization="posterior",
+            objective="cross_entropy",
+            channel=channel,
+        )
+        slope = rows.weight[:, None] * slope
+        gradient = np.vstack([seen.T @ slope + coef / strength, slope.sum(axis=0)])
+        return rows.weight @ loss + (coef**2).sum() / (2 * strength), gradient.ravel()
+
+    none = np.zeros(len(seen), dtype=np.intp)
+    found, parameters = [], np.zeros((d + 1) * k)
+    for strength in strengths:
+        result = scipy.optimize.minimize(
+            penalised,
+            parameters,
+            (strength,),
+            method="L-BFGS-B",
+            jac=True,
+            options={"maxiter": _ITERATIONS},
+        )
+        parameters = result.x
+        both = parameters.reshape(d + 1, k)
+        found.append(Additive(shape, both[:-1], both[-1]))
+    return found
+
+
+def _nll(proba: NDArray[np.float64], held: HeldOut, channel: Channel | None) -> NDArray[np.float64]:
+    seen = proba if channel is None else channel.observe(proba)
+    return negative_log_likelihood(held.target, seen)

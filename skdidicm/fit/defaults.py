@@ -8,6 +8,7 @@ from typing import Any
 from skdidicm.fit.augmentation import resolve_augmentation
 from skdidicm.fit.pretrained import is_frozen
 from skdidicm.fit.state import Fitted, Settings
+from skdidicm.fit.validation import make_channel
 from skdidicm.networks import LINEAR, is_builtin, resolve_network
 from skdidicm.registry import installed_backends
 
@@ -181,6 +182,7 @@ def resolve(
         conditioning=conditioning,
         parameterization=parameterization,
         objective=objective,
+        label_noise=make_channel(given["label_noise"], n_classes),
         weight_decay=chosen("weight_decay"),
         device=given["device"],
         precision=resolve_precision(given["precision"], input_shape, n, batch_size),

@@ -163,7 +163,7 @@ def fit(
                 proba = predict(fitted.network, held.x)
                 held_out = _held_out(held, [np.arange(len(held.x))], [proba])
                 if settings.temperature is None:
-                    fitted.temperature = trial.choose_temperature(proba, held)
+                    fitted.temperature = trial.choose_temperature(proba, held, fitted.channel)
     # Set last: during training, only the network itself predicts.
     if settings.additive and fitted.trunk is None and held_out is not None and members:
         fitted.additive, held_out = learn_additive(
@@ -171,6 +171,7 @@ def fit(
             held_out,
             partial(read_out, process=fitted.process, schedule=fitted.schedule),
             settings.temperature,
+            fitted.channel,
         )
     fitted.members, fitted.held_out = members, held_out
     fitted.members_answer = settings.ensemble
@@ -210,6 +211,7 @@ def _trial(
         plan,
         whole=Learner(fitted.network, rows, fitted.rng) if along else None,
         temperature=settings.temperature,
+        channel=fitted.channel,
         on_epoch=lambda row, n: bar.advance(n * row["epoch"], row),
         keep_on_interrupt=settings.keep_on_interrupt,
     )
@@ -285,7 +287,7 @@ def _train(
         for row in epochs(fitted.network, rows, plan, fitted.rng):
             if held is not None:
                 proba = tempered(predict(fitted.network, held.x), temperature)
-                row |= validation_scores(proba, held)
+                row |= validation_scores(proba, held, fitted.channel)
             fitted.n_iter += 1
             fitted.history.append(row | {"epoch": fitted.n_iter})
             stop = observer.end_epoch(fitted.history[-1])

@@ -76,6 +76,7 @@ def build_network(settings: Settings, rows: Rows, process: Process, seed: int) -
         conditioning=settings.conditioning,
         parameterization=settings.parameterization,
         objective=settings.objective,
+        channel=settings.label_noise,
         mean=mean,
         scale=scale,
         weight_decay=settings.weight_decay,

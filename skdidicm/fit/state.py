@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from skdidicm.backend import BuildNetwork, ScoreNetwork, Trunk, TrunkConfig
-from skdidicm.core import Process, Schedule
+from skdidicm.core import Channel, Process, Schedule
 from skdidicm.fit.augmentation import Augmentation
 from skdidicm.fit.training import HistoryRow
 from skdidicm.predict.additive import Additive
@@ -50,6 +50,7 @@ class Settings:
     conditioning: str
     parameterization: str
     objective: str
+    label_noise: Channel | None
     weight_decay: float
     device: str
     precision: str
@@ -174,6 +175,12 @@ class Fitted:
     n_iter: int = 0
     max_epochs: int = 0
     n_rows: int | None = None
+
+    @property
+    def channel(self) -> Channel | None:
+        """Label noise through which the networks learn."""
+        channel: Channel | None = self.network.config.channel
+        return channel
 
     @property
     def unseeing(self) -> list[ScoreNetwork]:

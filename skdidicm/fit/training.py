@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdidicm.backend import Batch, HoldsTrunk, JointTraining, ScoreNetwork
-from skdidicm.core import Process, Schedule, noise_levels
+from skdidicm.core import Channel, Process, Schedule, noise_levels
 from skdidicm.core.arrays import draw
 from skdidicm.fit.augmentation import Augmentation, mix
 from skdidicm.metrics import negative_log_likelihood
@@ -328,16 +328,23 @@ def _not_finite(loss: float, epoch: int) -> NonFiniteLossError:
     )
 
 
-def validation_scores(p: NDArray[np.float64], rows: Rows) -> HistoryRow:
-    """Return weighted accuracy and negative log-likelihood (nats) of probabilities (n, k)."""
+def validation_scores(
+    p: NDArray[np.float64], rows: Rows, channel: Channel | None = None
+) -> HistoryRow:
+    """Return weighted accuracy and negative log-likelihood (nats) of probabilities (n, k).
+
+    With label noise, `p` is about the true class, and is scored as what it says of the observed
+    label.
+    """
     share = rows.weight / rows.weight.sum()
-    hit = p.argmax(axis=1) == rows.target.argmax(axis=1)
-    return {"val_accuracy": float(share @ hit), "val_nll": mean_nll(p, rows)}
+    seen = p if channel is None else channel.observe(p)
+    hit = seen.argmax(axis=1) == rows.target.argmax(axis=1)
+    return {"val_accuracy": float(share @ hit), "val_nll": mean_nll(p, rows, channel)}
 
 
-def mean_nll(p: NDArray[np.float64], rows: Rows) -> float:
-    """Return the weighted mean NLL (nats) of rows under probabilities (n, k)."""
-    nll = negative_log_likelihood(rows.target, p)
+def mean_nll(p: NDArray[np.float64], rows: Rows, channel: Channel | None = None) -> float:
+    """Return the weighted mean NLL (nats) of rows under probabilities (n, k) of the true class."""
+    nll = negative_log_likelihood(rows.target, p if channel is None else channel.observe(p))
     return float((nll * (rows.weight / rows.weight.mean())).mean())
 
 

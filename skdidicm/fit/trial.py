@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdidicm.backend import JointTraining, LearnsJointly
+from skdidicm.core import Channel
 from skdidicm.fit.training import (
     HistoryRow,
     Learner,
@@ -111,6 +112,7 @@ def run_trial(
     *,
     whole: Learner | None = None,
     temperature: float | None = None,
+    channel: Channel | None = None,
     on_epoch: Callable[[HistoryRow, int], object] = lambda *_: None,
     keep_on_interrupt: bool = False,
 ) -> Verdict:
@@ -132,6 +134,8 @@ def run_trial(
         supports that; afterwards it and its generator have the state of the best round.
     temperature : float, optional
         Temperature at which rounds are compared; by default the best one of each round.
+    channel : Channel, optional
+        Label noise through which held-out rows are scored.
     on_epoch : callable
         Called with a row of history, whose `epoch` is the mean over the networks, and their number.
     keep_on_interrupt : bool
@@ -172,8 +176,8 @@ def run_trial(
             break
         parts = [fold.predict() for fold in folds]
         proba = np.concatenate(parts)
-        found = choose_temperature(proba, held) if temperature is None else temperature
-        nll = mean_nll(tempered(proba, found), held)
+        found = choose_temperature(proba, held, channel) if temperature is None else temperature
+        nll = mean_nll(tempered(proba, found), held, channel)
         rounds.append({"epochs": end, "temperature": found, "val_nll": nll})
         if not nll < lowest:
             break
@@ -194,9 +198,13 @@ def warn_of_interruption(n_epochs: int) -> None:
     )
 
 
-def choose_temperature(proba: NDArray[np.float64], held: Rows) -> float:
+def choose_temperature(
+    proba: NDArray[np.float64], held: Rows, channel: Channel | None = None
+) -> float:
     """Return the best temperature of held-out rows, close to 1 if they are few."""
-    return best_temperature(proba, held.target, held.weight, log_scale=_LOG_SCALE)[0]
+    return best_temperature(proba, held.target, held.weight, log_scale=_LOG_SCALE, channel=channel)[
+        0
+    ]
 
 
 class _Course(Protocol):

@@ -13,7 +13,17 @@ from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
-from skdidicm.core import SAMPLERS, SCHEDULES, Process, RateProcess, Schedule, UniformProcess
+from skdidicm.core import (
+    SAMPLERS,
+    SCHEDULES,
+    Channel,
+    ConfusionNoise,
+    Process,
+    RateProcess,
+    Schedule,
+    SymmetricNoise,
+    UniformProcess,
+)
 from skdidicm.core.noise_levels import TIMES
 from skdidicm.core.samplers import LABEL_RULES, SOLVERS
 from skdidicm.networks import CONDITIONINGS, is_builtin
@@ -324,6 +334,7 @@ def check_settings(parameters: Mapping[str, Any]) -> None:
             "conditioning='none' is an ordinary classifier, whose outputs are a posterior; leave "
             "parameterization='auto', or set it to 'posterior'."
         )
+    _check_label_noise(given)
     for name in ("steps", "n_chains", "n_iter_no_change"):
         check_number(name, given[name], numbers.Integral, 1)
     check_sampler_size(given["steps"], given["n_chains"])
@@ -381,6 +392,22 @@ def _check_pretrained(given: Mapping[str, Any]) -> None:
         raise ValueError(
             "trunk_learning_rate is 0, which freezes the network, but its weights are random; set "
             "pretrained=True, or another rate."
+        )
+
+
+def _check_label_noise(given: Mapping[str, Any]) -> None:
+    label_noise = given["label_noise"]
+    if label_noise is None:
+        return
+    if isinstance(label_noise, str | bool):
+        raise ValueError(
+            f"label_noise is {label_noise!r}; expected None, a share of wrong labels such as 0.2, "
+            "or a matrix (k, k) of P(observed i | true j)."
+        )
+    if hasattr(given["calibrator"], "fit"):
+        raise ValueError(
+            f"the calibrator {given['calibrator']!r} would be fitted to wrong labels too, since "
+            "label_noise is given; leave one of them out."
         )
 
 
@@ -456,6 +483,22 @@ def make_schedule(schedule: str | Schedule) -> Schedule:
         fields: dict[str, Any] = asdict(schedule)  # type: ignore[call-overload]
         return type(schedule)(**{name: float(value) for name, value in fields.items()})
     return schedule
+
+
+def make_channel(label_noise: Any, n_classes: int) -> Channel | None:
+    """Return label noise: None, symmetric noise of a rate, or any confusions (k, k)."""
+    if label_noise is None or isinstance(label_noise, SymmetricNoise | ConfusionNoise):
+        channel: Channel | None = label_noise
+    elif isinstance(label_noise, numbers.Real):
+        return SymmetricNoise(n_classes, float(label_noise)) if label_noise else None
+    else:
+        channel = ConfusionNoise(as_array(label_noise, "label_noise"))
+    if channel is not None and channel.n_classes != n_classes:
+        raise ValueError(
+            f"label_noise is for {channel.n_classes} classes, but y has {n_classes}; give one row "
+            "for each observed and one column for each true class, in sorted order."
+        )
+    return channel
 
 
 def make_process(rate_matrix: ArrayLike | None, n_classes: int) -> Process:

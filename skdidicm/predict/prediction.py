@@ -194,7 +194,11 @@ def _sampled(
     p = sample_posterior(log_score, n, plan, start, return_path=path)
     law: NDArray[np.float64] = np.asarray(to_device(p, "cpu"), dtype=np.float64)
     law = law / law.sum(axis=-1, keepdims=True)
-    return law if raw else np.asarray(read_out(law, plan.process, plan.schedule))
+    if raw:
+        return law
+    if plan.channel is not None:
+        law = plan.channel.recover(law)
+    return np.asarray(read_out(law, plan.process, plan.schedule))
 
 
 def _are_few(x: NDArray[Any], plan: SamplerPlan) -> bool:

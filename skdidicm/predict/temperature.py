@@ -7,6 +7,7 @@ import scipy.optimize
 from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
+from skdidicm.core import Channel
 from skdidicm.metrics import log_proba
 
 _LOG_RANGE = (-1.0, 3.0)  # wider bounds let a few easy held-out rows choose extreme temperatures
@@ -18,6 +19,7 @@ def best_temperature(
     weight: NDArray[np.floating] | float = 1.0,
     *,
     log_scale: float = math.inf,
+    channel: Channel | None = None,
 ) -> tuple[float, float]:
     """Return the temperature that minimises the NLL, and the mean NLL (nats) at it.
 
@@ -32,6 +34,8 @@ def best_temperature(
     log_scale : float, optional
         Standard deviation of a normal prior about 0 of the temperature's logarithm, which keeps
         the temperature near 1 where rows are few; by default none.
+    channel : Channel, optional
+        Label noise: labels are those observed, and the probabilities of the true class.
 
     Examples
     --------
@@ -46,7 +50,10 @@ def best_temperature(
     share = np.reshape(weight, (-1, 1)) * q_0
 
     def nll(log_temperature: float) -> float:
-        return -float((share * log_softmax(logits / math.exp(log_temperature), axis=1)).sum())
+        log_p = log_softmax(logits / math.exp(log_temperature), axis=1)
+        return -float(
+            (share * (log_p if channel is None else channel.observed_logits(log_p))).sum()
+        )
 
     def penalised(log_temperature: float) -> float:
         return nll(log_temperature) + (log_temperature / log_scale) ** 2 / 2

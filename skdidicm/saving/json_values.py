@@ -17,7 +17,8 @@ from skdidicm.fit.training import HistoryRow
 from skdidicm.fit.validation import LABEL_KINDS, MAX_CLASS_BYTES, check_classes
 
 _APART = (
-    "augment", "calibrator", "callbacks", "random_state", "rate_matrix", "schedule", "network",
+    "augment", "calibrator", "callbacks", "label_noise", "random_state", "rate_matrix", "schedule",
+    "network",
 )  # fmt: skip
 _DATES = "Mm"  # kinds of NumPy whose values are integers of a unit, written as such
 _LARGEST = 2**63  # of a number in a history, which others turn into floats
@@ -81,6 +82,9 @@ def write_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     for name in ("network", "augment"):
         if name in parameters and isinstance(parameters[name], str | None):
             found[name] = parameters[name]
+    label_noise = plain(parameters.get("label_noise"))
+    if label_noise is None or isinstance(label_noise, str | int | float):
+        found["label_noise"] = label_noise
     for name, value in found.items():
         if not _is_json(value):
             raise ValueError(

@@ -22,7 +22,14 @@ from skdidicm.backend import (
     Trunk,
     TrunkConfig,
 )
-from skdidicm.core import Process, RateProcess, UniformProcess
+from skdidicm.core import (
+    Channel,
+    ConfusionNoise,
+    Process,
+    RateProcess,
+    SymmetricNoise,
+    UniformProcess,
+)
 from skdidicm.fit.state import Fitted, Seeds
 from skdidicm.fit.validation import MAX_ROW, check_choice, check_class_size, check_number
 from skdidicm.registry import get_backend, new_network, new_trunk
@@ -192,6 +199,10 @@ def content_of(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         settings["trunk_learning_rate"] = float(config.trunk_learning_rate)
     if config.dropout:
         settings["dropout"] = float(config.dropout)
+    if isinstance(config.channel, SymmetricNoise):
+        settings["label_noise"] = float(config.channel.rate)
+    elif config.channel is not None:
+        tensors["label_noise"] = config.channel.matrix()
     if not isinstance(config.network, str):
         settings["network"] = _OWN
     header = {
@@ -333,6 +344,8 @@ def _model(
             seen = tensors["mean"].shape
     _check_shapes(shape, seen, len(classes), prior, process, tensors)
     config = _config(header["config"], seen, process, tensors, own_network)
+    if "label_noise" not in parameters:  # a matrix, which is apart from the others
+        parameters["label_noise"] = tensors.get("label_noise")
     if own_network is not None and header["parameters"].get("network") is None:
         parameters["network"] = own_network
     config = replace(config, device=device, trunk=config_of_trunk)
@@ -437,6 +450,7 @@ def _config(
         input_shape=shape,
         n_classes=process.n_classes,
         process=process,
+        channel=_channel(settings, process.n_classes, tensors),
         mean=tensors["mean"],
         scale=tensors["scale"],
         trunk_learning_rate=rate,
@@ -454,3 +468,15 @@ def _own_or_named(saved: Any, own_network: Any) -> Any:
             "of the same architecture as network=..."
         )
     return own_network if saved == _OWN else saved
+
+
+def _channel(settings: dict[str, Any], k: int, tensors: dict[str, NDArray[Any]]) -> Channel | None:
+    """Return the label noise of the model's networks; earlier files have none."""
+    if "label_noise" in settings:
+        return SymmetricNoise(k, settings["label_noise"])
+    if "label_noise" not in tensors:
+        return None
+    matrix = tensors["label_noise"]
+    if matrix.shape != (k, k):
+        raise ModelFileError(f"its label noise has shape {matrix.shape} for {k} classes.")
+    return ConfusionNoise(matrix)

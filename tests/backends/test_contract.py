@@ -9,6 +9,7 @@ from skdidicm.backend import Batch, KnowsShapes, LearnsJointly, NetworkConfig
 from skdidicm.core import (
     LogLinear,
     RateProcess,
+    SymmetricNoise,
     UniformProcess,
     denoising_loss,
     sample_labels,
@@ -118,6 +119,18 @@ def test_an_ordinary_classifier_learns_the_shares_of_classes(build):
     for _ in range(300):
         network.train_step(Batch(x, posterior, *noise, np.full((2, 1), 0.5)), 5e-3)
     np.testing.assert_allclose(class_probabilities(network, x), posterior, atol=0.01)
+
+
+def test_through_label_noise_an_ordinary_classifier_learns_the_true_classes(build):
+    channel = SymmetricNoise(K, 0.3)
+    network = build((1,), **ORDINARY, channel=channel)
+    x = np.array([[-1.0], [1.0]], dtype=np.float32)
+    truth = np.array([[0.7, 0.2, 0.1, 0.0], [0.05, 0.05, 0.1, 0.8]])
+    noise = np.zeros((2, 1), np.int32), np.ones((2, 1))
+    for _ in range(500):
+        seen = truth @ channel.matrix().T
+        network.train_step(Batch(x, seen, *noise, np.full((2, 1), 0.5)), 4e-3)
+    np.testing.assert_allclose(class_probabilities(network, x), truth, atol=0.02)
 
 
 @pytest.mark.parametrize("shape", [(5,), (8, 8)], ids=["table", "image"])
@@ -423,6 +436,7 @@ LAST = {"conditioning": "last", "weight_decay": 0.1}
         {"conditioning": "blocks", "max_grad_norm": 0.0},
         LAST | {"parameterization": "posterior"},
         LAST | {"parameterization": "posterior", "objective": "bayes_cross_entropy"},
+        LAST | {"parameterization": "posterior", "channel": SymmetricNoise(K, 0.3)},
         LAST | {"process": RateProcess(np.full((K, K), 0.25) - np.eye(K))},
         {"conditioning": "none", "parameterization": "posterior", "objective": "cross_entropy"},
     ],

@@ -11,7 +11,7 @@ from skdidicm_keras.weights import to_torch  # noqa: E402
 from skdidicm_torch import TorchNetwork  # noqa: E402
 
 from skdidicm.backend import Batch, NetworkConfig  # noqa: E402
-from skdidicm.core import RateProcess, UniformProcess  # noqa: E402
+from skdidicm.core import ConfusionNoise, RateProcess, UniformProcess  # noqa: E402
 
 K = 4
 CONDITIONINGS = ("blocks", "last", "head", "none")
@@ -154,6 +154,15 @@ def test_losses_and_gradients_of_images_agree(conditioning, form):
         max_grad_norm=0.0,
     )
     assert_gradients_agree(networks, make_batch((16, 16), kind="mixed"), 1e-4)
+
+
+@pytest.mark.parametrize(("parameterization", "objective"), OBJECTIVES)
+def test_losses_and_gradients_through_label_noise_agree(parameterization, objective):
+    rng = np.random.default_rng(0)
+    channel = ConfusionNoise(0.7 * np.eye(K) + 0.3 * rng.dirichlet(np.ones(K), K).T)
+    form = {"parameterization": parameterization, "objective": objective}
+    networks = pair((5,), channel=channel, max_grad_norm=0.0, **form)
+    assert_gradients_agree(networks, make_batch((5,), kind="hard"), 1e-5)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])

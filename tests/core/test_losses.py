@@ -5,8 +5,10 @@ import scipy.optimize
 import scipy.special
 
 from skdidicm.core import (
+    ConfusionNoise,
     LogLinear,
     RateProcess,
+    SymmetricNoise,
     UniformProcess,
     bayes_cross_entropy,
     check_objective,
@@ -278,3 +280,57 @@ def test_the_gradient_is_that_of_finite_differences(rng, rates, parameterization
     for i, step in enumerate(1e-6 * np.eye(3)):
         slope = (loss(output + step) - loss(output - step)) / 2e-6
         np.testing.assert_allclose(gradient[:, i], slope, rtol=1e-5, atol=1e-7)
+
+
+CONFUSION = np.array([[0.7, 0.1, 0.0], [0.2, 0.6, 0.3], [0.1, 0.3, 0.7]])
+CHANNELS = [SymmetricNoise(3, 0.3), ConfusionNoise(CONFUSION)]
+LOGITS = [pair for pair in PAIRS if pair[0] == "posterior"]
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize(("parameterization", "objective"), LOGITS)
+def test_the_gradient_through_label_noise_is_that_of_finite_differences(
+    rng, channel, parameterization, objective
+):
+    output, label = rng.standard_normal((4, 3)), np.array([0, 2, 1, 1])
+    sigma, q_0 = rng.uniform(0.1, 3, 4), rng.dirichlet(np.ones(3), 4)
+    names = {"parameterization": parameterization, "objective": objective, "channel": channel}
+
+    def loss(output):
+        return denoising_loss(output, label, sigma, q_0, process=UniformProcess(3), **names)
+
+    value, gradient = denoising_loss_and_gradient(
+        output, label, sigma, q_0, process=UniformProcess(3), **names
+    )
+    np.testing.assert_allclose(value, loss(output), rtol=1e-12)
+    for i, step in enumerate(1e-6 * np.eye(3)):
+        slope = (loss(output + step) - loss(output - step)) / 2e-6
+        np.testing.assert_allclose(gradient[:, i], slope, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize(("parameterization", "objective"), LOGITS)
+def test_the_best_logits_through_label_noise_are_those_of_the_true_class(
+    channel, parameterization, objective
+):
+    truth, sigma, k = np.array([0.75, 0.2, 0.05]), 0.8, 3
+    seen = channel.matrix() @ truth
+    noise = scipy.linalg.expm(sigma * (np.ones((k, k)) / k - np.eye(k)))
+    label, observed = np.indices((k, k)).reshape(2, -1)
+    joint = (noise * seen)[label, observed]  # P(c_t = label, c_0 = observed)
+
+    def expected_loss(output):
+        rows = np.tile(output, (k * k, 1)), label, sigma, np.eye(k)[observed]
+        names = {"parameterization": parameterization, "objective": objective}
+        return joint @ denoising_loss(*rows, process=UniformProcess(k), channel=channel, **names)
+
+    best = scipy.optimize.minimize(expected_loss, np.zeros(k), options={"gtol": 1e-9}).x
+    np.testing.assert_allclose(scipy.special.softmax(best), truth, atol=1e-4)
+
+
+def test_log_scores_are_those_of_the_observed_label(rng):
+    rows = rng.standard_normal((4, 3)), np.array([0, 2, 1, 1]), 0.5, np.eye(3)[[0, 1, 2, 0]]
+    for function in (denoising_loss, denoising_loss_and_gradient):
+        plain = function(*rows, process=UniformProcess(3))
+        noisy = function(*rows, process=UniformProcess(3), channel=CHANNELS[0])
+        np.testing.assert_array_equal(noisy[0], plain[0])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from skdidicm import DiDiClassifier
-from skdidicm.core import LogLinear, UniformProcess, read_out
+from skdidicm.core import ConfusionNoise, LogLinear, SymmetricNoise, UniformProcess, read_out
 from skdidicm.fit.additive import choose_share, learn_additive, learn_shape
 from skdidicm.fit.state import HeldOut
 from skdidicm.fit.training import Rows
@@ -123,6 +123,35 @@ def test_the_mean_answer_is_that_of_weighted_and_of_soft_labels():
         expected = np.average(target, axis=0, weights=weight)
         found = np.average(additive(X), axis=0, weights=weight)
         np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_labels_that_are_never_wrong_give_the_logistic_regression():
+    x, y = RNG.standard_normal((120, 2)), RNG.integers(0, 3, 120)
+    uniform, fold = np.full((120, 3), 1 / 3), np.arange(120) % 2
+    rows = Rows(x, np.eye(3)[y], RNG.uniform(0.5, 2, 120))
+    answers = [
+        learn_additive(rows, held_out(uniform, y, fold), keep(3), 1.0, channel)[0](x)
+        for channel in (None, ConfusionNoise(np.eye(3)))
+    ]
+    np.testing.assert_allclose(*answers, atol=5e-3)
+
+
+def test_wrong_labels_are_learnt_through():
+    """The true law is found again from labels of which 40 % are wrong, and not theirs."""
+    rng, channel = np.random.default_rng(0), SymmetricNoise(2, 0.4)
+    x = rng.standard_normal((3000, 1))
+    truth = 1 / (1 + np.exp(-2 * x[:, 0]))
+    y = (rng.random(3000) < truth).astype(int)
+    y = np.where(rng.random(3000) < 0.4, 1 - y, y)
+    uniform, fold = np.full((3000, 2), 0.5), np.arange(3000) % 2
+    rows = Rows(x, np.eye(2)[y], np.ones(3000))
+    held = held_out(uniform, y, fold)
+    errors = [
+        np.abs(learn_additive(rows, held, keep(2), 1.0, noise)[0](x)[:, 1] - truth).mean()
+        for noise in (channel, None)
+    ]
+    assert errors[0] < 0.1
+    assert errors[1] > 0.2
 
 
 def test_a_single_class_among_the_rows_of_a_fold():

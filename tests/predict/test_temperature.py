@@ -7,6 +7,7 @@ from sklearn.datasets import load_iris
 from sklearn.metrics import log_loss
 
 from skdidicm import DiDiClassifier
+from skdidicm.core import SymmetricNoise
 from skdidicm.predict.temperature import best_temperature, tempered
 
 X, y = load_iris(return_X_y=True)
@@ -123,3 +124,15 @@ def test_a_file_keeps_the_temperature(quick, tmp_path):
     loaded = DiDiClassifier.load(tmp_path / "a.skd")
     assert loaded.temperature_ == model.temperature_ != 1
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+
+
+@pytest.mark.parametrize("temperature", [0.6, 2.0])
+def test_wrong_labels_do_not_change_the_temperature_that_is_found_through_their_noise(
+    rng, temperature
+):
+    proba, q_0 = sure_of_too_much(rng, 40_000, temperature)
+    wrong = rng.random(len(q_0)) < 0.3
+    q_0[wrong] = np.eye(4)[(q_0[wrong].argmax(axis=1) + rng.integers(1, 4, wrong.sum())) % 4]
+    found, _ = best_temperature(proba, q_0, channel=SymmetricNoise(4, 0.3))
+    assert found == pytest.approx(temperature, rel=0.08)
+    assert best_temperature(proba, q_0)[0] > 1.2 * found

@@ -59,6 +59,8 @@ SETTINGS = {
     "seed of NumPy": {"random_state": np.int64(7)},
     "generator": {"random_state": np.random.RandomState(7)},
     "callables": {"callbacks": [lambda model, row: None], "augment": lambda x, rng: x + 0.1},
+    "symmetric label noise": {"label_noise": 0.2},
+    "label noise": {"label_noise": np.eye(3) * 0.7 + 0.1, "parameterization": "posterior"},
     "early stopping": {"early_stopping": True},
     "small integers": {"steps": np.uint8(3), "n_chains": np.uint8(200), "sampler": "cl"},
     "arrays of one number": {"verbose": np.array(0), "learning_rate": np.float16(0.01)},

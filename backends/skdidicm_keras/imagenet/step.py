@@ -78,7 +78,7 @@ def noisy_loss(
     else:
         q_t = noisy_laws(q_0, sigma)
         targets = Targets(q_t / ops.sum(q_t * own, axis=-1, keepdims=True), sigma)
-    rule = (str(config.parameterization), config.objective, True)
+    rule = (str(config.parameterization), config.objective, True, False)
     return batch_loss(output, label, weight, targets, rule)
 
 
