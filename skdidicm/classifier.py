@@ -25,10 +25,12 @@ from skdidicm.fit.defaults import (
     training_parameters,
 )
 from skdidicm.fit.fit import continued, fit, untrained
+from skdidicm.fit.pictures import check_pictures, decoded, labelled, sources_of
 from skdidicm.fit.plan import hold_out, rebuilt, weighted_rows
 from skdidicm.fit.pretrained import check_network, is_frozen, trunk_config
 from skdidicm.fit.state import Fitted, HeldOut, Seeds
 from skdidicm.fit.training import HistoryRow, NonFiniteLossError, Rows
+from skdidicm.pictures import Pictures
 from skdidicm.predict.additive import Additive, mixed
 from skdidicm.predict.calibration import calibrated, fit_calibrator, is_estimator
 from skdidicm.predict.conformal import (
@@ -86,6 +88,10 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         learns on the features. 0.1 fine-tunes it. Without `pretrained`, "auto" is 1.
     frozen_epochs : int, default=0
         Epochs at the start in which the head learns alone, if `network` is fine-tuned.
+    image_size : int, default="auto"
+        Side in pixels to which `fit` brings pictures that it gets as paths, PIL images or a data
+        set of torch, in colour; of those that are no square, it takes the centre. "auto" is the
+        size of a pretrained network, else the median shorter side, at most 48.
     conditioning : {"auto", "blocks", "last", "head", "none"}, default="auto"
         Where the network takes the noisy label and the noise level: in every block (the paper),
         in the last block, or in a small head. "auto" is "head" for scores of images, for your own
@@ -267,6 +273,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         pretrained: bool | str | PathLike[str] = False,
         trunk_learning_rate: float | str = "auto",
         frozen_epochs: int = 0,
+        image_size: int | str = "auto",
         conditioning: str = "auto",
         parameterization: str = "auto",
         objective: str = "auto",
@@ -311,6 +318,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         self.pretrained = pretrained
         self.trunk_learning_rate = trunk_learning_rate
         self.frozen_epochs = frozen_epochs
+        self.image_size = image_size
         self.conditioning = conditioning
         self.parameterization = parameterization
         self.objective = objective
@@ -349,7 +357,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     def fit(
         self,
         X: ArrayLike,
-        y: ArrayLike,
+        y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         X_val: ArrayLike | None = None,
         y_val: ArrayLike | None = None,
@@ -359,9 +367,11 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Parameters
         ----------
         X : array-like (n, d), (n, height, width) or (n, height, width, channels)
-            Rows; images have their channels last.
+            Rows; images have their channels last. Or a list of pictures of any sizes, as paths or
+            PIL images, or a data set of torch; see `image_size`.
         y : array-like (n,)
-            Class labels: numbers, strings, booleans, dates or durations.
+            Class labels: numbers, strings, booleans, dates or durations. Only for a data set of
+            torch with items (picture, label) it is left out.
         sample_weight : array-like (n,), optional
             Weights >= 0 of the rows.
         X_val, y_val : array-like, optional
@@ -394,6 +404,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         >>> sorted(classifier.history_[-1])
         ['epoch', 'learning_rate', 'loss', 'seconds', 'val_accuracy', 'val_nll']
         """
+        if y is None:
+            X, y = labelled(X)
         labels = check.check_labels(y)
         classes = check.sorted_classes(labels)
         q_0 = np.eye(len(classes))[check.encode_labels(labels, classes)]
@@ -497,7 +509,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Parameters
         ----------
         X : array-like
-            Rows of the shape that `fit` was given.
+            Rows of the shape that `fit` was given, or pictures in a form that it takes.
 
         Returns
         -------
@@ -523,7 +535,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Parameters
         ----------
         X : array-like
-            Rows of the shape that `fit` was given.
+            Rows of the shape that `fit` was given, or pictures in a form that it takes.
 
         Returns
         -------
@@ -575,7 +587,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Parameters
         ----------
         X : array-like
-            Rows of the shape that `fit` was given.
+            Rows of the shape that `fit` was given, or pictures in a form that it takes.
 
         Returns
         -------
@@ -601,7 +613,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Parameters
         ----------
         X : array-like
-            Rows of the shape that `fit` was given.
+            Rows of the shape that `fit` was given, or pictures in a form that it takes.
 
         Returns
         -------
@@ -631,7 +643,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Parameters
         ----------
         X : array-like
-            Rows of the shape that `fit` was given.
+            Rows of the shape that `fit` was given, or pictures in a form that it takes.
         n_chains : int, optional
             Chains per row, >= 1; default the parameter `n_chains`.
 
@@ -664,7 +676,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Parameters
         ----------
         X : array-like
-            Rows of the shape that `fit` was given.
+            Rows of the shape that `fit` was given, or pictures in a form that it takes.
         coverage : float, default=0.9
             Wanted probability that the set holds the true class.
         score : {"lac", "aps"}, default="lac"
@@ -735,7 +747,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Parameters
         ----------
         X : array-like
-            Rows of the shape that `fit` was given.
+            Rows of the shape that `fit` was given, or pictures in a form that it takes.
 
         Returns
         -------
@@ -763,7 +775,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Parameters
         ----------
         X : array-like
-            Rows of the shape that `fit` was given.
+            Rows of the shape that `fit` was given, or pictures in a form that it takes.
 
         Returns
         -------
@@ -1152,23 +1164,30 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             classifier.feature_names_in_ = np.array(model.feature_names, dtype=object)
         return classifier
 
-    def _new_rows(self, X: Any) -> NDArray[Any]:
+    def _new_rows(self, X: Any) -> Any:
         """Return what the networks take of checked rows, if there is a fit."""
         check_is_fitted(self)
         self._checked_parameters()
         return self._encoded(self._check_rows(X, expected=self.input_shape_))
 
-    def _encoded(self, x: NDArray[Any]) -> NDArray[Any]:
+    def _encoded(self, x: Any) -> Any:
         """Return what the networks take of checked rows: features if there is a frozen trunk."""
         trunk = self._fitted.trunk
         return x if trunk is None else features_of(trunk, x)
 
-    def _check_rows(self, X: Any, *, expected: tuple[int, ...] | None) -> NDArray[Any]:
+    def _check_rows(self, X: Any, *, expected: tuple[int, ...] | None) -> Any:
         """Return X as table rows (n, d) of floats or images (n, h, w[, c]) of their own type.
+
+        Files and the like become `Pictures`, which are decoded when they are indexed.
 
         Rows have the `expected` shape; None begins a fit, which takes any. Raises ValueError for
         other shapes, NaN and infinity.
         """
+        sources = sources_of(X)
+        if sources is not None:
+            pictures = check_pictures(sources, self.get_params(deep=False), expected)
+            validate_data(self, np.zeros((1, pictures.size)), reset=expected is None)
+            return pictures
         X = check.as_rows(X)
         table, reset = len(X.shape) < 3, expected is None
         if expected is not None:
@@ -1241,6 +1260,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             trunk, pretrained = None, trunk_config(parameters, given)
             if pretrained is not None and is_frozen(parameters):
                 trunk, pretrained = new_trunk(backend, pretrained), None
+        if trunk is None and isinstance(given, Pictures):
+            given = decoded(given)
         x = given if trunk is None else features_of(trunk, given)
         all_rows, place = weighted_rows(x, q_0, classes, sample_weight, self.class_weight)
         if earlier and not np.array_equal(classes, earlier.classes):
@@ -1266,7 +1287,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             self._fitted = untrained(settings, all_rows, classes, process, schedule, seeds, trunk)
         self._fitted.training = training_parameters(settings, len(classes))
         labels = classes[rows.target.argmax(axis=1)]
-        seen = rows.x if trunk is None else given[shown]  # callbacks may predict them
+        seen: Any = rows.x  # callbacks may predict them
+        if trunk is not None:
+            seen = given.take(shown) if isinstance(given, Pictures) else given[shown]
         observer = FitTask(self, self.callbacks or (), seen, labels)
         fit(
             self._fitted,
@@ -1313,7 +1336,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         x = self._check_rows(X_val, expected=shape)
         labels = check.encode_labels(check.check_labels(y_val), classes)
         check_consistent_length(x, labels)
-        x = x if trunk is None else features_of(trunk, x)
+        x = np.asarray(x) if trunk is None else features_of(trunk, x)
         return Rows(x, np.eye(len(classes))[labels], np.ones(len(x)))
 
     def _answer(self, network: ScoreNetwork, x: NDArray[Any]) -> NDArray[np.float64]:

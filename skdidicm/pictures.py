@@ -138,8 +138,8 @@ class Pictures:
 
     Parameters
     ----------
-    sources : sequence of path or PIL image
-        The pictures. Of one that is no square, the centre is taken.
+    sources : sequence of path, PIL image or callable
+        The pictures, or functions that return one. Of one that is no square, the centre is taken.
     size : int
         Side in pixels.
     """
@@ -188,6 +188,7 @@ class Pictures:
 
     def _decoded(self, row: int) -> NDArray[np.uint8]:
         source = self.sources[row]
+        source = source() if callable(source) else source
         is_file = isinstance(source, str | os.PathLike)
         picture = open_picture(os.fspath(source), str(source)) if is_file else upright(source)
         return np.asarray(centre(picture, self.size, 1))

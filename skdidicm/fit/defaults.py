@@ -258,6 +258,7 @@ def resolved_parameters(
         "solver": resolve_solver(solver, config.parameterization),
         "network": network if isinstance(network, str) else type(network).__name__,
         "trunk_learning_rate": config.trunk_learning_rate if fitted.trunk is None else 0.0,
+        "image_size": fitted.input_shape[0] if len(fitted.input_shape) > 1 else None,
         "conditioning": config.conditioning,
         "parameterization": config.parameterization,
         "objective": config.objective,

@@ -343,6 +343,7 @@ def check_settings(parameters: Mapping[str, Any]) -> None:
     for name in ("learning_rate", "weight_decay", "mixup", "trunk_learning_rate"):
         check_number(name, given[name], numbers.Real, 0, auto=True)
     check_number("frozen_epochs", given["frozen_epochs"], low=0)
+    check_number("image_size", given["image_size"], auto=True)
     _check_pretrained(given)
     if given["device"] is None:
         raise ValueError("device is None; expected 'auto' or a device such as 'cpu' or 'cuda'.")
