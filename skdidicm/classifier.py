@@ -1,6 +1,6 @@
 """DiDiClassifier: the scikit-learn estimator."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import Tags, check_consistent_length
+from sklearn.utils import Tags, _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdidicm.backend import BuildNetwork, ReturnsFeatures, ScoreNetwork, Trunk
@@ -18,6 +18,17 @@ from skdidicm.core import Process, SamplerPlan, Schedule
 from skdidicm.fit import validation as check
 from skdidicm.fit.augmentation import Augmentation
 from skdidicm.fit.callbacks import CallbackSupportMixin, FitTask, with_callbacks
+from skdidicm.fit.columns import (
+    FROM_DTYPE,
+    Columns,
+    Values,
+    encode,
+    find_categories,
+    learn_columns,
+    needs_reading,
+    read_values,
+    text_error,
+)
 from skdidicm.fit.defaults import (
     resolve,
     resolve_solver,
@@ -184,6 +195,10 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         probability, or the matrix of P(observed class i | true class j) in [i, j]. Predictions
         then are about the true class, and training and all choices on held-out rows account for
         the noise.
+    categorical_features : "from_dtype" or array-like or None, default="from_dtype"
+        Columns of a table that are categories. "from_dtype" finds those of a data frame (pandas or
+        polars) that hold categories or text; an array-like has names, places or a bool for every
+        column. See the notes on gaps and categories in `fit`.
     callbacks : list of callable, optional
         Called as callback(estimator, history_row) after every epoch; returning True stops
         training. For callbacks of scikit-learn's own protocol (1.9 and later) use
@@ -241,8 +256,11 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     members_ : list of DiDiClassifier
         The networks of the trial's folds, each as an estimator that predicts alone; with `ensemble`
         they predict together with `network_`. Empty without a trial and after further training.
+    columns_ : Columns or None
+        What the columns of a table were taken for: means, which columns had gaps, and the levels
+        of categories. None for images.
     input_shape_ : tuple of int
-        Shape of one row.
+        Shape of one row of X.
     n_features_in_ : int
         Size of the second axis of X.
 
@@ -258,6 +276,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     """
 
     _fitted: Fitted
+    _columns: Columns | None = None
     n_features_in_: int
     feature_names_in_: NDArray[Any]
 
@@ -302,6 +321,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         n_iter_no_change: int = 10,
         class_weight: dict[Any, float] | str | None = None,
         label_noise: Any = None,
+        categorical_features: ArrayLike | None = FROM_DTYPE,
         callbacks: list[Callback] | None = None,
         on_interrupt: str = "raise",
         effort: str = "auto",
@@ -347,6 +367,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         self.n_iter_no_change = n_iter_no_change
         self.class_weight = class_weight
         self.label_noise = label_noise
+        self.categorical_features = categorical_features
         self.callbacks = callbacks
         self.on_interrupt = on_interrupt
         self.effort = effort
@@ -367,7 +388,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Parameters
         ----------
         X : array-like (n, d), (n, height, width) or (n, height, width, channels)
-            Rows; images have their channels last. Or a list of pictures of any sizes, as paths or
+            Rows; images have their channels last. Tables may be data frames of pandas or polars
+            and may have gaps (NaN, None, NA). Or a list of pictures of any sizes, as paths or
             PIL images, or a data set of torch; see `image_size`.
         y : array-like (n,)
             Class labels: numbers, strings, booleans, dates or durations. Only for a data set of
@@ -390,6 +412,13 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
 
         Notes
         -----
+        A gap in a number is replaced by the mean of the column, and if there are gaps in fit, a
+        further input tells the network of them. A category becomes one input for each of its levels
+        (at most 100 that occur more than once). Levels that `fit` has not seen are treated as one
+        level, as are rare ones, and gaps are a level, too. Levels are compared as text: 3, 3.0 and
+        "3" are the same. All this is learnt in the first fit, without labels or weights, and stays
+        with `partial_fit` and `warm_start`.
+
         Callbacks see the estimator while it is trained. Predicting in another thread while the same
         estimator is refitted is therefore undefined; fit a clone and replace the estimator by it.
 
@@ -998,9 +1027,19 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         return [self._with_network(network) for network in self._fitted.members]
 
     @property
+    def columns_(self) -> Columns | None:
+        """What the columns of a table were taken for; None for images."""
+        check_is_fitted(self)
+        return self._columns
+
+    @property
     def input_shape_(self) -> tuple[int, ...]:
-        """Shape of one row."""
-        return self._fitted.input_shape
+        """Shape of one row of X."""
+        return self._shape_in(self._fitted.input_shape)
+
+    def _shape_in(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of a row of X, given that of the network's."""
+        return shape if self._columns is None else self._columns.fill.shape
 
     @property
     def class_prior_(self) -> NDArray[np.float64]:
@@ -1029,6 +1068,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     def __sklearn_tags__(self) -> Tags:
         tags: Tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = True
         return tags
 
     def _repr_html_inner(self) -> str:
@@ -1150,6 +1190,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             estimator=type(self).__name__,
             parameters=self._checked_parameters(),  # a file with others could not be loaded
             feature_names=[str(name) for name in getattr(self, "feature_names_in_", ())],
+            columns=self._columns,
             fitted=self._fitted,
         )
 
@@ -1158,8 +1199,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         """Return the fitted estimator that a file or a checkpoint holds."""
         classifier = cls(**model.parameters)
         classifier._checked_parameters()
-        classifier._fitted = model.fitted
-        classifier.n_features_in_ = model.fitted.input_shape[0]
+        classifier._fitted, classifier._columns = model.fitted, model.columns
+        classifier.n_features_in_ = classifier.input_shape_[0]
         if model.feature_names:
             classifier.feature_names_in_ = np.array(model.feature_names, dtype=object)
         return classifier
@@ -1181,30 +1222,54 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Files and the like become `Pictures`, which are decoded when they are indexed.
 
         Rows have the `expected` shape; None begins a fit, which takes any. Raises ValueError for
-        other shapes, NaN and infinity.
+        other shapes, infinity, and NaN in images. Tables are as the network receives them.
         """
         sources = sources_of(X)
         if sources is not None:
             pictures = check_pictures(sources, self.get_params(deep=False), expected)
             validate_data(self, np.zeros((1, pictures.size)), reset=expected is None)
+            self._columns = None
             return pictures
         X = check.as_rows(X)
-        table, reset = len(X.shape) < 3, expected is None
+        reset = expected is None
         if expected is not None:
             check.check_row_shape(tuple(X.shape[1:]), expected, type(self).__name__)
-        x: NDArray[Any] = validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=[np.float64, np.float32] if table else "numeric",
-            allow_nd=not table,
-            ensure_2d=True,
-        )
+        if len(X.shape) < 3:
+            x = self._check_table(X, reset=reset)
+        else:
+            x = validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True)
         if reset:
             check.check_row_size(x)
-            if not table:
+            if len(X.shape) > 2:
                 check.check_images(x)
+                self._columns = None
         return x.astype(x.dtype.newbyteorder("="), copy=False)
+
+    def _check_table(self, X: Any, *, reset: bool) -> NDArray[np.floating]:
+        """Return the rows of a table without gaps and categories; learn its columns on `reset`."""
+        categories: Iterable[int] = ()
+        if not reset:
+            categories = self._columns.categories if self._columns else ()
+        elif len(X.shape) == 2:
+            categories = find_categories(X, self.categorical_features)
+        finite = "allow-nan" if reset or self._columns else True
+        checks = {"dtype": [np.float64, np.float32], "ensure_all_finite": finite}
+        if len(X.shape) == 2 and needs_reading(X, categories):
+            validate_data(self, X, reset=reset, skip_check_array=True)  # names of the columns
+            values = read_values(X, categories, in_fit=reset)
+            numbers = check_array(values.numbers, **checks, estimator=self, input_name="X")
+            values = replace(values, numbers=numbers)
+        else:
+            try:
+                values = Values(validate_data(self, X, reset=reset, **checks))
+            except ValueError as error:
+                better = text_error(X, in_fit=reset)
+                if better is None:
+                    raise
+                raise better from error
+        if reset:
+            self._columns = learn_columns(values)
+        return values.numbers if self._columns is None else encode(values, self._columns)
 
     def _fit(self, *arguments: Any, one_epoch: bool = False) -> Self:
         """Fit; after an error, restore the previous state."""
@@ -1251,7 +1316,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         parameters = self._checked_parameters()
         earlier = self._fitted if going_on else None
         seeds = earlier.seeds if earlier else Seeds.draw(self.random_state)
-        given = self._check_rows(X, expected=earlier.input_shape if earlier else None)
+        given = self._check_rows(X, expected=self.input_shape_ if earlier else None)
         backend = get_backend(self.backend)
         if earlier:
             check_network(parameters, earlier)
@@ -1269,7 +1334,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
                 f"y has classes {classes.tolist()}, but with warm_start=True they must stay "
                 f"those of the first fit: {earlier.classes.tolist()}."
             )
-        held = self._validation_rows(X_val, y_val, given.shape[1:], classes, trunk)
+        held = self._validation_rows(X_val, y_val, self._shape_in(given.shape[1:]), classes, trunk)
         rows, shown = all_rows, place
         held_place = place if held is None else np.full(len(held.x), -1)
         if held is None and self.early_stopping and not one_epoch:
@@ -1290,6 +1355,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         seen: Any = rows.x  # callbacks may predict them
         if trunk is not None:
             seen = given.take(shown) if isinstance(given, Pictures) else given[shown]
+        elif self._columns is not None and not self._columns.plain:
+            seen = _safe_indexing(check.as_rows(X), shown)
         observer = FitTask(self, self.callbacks or (), seen, labels)
         fit(
             self._fitted,

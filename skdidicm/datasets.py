@@ -29,12 +29,16 @@ _IDX_UBYTE = 0x08  # the only element type that the MNIST family uses
 
 
 class Split(NamedTuple):
-    """Images and labels to train on and to test on; label i is called `class_names[i]`."""
+    """Rows and labels to train on and to test on.
 
-    X_train: NDArray[Any]
-    y_train: NDArray[np.int64]
-    X_test: NDArray[Any]
-    y_test: NDArray[np.int64]
+    Rows are images, or data frames of a table. Label i is called `class_names[i]`; without names,
+    labels are their own names.
+    """
+
+    X_train: Any
+    y_train: NDArray[Any]
+    X_test: Any
+    y_test: NDArray[Any]
     class_names: tuple[str, ...]
 
 

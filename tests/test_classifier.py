@@ -265,7 +265,7 @@ def test_tags_tell_what_it_takes():
     assert is_classifier(DiDiClassifier())
     assert tags.input_tags.two_d_array
     assert tags.input_tags.three_d_array
-    assert not tags.input_tags.allow_nan
+    assert tags.input_tags.allow_nan
     assert not tags.input_tags.sparse
     assert tags.target_tags.required
     assert tags.classifier_tags.multi_class

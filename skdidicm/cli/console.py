@@ -175,12 +175,16 @@ def print_scores(title: str, result: dict[str, Any]) -> None:
         "training_seconds": ("Training", _seconds),
         "prediction_seconds": ("Prediction", _seconds),
     }
-    rows = [
-        (label, write(result[key]))
-        for key, (label, write) in shown.items()
-        if result.get(key) is not None
-    ]
-    print_table(title, ("", ""), rows, numbers=1)
+    priors = any(key.startswith("prior_") for key in result)
+    rows = []
+    for key, (label, write) in shown.items():
+        if result.get(key) is not None:
+            prior = result.get(f"prior_{key}")
+            rows.append(
+                (label, write(result[key]), *["" if prior is None else write(prior)] * priors)
+            )
+    header = ("", "Model", "Class prior") if priors else ("", "")
+    print_table(title, header, rows, numbers=len(header) - 1)
 
 
 def _percent(share: float) -> str:

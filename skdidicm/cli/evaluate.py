@@ -4,7 +4,6 @@
 own.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,7 +35,9 @@ def evaluate(
     ],
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder of the data.", show_default="where the run found it"),
+        typer.Option(
+            help="Folder of the data, or file of the table.", show_default="where the run found it"
+        ),
     ] = None,
     sampler: SamplerOptions,
     backend: BackendOptions,
@@ -53,7 +54,8 @@ def evaluate(
         content = {"model": str(model), "dataset": source.plain(), "settings": given(sampler)}
         print_json({**content, "n_test": len(split.X_test), "metrics": result})
     else:
-        print_scores(f"{source.name}, {len(split.X_test)} test images", result)
+        noun = "images" if source.file is None else "rows"
+        print_scores(f"{source.title}, {len(split.X_test)} test {noun}", result)
 
 
 def _source(model: Path, data: Path | None) -> "DataSource":
@@ -66,8 +68,4 @@ def _source(model: Path, data: Path | None) -> "DataSource":
             f"{file.with_name(run_folder.METRICS)} with the data of the run is missing; expected "
             "it beside the model, as skdidicm train writes it."
         )
-    if data is None:
-        return source
-    if source.folder is None:
-        raise ValueError(f"the data set {source.name} needs no folder; leave out --data {data}.")
-    return replace(source, folder=str(data.resolve()))
+    return source if data is None else source.moved(data)

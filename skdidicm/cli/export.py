@@ -24,6 +24,12 @@ def export(
 
     folder = output or (run if run.is_dir() else run.parent) / "export"
     classifier, record = _load(run)
+    columns = classifier.columns_
+    if onnx and columns is not None and not columns.plain:
+        raise ValueError(
+            f"{run} takes columns with gaps or categories, which ONNX files would not turn into "
+            "numbers; pass --no-onnx."
+        )
     with run_folder.locked(folder):
         classifier.save(folder / run_folder.MODEL)
         if record is not None:

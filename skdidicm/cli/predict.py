@@ -34,7 +34,7 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="FILES",
-            help="Arrays (.npy), tables (.csv, .tsv) or images; - for standard input.",
+            help="Arrays (.npy), tables (.csv, .tsv, .parquet) or images; - for standard input.",
         ),
     ],
     top: Annotated[int, typer.Option(min=1, help="Classes to print for every row.")] = 5,
@@ -86,6 +86,7 @@ def predict(
         crop=record.crop,
         columns=tuple(getattr(classifier, "feature_names_in_", ())),
         header=header,
+        categories=_categories(classifier, record),
     )
     predictions: list[dict[str, Any]] = []
     for path in files:
@@ -108,6 +109,15 @@ def predict(
                 found["members"] = [leading(p, names, top) for p in by_member[i]]
             predictions.append({"file": str(path), "row": i, **found})
     _print(predictions, Format.json if json else output_format, str(model))
+
+
+def _categories(classifier: Any, record: run_folder.RunRecord) -> list[str] | None:
+    """Return the columns that are categories, None for a model that takes numbers only."""
+    columns, names = classifier.columns_, list(getattr(classifier, "feature_names_in_", ()))
+    is_table = record.dataset is not None and record.dataset.file is not None
+    if columns is None or not names or (columns.plain and not is_table):
+        return None
+    return [names[i] for i in columns.categories]
 
 
 def leading(p: Any, names: list[str], top: int) -> list[dict[str, Any]]:

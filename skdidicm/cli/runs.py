@@ -23,6 +23,17 @@ def load_model(
     return classifier
 
 
+def score_prior(classifier: "DiDiClassifier", data: "Split") -> dict[str, Any]:
+    """Return the test figures of answering every row with the shares of the training classes."""
+    import numpy as np
+
+    from skdidicm.metrics import score_probabilities
+
+    prior = np.tile(classifier.class_prior_, (len(data.y_test), 1))
+    scores = score_probabilities(data.y_test, prior, classifier.classes_)
+    return {f"prior_{name}": scores[name] for name in ("accuracy", "nll", "ece")}
+
+
 def score(classifier: "DiDiClassifier", data: "Split") -> tuple[dict[str, Any], Any]:
     """Return the test figures and the test probabilities (n, k)."""
     from skdidicm.metrics import score_probabilities

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from skdidicm.cli import imagenet, runs
-from skdidicm.cli.console import print_json, print_scores, say
+from skdidicm.cli.console import print_json, print_scores, print_table, say
 from skdidicm.cli.options import RunOptions, TrainOptions, expand, given
 from skdidicm.saving import run_folder
 from skdidicm.saving.run_folder import DataSource, HistoryFile, RunRecord
@@ -20,7 +21,27 @@ if TYPE_CHECKING:
 
 _PAUSE = 2.0  # seconds between two lines of progress
 
-app = typer.Typer(no_args_is_help=True, help="Train a classifier, test it and write a run folder.")
+_TABLES = (".csv", ".tsv", ".parquet")
+
+
+class TrainGroup(TyperGroup):
+    """The data sets; a table in their place is a wrong usage that says what is right."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the first argument names."""
+        if args[0] not in self.commands and Path(args[0]).suffix.lower() in _TABLES:
+            ctx.fail(
+                f"{args[0]} is a table; train on it with: skdidicm train table {args[0]} --target "
+                "COLUMN"
+            )
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=TrainGroup,
+    no_args_is_help=True,
+    help="Train a classifier, test it and write a run folder.",
+)
 
 app.command("imagenet")(imagenet.train)
 
@@ -63,24 +84,71 @@ def fashion_mnist(
     train(source, settings, run)
 
 
+@app.command()
+@expand
+def table(
+    *,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .csv, .tsv or .parquet file.")],
+    target: Annotated[str, typer.Option(help="Column with the classes.")],
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(help="Column to leave out, such as a number of the row; may be repeated."),
+    ] = None,
+    category: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of numbers that name categories; may be repeated."),
+    ] = None,
+    test_size: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Share of the rows to test on.")
+    ] = 0.2,
+    settings: TrainOptions,
+    run: RunOptions,
+) -> None:
+    """Train on a table of numbers, text and gaps with column names in its first line.
+
+    Columns of text are categories. The output says what every column is taken for, and compares the
+    test figures with those of the class prior: the shares of the classes among the training rows.
+    """
+    source = DataSource(
+        name="table",
+        file=str(file.resolve()),
+        target=target,
+        dropped=drop or None,
+        categories=category or None,
+        test_size=test_size,
+        seed=run.seed,
+    )
+    train(source, settings, run)
+
+
 def train(source: DataSource, settings: TrainOptions, run: RunOptions) -> None:
     """Train on a data set, test, and write the run folder."""
-    folder = run.output or run_folder.default_folder(source.name)
+    is_table = source.file is not None
+    folder = run.output or run_folder.default_folder(Path(source.title).stem)
     with run_folder.new_run(folder, overwrite=run.overwrite):
         data = run_folder.load_data(source)
-        check_classes(data)
-        say(f"Training on {len(data.X_train)} images of {source.name}.")
+        if is_table:
+            columns = kinds_of_columns(data.X_train)
+            if not run.json:
+                print_table(source.title, ("Column", "Taken as"), columns.items())
+        else:
+            check_classes(data)
+        noun = "rows" if is_table else "images"
+        say(f"Training on {len(data.X_train)} {noun} of {source.title}.")
         history = HistoryFile(folder)
         classifier, training_seconds = fit(given(settings), run.seed, data, history)
         result, y_proba = runs.score(classifier, data)
         result = {**result, "training_seconds": training_seconds}
+        if is_table:
+            result |= runs.score_prior(classifier, data)
         record = record_of(source, data, given(settings), result)
         run_folder.write_run(folder, classifier, record, history)
         _draw(folder, classifier, data, y_proba)
     if run.json:
-        print_json({"output": str(folder), **record.plain()})
+        content = {"output": str(folder), **record.plain()}
+        print_json(content | {"columns": columns} if is_table else content)
     else:
-        print_scores(f"{source.name}, {len(data.X_test)} test images", result)
+        print_scores(f"{source.title}, {len(data.X_test)} test {noun}", result)
     say(f"Written to {folder}")
 
 
@@ -137,15 +205,54 @@ def record_of(
     source: DataSource, data: "Split", settings: dict[str, Any], metrics: dict[str, Any]
 ) -> RunRecord:
     """Return the record of a finished run."""
+    is_table = source.file is not None
     return RunRecord(
         dataset=source,
         settings=settings,
-        class_names=list(data.class_names),
-        pixel_max=255 if data.X_train.dtype == "uint8" else 1,
+        class_names=list(data.class_names) or None,
+        pixel_max=None if is_table else 255 if data.X_train.dtype == "uint8" else 1,
         n_train=len(data.X_train),
         n_test=len(data.X_test),
         metrics=metrics,
     )
+
+
+def kinds_of_columns(X: Any) -> dict[str, str]:
+    """Return what every column of a data frame is taken for, in words.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> kinds_of_columns(pd.DataFrame({"age": [1, None, 3], "city": ["Rome", "Rome", "Oslo"]}))
+    {'age': 'number, 1 gap', 'city': 'category of 1 level, and 1 rare'}
+    """
+    import numpy as np
+
+    from skdidicm.fit.columns import FROM_DTYPE, find_categories, learn_columns, read_values
+
+    values = read_values(X, find_categories(X, FROM_DTYPE), in_fit=True)
+    learnt = learn_columns(values)
+    found = {}
+    for i, name in enumerate(X.columns):
+        if i in learnt.categories:
+            n_gaps = sum(text is None for text in values.texts[i])
+            n_levels = len(learnt.categories[i].levels)
+            n_rare = len({*values.texts[i]} - {None}) - n_levels
+            kind = f"category of {_count(n_levels, 'level')}" + f", and {n_rare} rare" * bool(
+                n_rare
+            )
+            kind = kind if n_levels else f"text with {n_rare} rare levels, of no use"
+        else:
+            gaps = np.isnan(values.numbers[:, i])
+            n_gaps, given = int(gaps.sum()), values.numbers[~gaps, i]
+            varies = len(given) > 0 and given.min() < given.max()
+            kind = "number" if varies else "number, the same in every row"
+        found[str(name)] = kind + f", {_count(n_gaps, 'gap')}" * bool(n_gaps)
+    return found
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" + "s" * (n != 1)
 
 
 class ProgressLines:

@@ -40,9 +40,7 @@ class FitTask:
     True. scikit-learn's own protocol needs the estimator and its training data.
     """
 
-    def __init__(
-        self, estimator: Any, plain: Sequence[Any], x: NDArray[Any], y: NDArray[Any]
-    ) -> None:
+    def __init__(self, estimator: Any, plain: Sequence[Any], x: Any, y: NDArray[Any]) -> None:
         self._estimator, self._plain, self._data = estimator, plain, {"X": x, "y": y}
         self._left = 0
         self._fit: Any = None

@@ -26,6 +26,7 @@ from skdidicm.core import (
 )
 from skdidicm.core.noise_levels import TIMES
 from skdidicm.core.samplers import LABEL_RULES, SOLVERS
+from skdidicm.fit.columns import FROM_DTYPE
 from skdidicm.networks import CONDITIONINGS, is_builtin
 
 MAX_STEPS = 10_000
@@ -349,6 +350,8 @@ def check_settings(parameters: Mapping[str, Any]) -> None:
         raise ValueError("device is None; expected 'auto' or a device such as 'cpu' or 'cuda'.")
     _check_random_state(given["random_state"])
     _check_class_weight(given["class_weight"])
+    if isinstance(given["categorical_features"], str):
+        check_choice("categorical_features", given["categorical_features"], (FROM_DTYPE,))
     temperature, average = given["temperature"], given["average"]
     warm = isinstance(temperature, numbers.Real) and 0 < temperature < np.inf  # type: ignore[operator]
     if temperature != "auto" and not warm:

@@ -1,4 +1,4 @@
-"""Rows to predict, from .npy arrays, CSV tables and images, in the shape that a model takes."""
+"""Rows to predict, from .npy arrays, tables and images, in the shape that a model takes."""
 
 import io
 import math
@@ -6,16 +6,21 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.tables import read_table
+from skdidicm.frames import PARQUET, read_frame
+from skdidicm.tables import TableError, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STANDARD_INPUT = "-"
 _MOST_PIPED = 2**31  # bytes: what comes through a pipe has no size that could be checked first
-_EXPECTED = "expected .npy, .csv, .tsv or an image"
+_EXPECTED = "expected .npy, .csv, .tsv, .parquet or an image"
+_KINDS = {".npy": "array", ".csv": "table", ".tsv": "table", ".parquet": "table"}
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of images, by their channels
 
 
@@ -36,6 +41,9 @@ class RowFormat:
         Names of the model's columns; a table with other names, or another order, is refused.
     header : bool, optional
         Whether tables have a line of names; by default see `skdidicm.tables.read_table`.
+    categories : sequence of str, optional
+        Names of the columns that are categories, for a model whose columns may have gaps and text.
+        Its columns are then found by their names, whatever their order, and others are ignored.
     """
 
     shape: tuple[int, ...]
@@ -43,10 +51,11 @@ class RowFormat:
     crop: float | None = None
     columns: Sequence[str] = ()
     header: bool | None = None
+    categories: Sequence[str] | None = None
 
 
-def read_rows(path: Path, model: RowFormat) -> NDArray[Any]:
-    """Return the rows of a file as an array (n, *shape).
+def read_rows(path: Path, model: RowFormat) -> Any:
+    """Return the rows of a file as an array (n, *shape), or a data frame if the model takes one.
 
     The kind of a file is that of its suffix; what comes through a pipe, or from standard input
     ("-"), is recognised by its content.
@@ -60,16 +69,34 @@ def read_rows(path: Path, model: RowFormat) -> NDArray[Any]:
     if piped is not None:
         kind, content = _kind(piped), piped
     elif path.is_file():
-        kind = {".npy": "array", ".csv": "table", ".tsv": "table"}.get(path.suffix.lower(), "image")
+        kind = _KINDS.get(path.suffix.lower(), "image")
         content = path.read_bytes()
     else:
         raise FileNotFoundError(f"{path} is not a file; {_EXPECTED}.")
     if kind == "array":
         return _fit_shape(_array_of(content, name), model.shape, name)
+    if kind == "table" and model.categories is not None:
+        return _frame(content, name, model.columns, model.categories)
+    if kind == "table" and content.startswith(PARQUET):
+        return _fit_shape(_frame(content, name, model.columns, ()).to_numpy(), model.shape, name)
     if kind == "table":
         table = read_table(content, name, header=model.header, columns=model.columns)
         return _fit_shape(table.numbers, model.shape, name)
     return _image(content, name, model)
+
+
+def _frame(
+    content: bytes, name: str, columns: Sequence[str], categories: Sequence[str]
+) -> "pd.DataFrame":
+    """Return the columns of a model in a table that may have others; all without names."""
+    frame = read_frame(content, name, categories)
+    missing = [column for column in columns if column not in frame]
+    if missing:
+        raise TableError(
+            f"{name} lacks the columns {', '.join(missing)[:400]}, which the model takes; its "
+            f"columns are {', '.join(map(str, frame))[:400]}."
+        )
+    return frame[list(columns)] if columns else frame
 
 
 def _piped(path: Path) -> bytes | None:
@@ -102,6 +129,8 @@ def _kind(content: bytes) -> str:
     """
     if content.startswith(b"\x93NUMPY"):
         return "array"
+    if content.startswith(PARQUET):
+        return "table"
     is_utf_16 = content.startswith(
         (b"\xff\xfe", b"\xfe\xff")
     )  # refused as a table, with the reason

@@ -55,10 +55,10 @@ class Facts:
 
 
 def gather(
-    X: NDArray[Any],
+    X: Any,
     y: ArrayLike,
     proba: NDArray[np.floating],
-    predict_path: Callable[[NDArray[Any]], NDArray[np.floating]],
+    predict_path: Callable[[Any], NDArray[np.floating]],
     class_names: Sequence[str],
     n_images: int,
 ) -> Test:
@@ -66,7 +66,7 @@ def gather(
 
     Parameters
     ----------
-    X : ndarray (n, ...)
+    X : ndarray (n, ...) or data frame
         Test rows; those that are images are shown as such.
     y : array-like (n,) of int
         Column of each row's true class.
@@ -113,10 +113,10 @@ def most_frequent_errors(
 
 
 def least_confident(
-    X: NDArray[Any],
+    X: Any,
     y: NDArray[Any],
     proba: NDArray[np.floating],
-    predict_path: Callable[[NDArray[Any]], NDArray[np.floating]],
+    predict_path: Callable[[Any], NDArray[np.floating]],
     class_names: Sequence[str],
     n_images: int,
 ) -> list[Shown]:
@@ -124,8 +124,11 @@ def least_confident(
     rows = np.argsort(proba.max(axis=1), kind="stable")[:n_images]
     if not len(rows):
         return []
+    from sklearn.utils import _safe_indexing
+
     shown = []
-    for i, path in zip(rows.tolist(), predict_path(X[rows]), strict=True):
+    paths = predict_path(_safe_indexing(X, rows))
+    for i, path in zip(rows.tolist(), paths, strict=True):
         columns = np.argsort(-path[-1], kind="stable")[:_LEADING].tolist()
         answer = columns[0]
         columns += [int(y[i])] * (y[i] not in columns)

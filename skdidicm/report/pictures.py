@@ -16,11 +16,14 @@ def save_pictures(
     folder: Path, classifier: Any, data: Split, y_proba: NDArray[np.floating]
 ) -> None:
     """Write posterior_path.png and learning_curve.png of a fitted classifier and its test data."""
+    from sklearn.utils import _safe_indexing
+
     rows = evenly_spread_by_confidence(y_proba, _N_IMAGES)
+    X, names, labels = _safe_indexing(data.X_test, rows), data.class_names, classifier.classes_
     display = PosteriorPathDisplay(
-        classifier.predict_path(data.X_test[rows]),
-        [data.class_names[label] for label in classifier.classes_],
-        data.X_test[rows],
+        classifier.predict_path(X),
+        [names[label] for label in labels] if names else labels.tolist(),
+        X if X.ndim > 2 else None,
         classifier.classes_.searchsorted(data.y_test[rows]),
     )
     _save(display, folder / "posterior_path.png")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -80,7 +79,7 @@ def facts_of_run(
     test, note = _test(classifier, record, names, n_images, data, log)
     settings = {} if source is None else source.plain()
     return Facts(
-        title=f"{'Model' if source is None else source.name}: {run.resolve().name}",
+        title=f"{'Model' if source is None else source.title}: {run.resolve().name}",
         class_names=names,
         about=about,
         settings=_shown(settings) | _shown(record.settings or {}),
@@ -116,7 +115,7 @@ def _test(
         return None, "The data of the model are not known, so nothing was predicted again."
     source = record.dataset
     if data is not None:
-        source = replace(source, folder=str(data.resolve()))
+        source = source.moved(data)
     try:
         X, y, n_all = _rows(source, classifier, record)
     except FileNotFoundError as error:
@@ -131,7 +130,7 @@ def _test(
 
 def _rows(
     source: DataSource, classifier: Classifier, record: RunRecord
-) -> tuple[NDArray[Any], NDArray[Any], int]:
+) -> tuple[Any, NDArray[Any], int]:
     """Return test rows, the column of each one's class, and how many rows there are in all."""
     if source.name == "imagenet":
         return _pictures(source, classifier, record)

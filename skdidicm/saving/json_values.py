@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdidicm.core import SCHEDULES, Schedule
+from skdidicm.fit.columns import Category, Columns
 from skdidicm.fit.training import HistoryRow
 from skdidicm.fit.validation import LABEL_KINDS, MAX_CLASS_BYTES, check_classes
 
@@ -86,6 +87,8 @@ def write_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     if label_noise is None or isinstance(label_noise, str | int | float):
         found["label_noise"] = label_noise
     for name, value in found.items():
+        if isinstance(value, np.ndarray):
+            found[name] = value = value.tolist()
         if not _is_json(value):
             raise ValueError(
                 f"{name} is {value!r}, which a model file cannot hold; replace it with a number or "
@@ -164,6 +167,48 @@ def read_schedule(saved: dict[str, Any]) -> Schedule:
     if not all(map(_is_number, fields.values())):
         raise ValueError("its schedule has fields that are no numbers.")
     return kind(**fields)
+
+
+def write_columns(columns: Columns | None) -> dict[str, Any] | None:
+    """Return columns as JSON values, but for their means."""
+    if columns is None:
+        return None
+    categories = [
+        {"column": i, **asdict(found), "levels": list(found.levels)}
+        for i, found in columns.categories.items()
+    ]
+    return {"gaps": list(columns.gaps), "categories": categories}
+
+
+def read_columns(saved: Any, fill: NDArray[Any] | None, shape: tuple[int, ...]) -> Columns | None:
+    """Return the columns that `write_columns` was given; earlier files have none.
+
+    A network that takes rows of this `shape` must fit them.
+    """
+    if saved is None:
+        return None
+    gaps, categories = saved["gaps"], {}
+    for found in saved["categories"]:
+        levels, other, missing = found["levels"], found["other"], found["missing"]
+        texts = isinstance(levels, list) and all(isinstance(level, str) for level in levels)
+        if not texts or len(set(levels)) < len(levels) or {type(other), type(missing)} != {bool}:
+            raise ValueError("the levels of a category are not different texts.")
+        categories[found["column"]] = Category(tuple(levels), other, missing)
+    places = [*gaps, *categories]
+    whole = (
+        fill is not None
+        and fill.dtype == np.float64
+        and fill.ndim == 1
+        and bool(np.isfinite(fill).all())
+        and all(type(i) is int and 0 <= i < len(fill) for i in places)
+        and len(set(places)) == len(gaps) + len(saved["categories"])
+    )
+    if not whole or fill is None:
+        raise ValueError("what it says of its columns does not fit them.")
+    columns = Columns(fill, tuple(gaps), categories)
+    if shape != (columns.width,):
+        raise ValueError("its network does not take its columns.")
+    return columns
 
 
 def read_count(saved: Any, name: str) -> int:

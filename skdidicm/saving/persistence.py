@@ -30,6 +30,7 @@ from skdidicm.core import (
     SymmetricNoise,
     UniformProcess,
 )
+from skdidicm.fit.columns import Columns
 from skdidicm.fit.state import Fitted, Seeds
 from skdidicm.fit.validation import MAX_ROW, check_choice, check_class_size, check_number
 from skdidicm.registry import get_backend, new_network, new_trunk
@@ -44,6 +45,7 @@ Estimator = TypeVar("Estimator")
 
 _NETWORK = "network."  # prefix of the network's own tensors among all tensors
 _TRUNK = "trunk."  # prefix of the tensors of a frozen network
+_FILL = "columns.fill"
 _MEMBER = "member{}."  # what precedes the names of a member's tensors
 _OWN = "<given at load>"
 _CONFIG = (
@@ -72,6 +74,7 @@ class Model:
     parameters: dict[str, Any]
     feature_names: list[str]
     fitted: Fitted
+    columns: Columns | None = None
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -194,6 +197,8 @@ def content_of(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         tensors["rate_matrix"] = fitted.process.rate_matrix
     of_trunk, trunk = _trunk_content(fitted)
     tensors |= of_trunk
+    if model.columns is not None:
+        tensors[_FILL] = model.columns.fill
     settings = {name: plain.plain(getattr(config, name)) for name in _CONFIG}
     if config.trunk is not None:
         settings["trunk_learning_rate"] = float(config.trunk_learning_rate)
@@ -212,6 +217,7 @@ def content_of(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         "classes": plain.write_classes(fitted.classes),
         "input_shape": list(fitted.input_shape),
         "feature_names_in": model.feature_names,
+        "columns": plain.write_columns(model.columns),
         "schedule": plain.write_schedule(fitted.schedule),
         "config": settings,
         "trunk": trunk,
@@ -327,7 +333,6 @@ def _model(
         parameters["rate_matrix"] = tensors["rate_matrix"]
         process = RateProcess(tensors["rate_matrix"])
     shape = tuple(header["input_shape"])
-    names = _column_names(header["feature_names_in"], shape)
     seeds = Seeds(**{name: plain.read_count(v, name) for name, v in header["seeds"].items()})
     temperature = float(header["temperature"])
     if not 0 < temperature < np.inf:
@@ -343,6 +348,9 @@ def _model(
             trunk, config_of_trunk = _trunk(backend, config_of_trunk, tensors), None
             seen = tensors["mean"].shape
     _check_shapes(shape, seen, len(classes), prior, process, tensors)
+    columns = plain.read_columns(header.get("columns"), tensors.get(_FILL), shape)
+    row = shape if columns is None else columns.fill.shape
+    names = _column_names(header["feature_names_in"], row)
     config = _config(header["config"], seen, process, tensors, own_network)
     if "label_noise" not in parameters:  # a matrix, which is apart from the others
         parameters["label_noise"] = tensors.get("label_noise")
@@ -377,7 +385,7 @@ def _model(
         n_iter=plain.read_count(header["n_iter"], "n_iter"),
         max_epochs=plain.read_count(header["max_epochs"], "max_epochs"),
     )
-    return Model(header["class"], parameters, names, fitted)
+    return Model(header["class"], parameters, names, fitted, columns)
 
 
 def _training(saved: Any) -> dict[str, Any]:

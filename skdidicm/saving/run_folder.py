@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -40,20 +40,48 @@ class RunFolderError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource:
-    """The data set of a run: what is needed to load its rows again."""
+    """The data set of a run: what is needed to load its rows again.
+
+    A table has a `file`, the column `target` of its classes, and `test_size`, the share of its test
+    rows; `dropped` and `categories` are columns, as in `skdidicm.frames.load_table`.
+    """
 
     name: str
     folder: str | None = None
     n_train: int | None = None
     noise: float | None = None
     seed: int | None = None
+    file: str | None = None
+    target: str | None = None
+    dropped: Sequence[str] | None = None
+    categories: Sequence[str] | None = None
+    test_size: float | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return the JSON values; what does not apply to the data set is left out."""
         values = asdict(self)
-        if self.name == "fashion-mnist":
-            return values
-        return {name: value for name, value in values.items() if value is not None}
+        always = ("folder", "n_train", "noise", "seed") if self.name == "fashion-mnist" else ()
+        return {name: v for name, v in values.items() if v is not None or name in always}
+
+    @property
+    def title(self) -> str:
+        """What people know the data set by."""
+        return self.name if self.file is None else Path(self.file).name
+
+    def moved(self, path: Path) -> "DataSource":
+        """Return the same data in another folder, or a table in another file.
+
+        Raises
+        ------
+        ValueError
+            If the data set is in no file.
+        """
+        place = str(path.resolve())
+        if self.file is not None:
+            return replace(self, file=place)
+        if self.folder is None:
+            raise ValueError(f"the data set {self.name} needs no folder; leave out --data {path}.")
+        return replace(self, folder=place)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -401,11 +429,15 @@ def _record(content: Mapping[str, Any]) -> RunRecord:
 
 def _source(content: Mapping[str, Any]) -> DataSource:
     kinds: dict[str, Any] = {
-        "name": str, "folder": str, "n_train": int, "noise": (int, float), "seed": int
+        "name": str, "folder": str, "n_train": int, "noise": (int, float), "seed": int,
+        "file": str, "target": str, "dropped": list, "categories": list,
+        "test_size": (int, float),
     }  # fmt: skip
     given = {name: content[name] for name in kinds if content.get(name) is not None}
     for name, value in given.items():
         _expect(value, kinds[name], f"{name} of the dataset")
+    for column in (*given.get("dropped", ()), *given.get("categories", ())):
+        _expect(column, str, "a column of the dataset")
     if "name" not in given:
         raise ValueError("the dataset has no name")
     return DataSource(**given)
@@ -435,6 +467,17 @@ def load_data(source: DataSource) -> "Split":
     if source.name == "fashion-mnist":
         folder, noise, seed = source.folder or "", source.noise or 0.0, source.seed or 0
         return load_fashion_mnist(folder, source.n_train, noise, seed)
+    if source.name == "table" and source.file is not None and source.target is not None:
+        from skdidicm.frames import load_table
+
+        return load_table(
+            source.file,
+            source.target,
+            dropped=source.dropped or (),
+            categories=source.categories or (),
+            test_size=source.test_size or 0.2,
+            seed=source.seed or 0,
+        )
     raise ValueError(
-        f"the data set {source.name!r} is not known; expected digits or fashion-mnist."
+        f"the data set {source.name!r} is not known; expected digits, fashion-mnist or table."
     )

@@ -195,7 +195,7 @@ def test_files_that_cannot_be_read_are_named(cli, digits_run, tmp_path, name, co
 def test_a_missing_file_is_named(cli, digits_run, tmp_path):
     result = cli("predict", digits_run.folder, tmp_path / "none.npy")
     assert result.code == 1
-    assert "none.npy is not a file; expected .npy, .csv, .tsv or an image" in result.err
+    assert "none.npy is not a file; expected .npy, .csv, .tsv, .parquet or an image" in result.err
 
 
 def classes_of(result):
@@ -326,7 +326,7 @@ def test_pipes_are_read_by_their_content(cli, digits_run, tmp_path, images, prob
 def test_an_empty_standard_input_is_named(cli, digits_run):
     result = cli("predict", digits_run.folder, "-")
     assert result.code == 1
-    assert "- is empty; expected .npy, .csv, .tsv or an image" in result.err
+    assert "- is empty; expected .npy, .csv, .tsv, .parquet or an image" in result.err
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ LEAVES = {
     "metrics",
     "datasets",
     "tables",
+    "frames",
     "folders",
     "pictures",
 }  # import no room of `skdidicm`

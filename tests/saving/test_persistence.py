@@ -397,7 +397,7 @@ def test_a_network_that_the_file_does_not_hold_is_not_built(
     changes = {"config": header["config"] | {"network": network, "conditioning": conditioning}}
     wide = {}
     if columns:
-        changes["input_shape"] = [columns]
+        changes |= {"input_shape": [columns], "columns": None}
         wide = {name: np.ones(columns, dtype=np.float16) for name in ("mean", "scale")}
     rewritten(path, path.with_name("other"), header=changes, tensors=wide)
     monkeypatch.setattr(skdidicm_torch.TorchNetwork, "__init__", build)
