@@ -1,14 +1,14 @@
 """DiDiClassifier: the scikit-learn estimator."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
-from os import PathLike
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -16,7 +16,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skdidicm.backend import BuildNetwork, ReturnsFeatures, ScoreNetwork, Trunk
 from skdidicm.core import Process, SamplerPlan, Schedule
 from skdidicm.fit import validation as check
-from skdidicm.fit.augmentation import Augmentation
 from skdidicm.fit.callbacks import CallbackSupportMixin, FitTask, with_callbacks
 from skdidicm.fit.columns import (
     FROM_DTYPE,
@@ -58,6 +57,13 @@ from skdidicm.predict.threshold import Threshold, choose_threshold
 from skdidicm.registry import get_backend, new_trunk
 from skdidicm.saving import persistence
 
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from skdidicm.fit.augmentation import Augmentation
+
 Callback = Callable[["DiDiClassifier", HistoryRow], bool | None]
 
 
@@ -69,8 +75,32 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     X holds tables (n, d) or images (n, height, width) or (n, height, width, channels), uint8 or
     float.
 
+    Start with the first five parameters: `effort`, `network`, `pretrained`, `random_state` and
+    `verbose`. The defaults of the others suit most data. They come in groups: the sampler (`steps`
+    to `n_chains`), network and loss (`trunk_learning_rate` to `n_draws`), hardware (`backend` to
+    `compile`), training (`max_epochs` to `mixup`), what answers (`choose_epochs` to `calibrator`),
+    early stopping, and the run of `fit` (`class_weight` to `warm_start`).
+
     Parameters
     ----------
+    effort : {"fast", "auto", "thorough"}, default="auto"
+        What the settings that are "auto" may cost. "fast" trains one network without a trial, for
+        a quarter of the epochs on tables and half of them on images. "thorough" runs a trial with
+        five folds for any number of rows from 30 on, and all its networks predict.
+    network : str or object, default="auto"
+        A name that the backend knows ("mlp", "didirn-tiny", "didirn18", "didirn50", ..., or
+        "timm/NAME" for a network of timm), or a module of its framework that maps images to
+        features. "auto" is "mlp" for tables, "didirn-tiny" for images under 64 pixels, else
+        "didirn18".
+    pretrained : bool or path-like, default=False
+        Whether `network`, "timm/NAME" or a module, starts from weights: those that belong to the
+        name, which timm downloads once, those that the module has, or those in a file
+        (.safetensors or .pth). It takes pictures in the size and standardisation that it was
+        trained with.
+    random_state : int or RandomState, optional
+        Seed of weights, order of rows, noise and sampler.
+    verbose : int, default=0
+        1 shows a progress bar on stderr.
     steps : int, default=8
         Reverse steps at prediction. Like all settings of the sampler it can be changed after fit.
     sampler : {"cp", "cl"}, default="cp"
@@ -83,16 +113,6 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Which label a step of "cp" conditions on.
     n_chains : int, default=16
         Chains per row of "cl".
-    network : str or object, default="auto"
-        A name that the backend knows ("mlp", "didirn-tiny", "didirn18", "didirn50", ..., or
-        "timm/NAME" for a network of timm), or a module of its framework that maps images to
-        features. "auto" is "mlp" for tables, "didirn-tiny" for images under 64 pixels, else
-        "didirn18".
-    pretrained : bool or path-like, default=False
-        Whether `network`, "timm/NAME" or a module, starts from weights: those that belong to the
-        name, which timm downloads once, those that the module has, or those in a file
-        (.safetensors or .pth). It takes pictures in the size and standardisation that it was
-        trained with.
     trunk_learning_rate : float, default="auto"
         Factor of the learning rate for the weights of `network`, beside the head on it. 0, which
         is "auto" with `pretrained`, freezes it: every picture is encoded once, and the classifier
@@ -207,16 +227,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         What Ctrl-C does to `fit`: "raise" restores the estimator as it was and raises
         KeyboardInterrupt; "keep" ends the training with a warning and keeps the network of the
         last epoch, if there is one.
-    effort : {"fast", "auto", "thorough"}, default="auto"
-        What the settings that are "auto" may cost. "fast" trains one network without a trial, for
-        a quarter of the epochs on tables and half of them on images. "thorough" runs a trial with
-        five folds for any number of rows from 30 on, and all its networks predict.
     warm_start : bool, default=False
         Whether fit continues from the last weights.
-    random_state : int or RandomState, optional
-        Seed of weights, order of rows, noise and sampler.
-    verbose : int, default=0
-        1 shows a progress bar on stderr.
 
     Attributes
     ----------
@@ -1334,7 +1346,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
                 f"y has classes {classes.tolist()}, but with warm_start=True they must stay "
                 f"those of the first fit: {earlier.classes.tolist()}."
             )
-        held = self._validation_rows(X_val, y_val, self._shape_in(given.shape[1:]), classes, trunk)
+        held = self._validation_rows(X_val, y_val, given, classes, trunk)
         rows, shown = all_rows, place
         held_place = place if held is None else np.full(len(held.x), -1)
         if held is None and self.early_stopping and not one_epoch:
@@ -1391,7 +1403,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         self,
         X_val: Any,
         y_val: Any,
-        shape: tuple[int, ...],
+        given: Any,
         classes: NDArray[Any],
         trunk: Trunk | None,
     ) -> Rows | None:
@@ -1400,7 +1412,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             raise ValueError("one of X_val and y_val is missing; pass both or neither.")
         if X_val is None:
             return None
-        x = self._check_rows(X_val, expected=shape)
+        x = self._check_rows(X_val, expected=self._shape_in(given.shape[1:]))
+        if isinstance(x, np.ndarray) and isinstance(given, np.ndarray):  # else pictures in files
+            check.warn_of_other_units(x, given)
         labels = check.encode_labels(check.check_labels(y_val), classes)
         check_consistent_length(x, labels)
         x = np.asarray(x) if trunk is None else features_of(trunk, x)

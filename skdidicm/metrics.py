@@ -1,12 +1,16 @@
 """Metrics of class probabilities: accuracy, likelihood and calibration."""
 
+from __future__ import annotations
+
 import warnings
-from typing import Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 TOP = 5
 FLOOR = float(np.finfo(np.float64).eps)

@@ -127,6 +127,42 @@ def test_blocks_of_python_name_parameters_that_there_are(path):
                 assert {keyword.arg for keyword in node.keywords} - {None} <= known.keys()
 
 
+def signatures(module, owner=None):
+    """Return the signatures of the public functions and methods that a module defines."""
+    for name, value in vars(owner or module).items():
+        function = getattr(value, "__func__", value)
+        if getattr(function, "__module__", None) != module.__name__:
+            continue
+        if inspect.isclass(value):
+            yield from signatures(module, value)
+        elif inspect.isfunction(function) and (name == "__init__" or not name.startswith("_")):
+            yield inspect.signature(function)
+
+
+@pytest.mark.parametrize(
+    "module", ["classifier", "datasets", "metrics", "plotting.path", "plotting.reliability",
+               "plotting.steps", "plotting.uncertainty"]
+)  # fmt: skip
+def test_help_shows_types_by_their_names(module):
+    shown = list(signatures(importlib.import_module(f"skdidicm.{module}")))
+    assert shown
+    types = [inspect.formatannotation(p.annotation) for s in shown for p in s.parameters.values()]
+    assert max(map(len, types)) <= 60
+    own = inspect.signature(DiDiClassifier)
+    assert len(str(own)) <= 45 * len(own.parameters)
+
+
+def test_the_parameters_to_start_with_come_first():
+    text = inspect.getdoc(DiDiClassifier)
+    listed = text.partition("Parameters\n----------\n")[2].partition("\n\n")[0]
+    names = [n for line in re.findall(r"(?m)^(\w[\w, ]*) : ", listed) for n in line.split(", ")]
+    assert sorted(names) == sorted(inspect.signature(DiDiClassifier).parameters)
+    (sentence,) = re.findall(r"Start with the first five parameters: ([^.]*)\.", text)
+    assert re.findall(r"`(\w+)`", sentence) == names[:5]
+    groups = text.partition("They come in groups:")[2].partition("Parameters")[0]
+    assert set(re.findall(r"`(\w+)`", groups)) <= {*names, "fit"}
+
+
 COMMANDS = [
     pytest.param(command, id=f"{path.name}: {command[:60]}")
     for path in PAGES

@@ -109,6 +109,7 @@ def _on_backbone(
     conditioning: str,
     image_size: tuple[int, int] | None,
 ) -> BackboneNetwork:
+    refuse_keras(backbone)
     if not callable(backbone):
         raise ValueError(
             f"network is a {type(backbone).__name__}; expected one of {NETWORKS}, or a torch "
@@ -121,3 +122,12 @@ def _on_backbone(
         )
     example = torch.zeros(1, in_channels, *(image_size or (224, 224)))
     return BackboneNetwork(backbone, n_classes, example)
+
+
+def refuse_keras(network: object) -> None:
+    """Raise ValueError for a Keras model, which on some engines looks like a module of torch."""
+    if any(kind.__module__.startswith("keras.") for kind in type(network).__mro__):
+        raise ValueError(
+            f"network is a Keras model ({type(network).__name__}), but the backend is torch; set "
+            "backend='keras'."
+        )

@@ -16,6 +16,7 @@ from skdidicm.backend import Preparation, TrunkConfig, on_this_machine
 from skdidicm.networks import TIMM, image_size, n_channels
 from skdidicm_torch.dense import pooled
 from skdidicm_torch.device import resolve_device, resolve_precision
+from skdidicm_torch.networks import refuse_keras
 
 _STAGES = 3  # of a network of timm, whose means are features beside the last ones
 _CHANNELS = 3  # that pretrained networks take; grey pictures are repeated
@@ -138,6 +139,7 @@ def create_trunk(config: TrunkConfig) -> tuple[TrunkModule, TrunkConfig]:
 
 def _network(config: TrunkConfig) -> tuple[nn.Module, Preparation]:
     """Return the bare network, and how it takes pictures."""
+    refuse_keras(config.network)
     if isinstance(config.network, nn.Module):
         network = copy.deepcopy(config.network)
         return network, config.preparation or _preparation_of_module(network, config)

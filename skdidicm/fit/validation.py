@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from os import PathLike
@@ -43,6 +44,9 @@ MAX_ROW = 2**26
 
 LABEL_KINDS = "biufUOMm"
 """NumPy's kinds of labels: booleans, integers, floats, strings, objects, dates and durations."""
+
+_FEWEST_COMPARED = 10  # validation rows whose median says where a column is
+_FAR, _APART = 3, 0.5  # ranges of a column between training and validation rows: in one, in half
 
 _WIDEST = 8  # bytes of the widest float that frameworks and files have
 
@@ -540,3 +544,32 @@ def moments(x: NDArray[Any], weight: NDArray[np.float64]) -> tuple[NDArray[Any],
             "by a constant."
         )
     return np.asarray(mean), np.where(scale > 1e-12 * (1 + np.abs(mean)), scale, 1.0)
+
+
+def warn_of_other_units(x_val: NDArray[Any], x: NDArray[Any]) -> None:
+    """Warn if validation rows are in other units than the training rows, as before a scaler.
+
+    They are if the middle of a column, or of all pixels, lies three ranges of the training values
+    outside these, or half a range in at least two columns and half of all. Draws from one
+    distribution do not, nor do rows of another class or of later years.
+    """
+    if len(x_val) < _FEWEST_COMPARED:
+        return
+    if x.ndim > 2:  # most pixels may be black, so that their median would say nothing
+        found = [[x.min()], [x.max()], [x_val.mean()]]
+    else:
+        found = [x.min(axis=0), x.max(axis=0), np.median(x_val, axis=0)]
+    low, high, middle = np.asarray(found, dtype=np.float64)
+    beyond = np.maximum(low - middle, middle - high)
+    varied = high > low
+    far, apart = (varied & (beyond > ranges * (high - low)) for ranges in (_FAR, _APART))
+    if far.any() or max(2, varied.sum() / 2) <= apart.sum():
+        i = int(np.argmax(np.where(apart, beyond, -np.inf)))
+        where = "its pixels have the mean" if x.ndim > 2 else f"its column {i} has the median"
+        warnings.warn(
+            f"X_val is in other units than X: {where} {middle[i]:.4g}, but in X all values there "
+            f"are from {low[i]:.4g} to {high[i]:.4g}; transform it as X, in a Pipeline with "
+            "transform_input=['X_val'].",
+            UserWarning,
+            stacklevel=2,
+        )

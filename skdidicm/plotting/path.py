@@ -1,16 +1,19 @@
 """The posterior after every reverse step, from noise to the prediction."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from skdidicm.plotting.canvas import OTHER_COLOR, TRUE_COLOR, WRONG_COLOR, grid, spread
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from numpy.typing import ArrayLike, NDArray
 
 
 class PosteriorPathDisplay:
@@ -46,7 +49,7 @@ class PosteriorPathDisplay:
     (1, 3)
     """
 
-    figure_: "Figure | SubFigure"
+    figure_: Figure | SubFigure
     axes_: NDArray[Any]
 
     def __init__(
@@ -70,9 +73,9 @@ class PosteriorPathDisplay:
         y: ArrayLike | None = None,
         *,
         class_names: Sequence[str] | None = None,
-        ax: "Axes | None" = None,
+        ax: Axes | None = None,
         **plot_settings: Any,
-    ) -> "PosteriorPathDisplay":
+    ) -> PosteriorPathDisplay:
         """Plot the path of a fitted `DiDiClassifier` for a few rows.
 
         Parameters
@@ -104,8 +107,8 @@ class PosteriorPathDisplay:
         return width, 0.5 + n * max(1.35, 0.35 + 0.2 * min(k, 6))
 
     def plot(
-        self, ax: "Axes | None" = None, *, top: int = 5, max_panels: int = 5
-    ) -> "PosteriorPathDisplay":
+        self, ax: Axes | None = None, *, top: int = 5, max_panels: int = 5
+    ) -> PosteriorPathDisplay:
         """Draw the picture.
 
         Parameters
@@ -153,7 +156,7 @@ class PosteriorPathDisplay:
             shown.append(int(self.y_true[i]))
         return shown
 
-    def _draw_image(self, ax: "Axes", i: int) -> None:
+    def _draw_image(self, ax: Axes, i: int) -> None:
         assert self.images is not None
         ax.imshow(_displayable(self.images[i]), cmap="gray", interpolation="nearest")
         ax.set_xticks([])
@@ -191,7 +194,7 @@ def _step_title(step: int, last: int) -> str:
     return f"step {step}" if step < last else f"step {step}: prediction"
 
 
-def _write_value(ax: "Axes", place: int, value: float, bar_color: str) -> None:
+def _write_value(ax: Axes, place: int, value: float, bar_color: str) -> None:
     """Write a probability beside its bar, or inside it if there is no space to the right."""
     inside = value > 0.7
     ax.text(
@@ -205,7 +208,7 @@ def _write_value(ax: "Axes", place: int, value: float, bar_color: str) -> None:
     )
 
 
-def _tidy(ax: "Axes", n_bars: int) -> None:
+def _tidy(ax: Axes, n_bars: int) -> None:
     ax.set_xlim(0, 1)
     ax.set_ylim(n_bars - 0.4, -0.6)
     ax.set_xticks([])

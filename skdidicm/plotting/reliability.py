@@ -1,9 +1,10 @@
 """Reliability diagram: accuracy against confidence, with the number of rows in every bin."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from skdidicm.metrics import calibration_bins
 from skdidicm.plotting.canvas import OTHER_COLOR, one_panel
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.container import BarContainer
     from matplotlib.figure import Figure, SubFigure
     from matplotlib.lines import Line2D
+    from numpy.typing import ArrayLike
 
 
 class ReliabilityDisplay:
@@ -49,10 +51,10 @@ class ReliabilityDisplay:
     array([0, 0, 2, 0, 2])
     """
 
-    ax_: "Axes"
-    figure_: "Figure | SubFigure"
-    line_: "Line2D"
-    bars_: "BarContainer | None"
+    ax_: Axes
+    figure_: Figure | SubFigure
+    line_: Line2D
+    bars_: BarContainer | None
 
     def __init__(
         self,
@@ -81,9 +83,9 @@ class ReliabilityDisplay:
         *,
         n_bins: int = 10,
         name: str | None = None,
-        ax: "Axes | None" = None,
+        ax: Axes | None = None,
         **line_settings: Any,
-    ) -> "ReliabilityDisplay":
+    ) -> ReliabilityDisplay:
         """Plot the diagram of any fitted classifier that has `predict_proba`.
 
         Parameters
@@ -113,9 +115,9 @@ class ReliabilityDisplay:
         *,
         n_bins: int = 10,
         name: str | None = None,
-        ax: "Axes | None" = None,
+        ax: Axes | None = None,
         **line_settings: Any,
-    ) -> "ReliabilityDisplay":
+    ) -> ReliabilityDisplay:
         """Plot the diagram of class probabilities.
 
         Parameters
@@ -137,8 +139,8 @@ class ReliabilityDisplay:
         return cls(*bins, name=name).plot(ax, **line_settings)
 
     def plot(
-        self, ax: "Axes | None" = None, *, name: str | None = None, **line_settings: Any
-    ) -> "ReliabilityDisplay":
+        self, ax: Axes | None = None, *, name: str | None = None, **line_settings: Any
+    ) -> ReliabilityDisplay:
         """Draw the diagram, into `ax` or a new pyplot figure.
 
         Parameters
@@ -171,7 +173,7 @@ class ReliabilityDisplay:
             self.ax_.legend(loc="upper left", fontsize=8)
         return self
 
-    def _draw_counts(self) -> "BarContainer":
+    def _draw_counts(self) -> BarContainer:
         """Draw the share of rows of every bin as a bar, with their number above it."""
         n_bins = len(self.count)
         middle = 100 * (np.arange(n_bins) + 0.5) / n_bins

@@ -1,11 +1,12 @@
 """Accuracy and likelihood against the number of reverse steps."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from skdidicm.metrics import score_probabilities
 from skdidicm.plotting.canvas import TRUE_COLOR, WRONG_COLOR, cycle_styles, grid, tidy
@@ -13,6 +14,7 @@ from skdidicm.plotting.canvas import TRUE_COLOR, WRONG_COLOR, cycle_styles, grid
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from numpy.typing import ArrayLike, NDArray
 
 
 class StepsDisplay:
@@ -58,8 +60,8 @@ class StepsDisplay:
     """
 
     axes_: NDArray[Any]
-    ax_: "Axes"
-    figure_: "Figure | SubFigure"
+    ax_: Axes
+    figure_: Figure | SubFigure
     lines_: NDArray[Any]
 
     def __init__(
@@ -85,9 +87,9 @@ class StepsDisplay:
         steps: Sequence[int] = (1, 2, 4, 8, 16),
         sampler: str | None = None,
         name: str | None = None,
-        ax: "Axes | Sequence[Axes] | NDArray[Any] | None" = None,
+        ax: Axes | Sequence[Axes] | NDArray[Any] | None = None,
         **line_settings: Any,
-    ) -> "StepsDisplay":
+    ) -> StepsDisplay:
         """Plot the curves of a fitted `DiDiClassifier` without changing its settings.
 
         Parameters
@@ -128,11 +130,11 @@ class StepsDisplay:
 
     def plot(
         self,
-        ax: "Axes | Sequence[Axes] | NDArray[Any] | None" = None,
+        ax: Axes | Sequence[Axes] | NDArray[Any] | None = None,
         *,
         name: str | None = None,
         **line_settings: Any,
-    ) -> "StepsDisplay":
+    ) -> StepsDisplay:
         """Draw two panels: accuracy and NLL.
 
         Parameters
@@ -169,9 +171,7 @@ class StepsDisplay:
             self.ax_.legend(fontsize=8)
         return self
 
-    def _draw(
-        self, panel: "Axes", values: NDArray[Any], title: str, settings: dict[str, Any]
-    ) -> Any:
+    def _draw(self, panel: Axes, values: NDArray[Any], title: str, settings: dict[str, Any]) -> Any:
         if not panel.has_data():
             cycle_styles(panel)
         order = np.argsort(self.steps)
@@ -189,7 +189,7 @@ def _name(estimator: Any) -> str:
     return "CP" if estimator.sampler == "cp" else f"CL, {estimator.n_chains} chains"
 
 
-def draw_by_step(accuracy: Sequence[float], nll: Sequence[float]) -> "Figure":
+def draw_by_step(accuracy: Sequence[float], nll: Sequence[float]) -> Figure:
     """Return a figure of accuracy (0 to 1) and NLL (nats) after every step of one sampler."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

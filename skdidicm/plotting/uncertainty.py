@@ -1,9 +1,10 @@
 """Accuracy against coverage, when the least confident predictions are rejected."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from skdidicm.metrics import accuracy_at_coverage
 from skdidicm.plotting.canvas import OTHER_COLOR, one_panel
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
     from matplotlib.lines import Line2D
+    from numpy.typing import ArrayLike
 
 
 class UncertaintyDisplay:
@@ -50,9 +52,9 @@ class UncertaintyDisplay:
     array([1.  , 1.  , 1.  , 0.75])
     """
 
-    ax_: "Axes"
-    figure_: "Figure | SubFigure"
-    line_: "Line2D"
+    ax_: Axes
+    figure_: Figure | SubFigure
+    line_: Line2D
 
     def __init__(
         self, coverage: ArrayLike, accuracy: ArrayLike, *, name: str | None = None
@@ -74,9 +76,9 @@ class UncertaintyDisplay:
         *,
         threshold: float | None = None,
         name: str | None = None,
-        ax: "Axes | None" = None,
+        ax: Axes | None = None,
         **line_settings: Any,
-    ) -> "UncertaintyDisplay":
+    ) -> UncertaintyDisplay:
         """Plot the curve of any fitted classifier that has `predict_proba`.
 
         Parameters
@@ -107,9 +109,9 @@ class UncertaintyDisplay:
         *,
         threshold: float | None = None,
         name: str | None = None,
-        ax: "Axes | None" = None,
+        ax: Axes | None = None,
         **line_settings: Any,
-    ) -> "UncertaintyDisplay":
+    ) -> UncertaintyDisplay:
         """Plot the curve of class probabilities.
 
         Parameters
@@ -133,7 +135,7 @@ class UncertaintyDisplay:
             display.mark(float((np.max(y_proba, axis=1) >= threshold).mean()))
         return display
 
-    def mark(self, coverage: float) -> "UncertaintyDisplay":
+    def mark(self, coverage: float) -> UncertaintyDisplay:
         """Mark a point of the plotted curve and say what it is.
 
         Parameters
@@ -156,8 +158,8 @@ class UncertaintyDisplay:
         return self
 
     def plot(
-        self, ax: "Axes | None" = None, *, name: str | None = None, **line_settings: Any
-    ) -> "UncertaintyDisplay":
+        self, ax: Axes | None = None, *, name: str | None = None, **line_settings: Any
+    ) -> UncertaintyDisplay:
         """Draw the curve, into `ax` or a new pyplot figure.
 
         Parameters

@@ -10,6 +10,7 @@ from skdidicm_keras import KerasNetwork, engine, optimizer  # noqa: E402
 from skdidicm_keras.weights import to_torch  # noqa: E402
 from skdidicm_torch import TorchNetwork  # noqa: E402
 
+from skdidicm import DiDiClassifier  # noqa: E402
 from skdidicm.backend import Batch, NetworkConfig  # noqa: E402
 from skdidicm.core import ConfusionNoise, RateProcess, UniformProcess  # noqa: E402
 
@@ -228,3 +229,12 @@ def test_fresh_weights_follow_the_same_laws(network, conditioning):
         elif value.size >= 256:  # else the spread of a sample says little
             assert ours[name].std() == pytest.approx(value.std(), rel=0.25), name
             assert np.abs(ours[name]).max() < 1.7 * np.abs(value).max(), name
+
+
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_a_keras_model_without_the_keras_backend_is_told_so(pretrained):
+    keras = pytest.importorskip("keras")
+    model = keras.Sequential([keras.layers.Input((8, 8, 1)), keras.layers.Flatten()])
+    classifier = DiDiClassifier(network=model, pretrained=pretrained, backend="torch", max_epochs=1)
+    with pytest.raises(ValueError, match=r"a Keras model \(Sequential\).* set backend='keras'\."):
+        classifier.fit(np.zeros((20, 8, 8)), np.arange(20) % 2)

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits, load_iris
+from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skdidicm.core import Cosine
 from skdidicm.fit import validation as check
@@ -380,3 +381,39 @@ def test_a_dictionary_weighs_the_classes_that_it_names():
 def test_classes_that_no_file_may_hold_are_refused():
     with pytest.raises(ValueError, match=r"4 classes take 320 MB .*<U20000000.* dtype=object"):
         check.check_class_size(np.zeros(4, dtype="U20000000"))
+
+
+@pytest.mark.parametrize("scaler", [StandardScaler(), MinMaxScaler()], ids=["standard", "0 to 1"])
+@pytest.mark.parametrize("load", [load_iris, load_wine], ids=["iris", "wine"])
+def test_validation_rows_that_were_not_scaled_are_noticed(load, scaler):
+    table = load().data
+    with pytest.warns(UserWarning, match="X_val is in other units than X: its column .* median"):
+        check.warn_of_other_units(table[1::2], scaler.fit_transform(table[::2]))
+    with pytest.warns(UserWarning, match="other units"):
+        check.warn_of_other_units(scaler.transform(table[1::2]), table[::2])
+    check.warn_of_other_units(scaler.transform(table[1::2]), scaler.transform(table[::2]))
+
+
+def test_validation_pixels_that_were_not_scaled_are_noticed(quick):
+    bytes_ = (16 * IMAGES).astype(np.uint8)
+    with pytest.warns(UserWarning, match="its pixels have the mean .*transform_input"):
+        quick(max_epochs=1).fit(IMAGES / 16, DIGITS, X_val=bytes_, y_val=DIGITS)
+
+
+@pytest.mark.parametrize("load", [load_iris, load_wine], ids=["iris", "wine"])
+def test_ordinary_validation_rows_give_no_warning(load, rng):
+    """Small random parts, and parts that are later in the order of any column."""
+    table = load().data
+    for _ in range(50):
+        rows = rng.permutation(table)
+        check.warn_of_other_units(rows[:10], rows[10:30])
+    for column in range(table.shape[1]):
+        rows = table[np.argsort(table[:, column])]
+        check.warn_of_other_units(rows[100:], rows[:100])
+
+
+def test_years_and_running_numbers_of_a_later_period_give_no_warning(rng):
+    year = np.repeat(np.arange(2000, 2020), 10)
+    table = np.column_stack([year, np.arange(200), rng.normal(size=(200, 3))])
+    check.warn_of_other_units(table[150:], table[:150])
+    check.warn_of_other_units(np.zeros((20, 2)) + 7, np.zeros((20, 2)))  # constants have no range
