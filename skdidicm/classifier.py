@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -14,7 +15,7 @@ from sklearn.utils import Tags, _safe_indexing, check_array, check_consistent_le
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdidicm.backend import BuildNetwork, ReturnsFeatures, ScoreNetwork, Trunk
-from skdidicm.core import Process, SamplerPlan, Schedule
+from skdidicm.core import Channel, Process, SamplerPlan, Schedule
 from skdidicm.fit import validation as check
 from skdidicm.fit.callbacks import CallbackSupportMixin, FitTask, with_callbacks
 from skdidicm.fit.columns import (
@@ -35,11 +36,13 @@ from skdidicm.fit.defaults import (
     training_parameters,
 )
 from skdidicm.fit.fit import continued, fit, untrained
+from skdidicm.fit.label_noise import fit_unknown_noise
 from skdidicm.fit.pictures import check_pictures, decoded, labelled, sources_of
 from skdidicm.fit.plan import hold_out, rebuilt, weighted_rows
 from skdidicm.fit.pretrained import check_network, is_frozen, trunk_config
 from skdidicm.fit.state import Fitted, HeldOut, Seeds
 from skdidicm.fit.training import HistoryRow, NonFiniteLossError, Rows
+from skdidicm.fit.votes import Votes, most_likely_annotators, noise_of_soft_labels
 from skdidicm.pictures import Pictures
 from skdidicm.predict.additive import Additive, mixed
 from skdidicm.predict.calibration import calibrated, fit_calibrator, is_estimator
@@ -51,6 +54,7 @@ from skdidicm.predict.conformal import (
     uniforms,
 )
 from skdidicm.predict.familiarity import familiarity, features_of
+from skdidicm.predict.label_quality import LabelQuality, quality_of_labels
 from skdidicm.predict.prediction import initial_law, posterior, posteriors
 from skdidicm.predict.temperature import tempered
 from skdidicm.predict.threshold import Threshold, choose_threshold
@@ -210,11 +214,12 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Patience of early stopping, in epochs.
     class_weight : dict or "balanced", optional
         Weights of the classes.
-    label_noise : float or array-like (k, k), optional
+    label_noise : float, array-like (k, k) or "auto", optional
         Wrong labels in y: a share of labels that are replaced by each other class with equal
         probability, or the matrix of P(observed class i | true class j) in [i, j]. Predictions
         then are about the true class, and training and all choices on held-out rows account for
-        the noise.
+        the noise. "auto" estimates the matrix from held-out rows, by up to three fits, and takes
+        labels to be right unless held-out labels are clearly likelier with noise.
     categorical_features : "from_dtype" or array-like or None, default="from_dtype"
         Columns of a table that are categories. "from_dtype" finds those of a data frame (pandas or
         polars) that hold categories or text; an array-like has names, places or a bool for every
@@ -252,13 +257,19 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     label_noise_ : ndarray (k, k)
         P(observed class i | true class j) through which the networks learnt; the identity without
         label noise.
+    annotators_ : ndarray (annotators, k, k)
+        P(annotator says class i | true class j), after `fit_votes`.
     oob_decision_function_ : ndarray (n, k)
         Class probabilities of every training row by the network of the trial that has not seen it,
         and by an additive model that has not either; NaN for rows that were not held out. The
         temperature, or the calibrator, is that of `predict_proba`, which these same rows have
         chosen.
+    label_quality_ : LabelQuality
+        How trustworthy the training labels are, by `oob_decision_function_`: the `probability`
+        (n,) that each is the true class, NaN for rows that were not held out, and the `likelier`
+        class (n,), masked there. `effort="thorough"` holds out every row.
     oob_untempered_ : ndarray (n, k)
-        The same without temperature or calibrator.
+        `oob_decision_function_` without temperature or calibrator.
     oob_member_ : ndarray (n,)
         Which of `members_` has not seen the row; -1 for rows that were not held out.
     resolved_params_ : dict
@@ -492,7 +503,94 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
                 f"classes has {len(names)} names for {target.shape[1]} columns of q_0; expected "
                 "one name for each column, sorted and without repeats."
             )
+        if check.is_one_vote(target):
+            warnings.warn(
+                "all rows of q_0 have the same two values, as if single votes had been smoothed, "
+                "and probabilities would be smoothed like them. If labels may be wrong, pass them "
+                "to fit with label_noise, or the votes of several annotators to fit_votes.",
+                UserWarning,
+                stacklevel=2,
+            )
         return self._fit(X, target, names, sample_weight, None, None)
+
+    def fit_votes(
+        self,
+        X: ArrayLike,
+        votes: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Train on the votes of several annotators, who are wrong at unknown rates.
+
+        Parameters
+        ----------
+        X : array-like
+            Rows as for `fit`.
+        votes : array-like (n, annotators)
+            The label that each annotator gave each row. NaN, None and masked entries are missing;
+            rows without any vote are left out.
+        classes : array-like, optional
+            All classes, sorted; default those that occur.
+        sample_weight : array-like (n,), optional
+            Weights >= 0 of the rows.
+
+        Returns
+        -------
+        self
+            `annotators_` (annotators, k, k) then has P(annotator says class i | true class j).
+
+        Notes
+        -----
+        The annotators' confusions and soft labels are those of Dawid and Skene. Networks learn the
+        true class through the noise that these soft labels have, `label_noise_`. `annotators_` is
+        then estimated again, with answers of networks to rows that they have not seen (Raykar et
+        al., 2010). If no row has two votes, votes say nothing of each other, and training is that
+        of `fit`, with its `label_noise`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_iris
+        >>> from skdidicm import DiDiClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> rng = np.random.default_rng(0)
+        >>> wrong = rng.random((150, 3)) < [0.1, 0.2, 0.5]
+        >>> votes = np.where(wrong, rng.integers(0, 3, (150, 3)), y[:, None])
+        >>> classifier = DiDiClassifier(max_epochs=30, random_state=0).fit_votes(X, votes)
+        >>> classifier.annotators_.shape, bool(classifier.score(X, y) > 0.9)
+        ((3, 3, 3), True)
+        """
+        array, given = check.check_votes(votes)
+        labels = check.voted_labels(array, given)
+        names = check.sorted_classes(labels if classes is None else check.check_classes(classes))
+        row, annotator = np.nonzero(given)
+        shape = (len(array), array.shape[1], len(names))
+        found = Votes(row, annotator, check.encode_labels(labels, names), shape)
+        weight = (np.bincount(row, minlength=len(array)) > 0).astype(np.float64)
+        if sample_weight is not None:
+            weight = weight * check.check_weight(sample_weight, weight)
+        if not found.overlap:
+            target = np.where(found.counts.any(axis=1, keepdims=True), found.counts, 1 / shape[2])
+            self._fit(X, target, names, weight, None, None)
+        elif self.label_noise is not None and not isinstance(self.label_noise, str):
+            raise ValueError(
+                "label_noise is given, but fit_votes estimates the noise of every annotator; leave "
+                "one of them out."
+            )
+        else:
+            target, _ = most_likely_annotators(found)
+            noise = noise_of_soft_labels(target, weight)
+            self._fit(X, target, names, weight, None, None, label_noise=noise)
+        self._fitted.annotators = self._annotators(found)
+        return self
+
+    def _annotators(self, votes: Votes) -> NDArray[np.float64]:
+        """Return the annotators' confusions, with the answers to held-out rows if there are any."""
+        held = self._fitted.held_out
+        if held is None:
+            return most_likely_annotators(votes)[1]
+        proba = self._calibrated(self._untempered(held))
+        return most_likely_annotators(votes.of_rows(held.row), proba)[1]
 
     def partial_fit(
         self,
@@ -615,7 +713,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         >>> from skdidicm import DiDiClassifier
         >>> X, y = load_iris(return_X_y=True)
         >>> classifier = DiDiClassifier(max_epochs=30, label_noise=0.3, random_state=0).fit(X, y)
-        >>> classifier.predict_observed_proba(X).min().round(2)
+        >>> float(classifier.predict_observed_proba(X).min().round(2))
         0.15
         """
         proba = self.predict_proba(X)
@@ -899,6 +997,43 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         right = held.target[np.arange(len(best)), best]
         return choose_threshold(proba.max(axis=1), right, held.weight, wanted, level)
 
+    def label_quality(self, X: ArrayLike, y: ArrayLike) -> LabelQuality:
+        """Return how trustworthy given labels are.
+
+        Training rows should be judged by `label_quality_`: networks remember the labels that they
+        have learnt.
+
+        Parameters
+        ----------
+        X : array-like
+            Rows of the shape that `fit` was given.
+        y : array-like (n,)
+            Their given labels.
+
+        Returns
+        -------
+        LabelQuality
+            `probability` (n,) that the given label is the true class, and the `likelier` class
+            (n,). With label noise, the label is evidence too: it is then the probability given the
+            row and its label.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skdidicm import DiDiClassifier
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = DiDiClassifier(max_epochs=30, random_state=0).fit(X, y)
+        >>> quality = classifier.label_quality(X[:2], [0, 2])
+        >>> quality.probability.round() + 0, quality.likelier
+        (array([1., 0.]), array([0, 0]))
+        """
+        proba = self.predict_proba(X)
+        labels = check.encode_labels(check.check_labels(y), self.classes_)
+        check_consistent_length(proba, labels)
+        target = np.eye(len(self.classes_))[labels]
+        right, likelier = quality_of_labels(proba, target, self._fitted.channel)
+        return LabelQuality(right, self.classes_[likelier])
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted estimator to one file of JSON and safetensors, atomically.
 
@@ -1017,6 +1152,22 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         return np.where(np.isnan(fold), -1, fold).astype(np.intp)
 
     @property
+    def label_quality_(self) -> LabelQuality:
+        """How trustworthy the training labels are, by networks that have not seen the row."""
+        held = self._held_out
+        proba = self._calibrated(self._untempered(held))
+        right, likelier = quality_of_labels(proba, held.target, self._fitted.channel)
+        own = held.row >= 0  # else they are the user's validation rows
+        missing = np.ones(held.n_rows, dtype=bool)
+        missing[held.row[own]] = False
+        classes = np.zeros(held.n_rows, dtype=np.intp)
+        classes[held.row[own]] = likelier[own]
+        named = self.classes_[classes]
+        if missing.any():
+            named = np.ma.masked_array(named, missing)
+        return LabelQuality(held.spread(right), named)
+
+    @property
     def resolved_params_(self) -> dict[str, Any]:
         """What the parameters that can be "auto" came to."""
         return resolved_parameters(
@@ -1063,6 +1214,13 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         """P(observed class i | true class j), (k, k)."""
         channel = self._fitted.channel
         return np.eye(len(self.classes_)) if channel is None else channel.matrix()
+
+    @property
+    def annotators_(self) -> NDArray[np.float64]:
+        """P(annotator says class i | true class j), (annotators, k, k), after `fit_votes`."""
+        if self._fitted.annotators is None:
+            raise AttributeError("annotators_ is known after fit_votes only.")
+        return self._fitted.annotators
 
     @property
     def process_(self) -> Process:
@@ -1283,11 +1441,11 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             self._columns = learn_columns(values)
         return values.numbers if self._columns is None else encode(values, self._columns)
 
-    def _fit(self, *arguments: Any, one_epoch: bool = False) -> Self:
-        """Fit; after an error, restore the previous state."""
+    def _fit(self, *arguments: Any, one_epoch: bool = False, **changes: Any) -> Self:
+        """Fit with changed parameters; after an error, restore the previous state."""
         going_on = hasattr(self, "_fitted") and (one_epoch or self.warm_start)
         with self._restored_on_error(going_on=going_on):
-            self._learn(*arguments, one_epoch=one_epoch, going_on=going_on)
+            self._learn(*arguments, changes=changes, one_epoch=one_epoch, going_on=going_on)
         return self
 
     @contextmanager
@@ -1322,10 +1480,11 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         X_val: Any,
         y_val: Any,
         *,
+        changes: dict[str, Any],
         one_epoch: bool,
         going_on: bool,
     ) -> None:
-        parameters = self._checked_parameters()
+        parameters = self._checked_parameters() | changes
         earlier = self._fitted if going_on else None
         seeds = earlier.seeds if earlier else Seeds.draw(self.random_state)
         given = self._check_rows(X, expected=self.input_shape_ if earlier else None)
@@ -1356,13 +1515,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         settings = resolve(parameters, x.shape[1:], len(rows.x), len(classes))
         # Looked up once: that reads the metadata of every installed package.
         settings = replace(settings, backend=backend, trunk=pretrained)
-        if earlier:
-            self._fitted = continued(earlier, counting=one_epoch)
-        else:
-            process = check.make_process(self.rate_matrix, len(classes))
-            schedule = check.make_schedule(self.schedule)
-            self._fitted = untrained(settings, all_rows, classes, process, schedule, seeds, trunk)
-        self._fitted.training = training_parameters(settings, len(classes))
+        process = check.make_process(self.rate_matrix, len(classes))
+        schedule = check.make_schedule(self.schedule)
         labels = classes[rows.target.argmax(axis=1)]
         seen: Any = rows.x  # callbacks may predict them
         if trunk is not None:
@@ -1370,16 +1524,31 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         elif self._columns is not None and not self._columns.plain:
             seen = _safe_indexing(check.as_rows(X), shown)
         observer = FitTask(self, self.callbacks or (), seen, labels)
-        fit(
-            self._fitted,
-            rows,
-            held,
-            settings,
-            self._answer,
-            observer,
-            going_on=going_on,
-            one_epoch=one_epoch,
-        )
+
+        def train(channel: Channel | None) -> Fitted:
+            chosen = replace(settings, label_noise=channel)
+            self._fitted = (
+                continued(earlier, counting=one_epoch)
+                if earlier
+                else untrained(chosen, all_rows, classes, process, schedule, seeds, trunk)
+            )
+            self._fitted.training = training_parameters(settings, len(classes))
+            fit(
+                self._fitted,
+                rows,
+                held,
+                chosen,
+                self._answer,
+                observer,
+                going_on=going_on,
+                one_epoch=one_epoch,
+            )
+            return self._fitted
+
+        if settings.unknown_noise and not earlier:
+            self._fitted = fit_unknown_noise(train)
+        else:
+            train(settings.label_noise)
         if self._fitted.held_out:
             of_rows = held_place if self.early_stopping else place  # else those of a trial
             self._fitted.held_out = self._fitted.held_out.among(

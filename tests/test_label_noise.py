@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 
 from skdidicm import DiDiClassifier
-from skdidicm.core import SymmetricNoise
+from skdidicm.core import ConfusionNoise, SymmetricNoise
 from skdidicm.metrics import negative_log_likelihood
 
 pytest.importorskip("torch")
@@ -91,7 +91,7 @@ def test_a_trial_is_scored_through_the_noise():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"label_noise": "much"}, "label_noise is 'much'; expected None"),
+        ({"label_noise": "much"}, "label_noise is 'much'; expected None, 'auto'"),
         ({"label_noise": True}, "label_noise is True; expected None"),
         ({"label_noise": 0.9}, "rate of label noise is 0.9"),
         ({"label_noise": np.eye(4)}, "label_noise is for 4 classes, but y has 3"),
@@ -109,3 +109,161 @@ def test_a_calibrator_is_not_fitted_to_wrong_labels(quick):
     model = quick(label_noise=0.2, calibrator=LogisticRegression())
     with pytest.raises(ValueError, match="would be fitted to wrong labels"):
         model.fit(np.eye(3), [0, 1, 2])
+
+
+def sure_rows(n=240, k=3):
+    """Rows whose true class is certain, in an order of classes that repeats."""
+    return np.tile(np.eye(k), (n // k, 1)) + 0.01 * np.arange(n)[:, None], np.arange(n) % k
+
+
+@pytest.mark.slow
+def test_unknown_noise_is_found():
+    """Of every class, 30 % have the label of the next one."""
+    rng = np.random.default_rng(0)
+    y = np.arange(400) % 4
+    x = 2 * rng.standard_normal((4, 4))[y] + 0.5 * rng.standard_normal((400, 4))
+    given = np.where(rng.random(400) < 0.3, (y + 1) % 4, y)
+    settings = {"max_epochs": 20, "choose_epochs": True, "random_state": 0}
+    plain, auto = (
+        DiDiClassifier(label_noise=noise, **settings).fit(x, given) for noise in (None, "auto")
+    )
+    share = np.array([np.bincount(given[y == j], minlength=4) for j in range(4)]).T / 100
+    assert np.abs(auto.label_noise_ - share).max() < 0.15
+    nll = [negative_log_likelihood(y, model.predict_proba(x)).mean() for model in (plain, auto)]
+    assert nll[1] < 0.75 * nll[0]
+
+
+def test_estimated_noise_is_saved_and_kept_by_further_training(quick, monkeypatch, tmp_path):
+    x, y = sure_rows(60)
+    monkeypatch.setattr(
+        "skdidicm.classifier.fit_unknown_noise", lambda train: train(ConfusionNoise(CONFUSION))
+    )
+    model = quick(label_noise="auto").fit(x, y)
+    given = quick(label_noise=CONFUSION).fit(x, y)
+    np.testing.assert_array_equal(model.predict_proba(x), given.predict_proba(x))
+    model.save(tmp_path / "model.skd")
+    again = DiDiClassifier.load(tmp_path / "model.skd")
+    assert again.label_noise == "auto"
+    np.testing.assert_array_equal(again.label_noise_, model.label_noise_)
+    np.testing.assert_array_equal(again.predict_proba(x), model.predict_proba(x))
+    model.partial_fit(x, y)
+    np.testing.assert_allclose(model.label_noise_, CONFUSION)
+
+
+def test_clean_labels_are_fitted_as_without_noise(quick):
+    x, y = sure_rows()
+    settings = {"choose_epochs": True, "max_epochs": 12, "learning_rate": 0.02}
+    plain, auto = (quick(label_noise=noise, **settings).fit(x, y) for noise in (None, "auto"))
+    np.testing.assert_array_equal(auto.label_noise_, np.eye(3))
+    np.testing.assert_array_equal(auto.predict_proba(x), plain.predict_proba(x))
+
+
+def test_unknown_noise_needs_rows_that_were_held_out(quick):
+    with pytest.warns(UserWarning, match="needs rows that were held out"):
+        quick(label_noise="auto").fit(np.eye(3), [0, 1, 2])
+
+
+def test_label_quality_of_training_rows_is_that_of_their_out_of_fold_answers():
+    x, y = sure_rows(150)
+    given = y.copy()
+    given[::5] = (y[::5] + 1) % 3
+    wrong = given != y
+    names = np.array(["a", "b", "c"])
+    settings = {"choose_epochs": True, "max_epochs": 20, "random_state": 0, "effort": "thorough"}
+    for noise in (None, 0.2):
+        model = DiDiClassifier(label_noise=noise, **settings).fit(x, names[given])
+        probability, likelier = model.label_quality_
+        p = model.oob_decision_function_
+        own = p[np.arange(150), given]
+        if noise:
+            matrix = model.label_noise_
+            own = own * matrix[given, given] / (p * matrix[given]).sum(axis=1)
+        np.testing.assert_allclose(probability, own)
+        assert probability[wrong].mean() < 0.5 < probability[~wrong].mean()
+        assert (likelier == names[y]).mean() > 0.9
+    new = model.label_quality(x, names[given])
+    p, matrix = model.predict_proba(x), model.label_noise_
+    np.testing.assert_array_equal(new.likelier, names[(p * matrix[given]).argmax(axis=1)])
+
+
+def test_label_quality_of_rows_that_were_not_held_out_is_unknown(quick):
+    x, y = sure_rows(60)
+    model = quick(early_stopping=True).fit(x, y)
+    probability, likelier = model.label_quality_
+    assert np.isnan(probability).sum() == likelier.mask.sum() == 54
+    np.testing.assert_array_equal(np.isnan(probability), likelier.mask)
+    with pytest.raises(AttributeError, match="held out"):
+        quick().fit(x, y).label_quality_  # noqa: B018
+
+
+def votes(y, rates, rng):
+    wrong = rng.random((len(y), len(rates))) < rates
+    return np.where(wrong, (y[:, None] + rng.integers(1, 3, wrong.shape)) % 3, y[:, None])
+
+
+def test_votes_are_learnt_with_the_confusions_of_every_annotator(tmp_path):
+    x, y = sure_rows()
+    rates = np.array([0.1, 0.4, 2 / 3])  # the last one knows nothing
+    said = votes(y, rates, np.random.default_rng(0)).astype(float)
+    said[::5, 0] = np.nan
+    said[3] = np.nan
+    model = DiDiClassifier(max_epochs=20, choose_epochs=True, random_state=0).fit_votes(x, said)
+    assert model.score(x, y) > 0.95
+    right = np.einsum("ajj->a", model.annotators_) / 3
+    np.testing.assert_allclose(right, 1 - rates, atol=0.1)
+    np.testing.assert_array_equal(model.classes_, [0, 1, 2])
+    model.save(tmp_path / "model.skd")
+    again = DiDiClassifier.load(tmp_path / "model.skd")
+    np.testing.assert_array_equal(again.annotators_, model.annotators_)
+
+
+def test_unanimous_votes_are_labels(quick):
+    x, y = sure_rows(60)
+    names = np.array(["a", "b", "c"])[y]
+    plain = quick().fit(x, names)
+    unanimous = quick().fit_votes(x, np.stack([names, names], axis=1))
+    np.testing.assert_allclose(unanimous.predict_proba(x), plain.predict_proba(x), atol=1e-3)
+
+
+def test_one_vote_for_each_row_is_a_label_with_the_noise_of_fit(quick):
+    x, y = sure_rows(60)
+    said = np.full((60, 2), None)
+    said[::2, 0], said[1::2, 1] = y[::2], y[1::2]
+    for noise in (None, 0.2):
+        plain = quick(label_noise=noise).fit(x, y)
+        single = quick(label_noise=noise).fit_votes(x, said)
+        np.testing.assert_array_equal(single.predict_proba(x), plain.predict_proba(x))
+        assert single.annotators_.shape == (2, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ([0, 1, 2], r"votes has shape \(3,\); expected \(n, annotators\)"),
+        ([[np.nan, np.nan]] * 3, "votes has none that was given"),
+        ([[0, 1]] * 2, "inconsistent numbers of samples"),
+    ],
+)
+def test_votes_that_are_none_are_refused(quick, said, message):
+    with pytest.raises(ValueError, match=message):
+        quick().fit_votes(np.eye(3), said)
+
+
+def test_votes_have_their_own_noise(quick):
+    with pytest.raises(ValueError, match="estimates the noise of every annotator"):
+        quick(label_noise=0.2).fit_votes(np.eye(3), [[0, 0], [1, 1], [2, 1]])
+    with pytest.raises(AttributeError, match="after fit_votes"):
+        quick().fit(np.eye(3), [0, 1, 2]).annotators_  # noqa: B018
+
+
+def test_masked_votes_are_missing(quick):
+    said = np.ma.masked_array(
+        [[0, 9], [1, 1], [2, 2]], [[False, True], [False, False], [True, False]]
+    )
+    model = quick().fit_votes(np.eye(3), said)
+    np.testing.assert_array_equal(model.classes_, [0, 1, 2])
+
+
+def test_soft_labels_that_look_like_one_vote_are_told(quick):
+    with pytest.warns(UserWarning, match="pass them to fit with label_noise"):
+        quick().fit_soft(np.eye(3), 0.7 * np.eye(3) + 0.1)

@@ -16,6 +16,7 @@ from skdidicm.core.arrays import Array, like, log_softmax, namespace, one_hot
 from skdidicm.core.process import UniformProcess
 
 _ITERATIONS = 2000  # of expectation-maximisation; each costs two products (n, k) x (k, k)
+_ROUNDING = 1e-12  # by which the sum of a column that was divided by its sum may differ from one
 _CONVERGED = 1e-9  # largest change of a probability in one iteration that counts as none
 
 
@@ -162,7 +163,8 @@ class ConfusionNoise:
                 "the label noise must hold P(observed i | true j) in row i and column j: entries "
                 ">= 0 and columns that sum to 1; divide each column by its sum."
             )
-        object.__setattr__(self, "_matrix", matrix / sums)
+        rounded = np.abs(sums - 1) < _ROUNDING  # so that a matrix() gives the same channel again
+        object.__setattr__(self, "_matrix", matrix / np.where(rounded, 1.0, sums))
 
     @property
     def n_classes(self) -> int:

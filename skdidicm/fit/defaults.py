@@ -183,6 +183,7 @@ def resolve(
         parameterization=parameterization,
         objective=objective,
         label_noise=make_channel(given["label_noise"], n_classes),
+        unknown_noise=_auto(given["label_noise"]),
         weight_decay=chosen("weight_decay"),
         device=given["device"],
         precision=resolve_precision(given["precision"], input_shape, n, batch_size),

@@ -39,7 +39,8 @@ class Settings:
     `network`, `device` and `precision` may still be "auto": their values depend on what is
     installed, or are chosen by the backend. `choose_epochs` is whether there is a trial,
     `every_fold` whether it has all five folds, `ensemble` whether its networks also predict, and
-    `additive` whether an additive model answers beside them.
+    `additive` whether an additive model answers beside them. `unknown_noise` is whether label
+    noise is to be estimated.
     `temperature` is None if held-out rows determine it.
     """
 
@@ -51,6 +52,7 @@ class Settings:
     parameterization: str
     objective: str
     label_noise: Channel | None
+    unknown_noise: bool
     weight_decay: float
     device: str
     precision: str
@@ -145,6 +147,8 @@ class Fitted:
         A frozen network whose features the networks take in place of the rows.
     calibrator : object or None
         Fitted on the held-out rows, or a function of probabilities.
+    annotators : ndarray (a, k, k) or None
+        P(annotator says i | true class j), after a fit on votes.
     training : dict
         Parameters of training with every "auto" replaced, as JSON values.
     rng : numpy.random.Generator
@@ -168,6 +172,7 @@ class Fitted:
     additive: Additive | None = None
     familiar: list[Familiar] = field(default_factory=list)
     calibrator: Any = None
+    annotators: NDArray[np.float64] | None = None
     training: dict[str, Any] = field(default_factory=dict)
     history: list[HistoryRow] = field(default_factory=list)
     trial: list[HistoryRow] = field(default_factory=list)

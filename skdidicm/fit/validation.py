@@ -310,6 +310,55 @@ def class_weights(
     return found
 
 
+def is_one_vote(q: NDArray[np.float64]) -> bool:
+    """Return whether all rows of soft labels have the same two values, one of them once.
+
+    Examples
+    --------
+    >>> rows = np.array([[0.9, 0.05, 0.05], [0.05, 0.9, 0.05]])
+    >>> is_one_vote(rows), is_one_vote(np.eye(3)), is_one_vote(rows[:1])
+    (True, False, False)
+    """
+    low, high = q.min(axis=1, keepdims=True), q.max(axis=1, keepdims=True)
+    same = np.ptp(low) < 1e-6 and np.ptp(high) < 1e-6
+    single = bool(((np.abs(q - low) > 1e-6).sum(axis=1) == 1).all())
+    return len(q) > 1 and bool(same) and single and float(low.min()) > 1e-6
+
+
+def check_votes(votes: ArrayLike) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return votes (n, a) and where one was given; NaN, None and masked entries are missing."""
+    array = np.asarray(votes)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(
+            f"votes has shape {array.shape}; expected (n, annotators), with one row for each of X."
+        )
+    given = np.ones(array.shape, dtype=bool)
+    if isinstance(votes, np.ma.MaskedArray):
+        given = ~np.ma.getmaskarray(votes)
+    if array.dtype.kind == "f":
+        given &= ~np.isnan(array)
+    elif array.dtype == object:
+        given &= np.array([[not _is_missing(v) for v in row] for row in array.tolist()])
+    if not given.any():
+        raise ValueError("votes has none that was given; expected at least one label.")
+    return array, given
+
+
+def voted_labels(votes: NDArray[Any], given: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return the labels of the votes that were given; whole numbers are integers again."""
+    labels = votes[given]
+    if labels.dtype == object:
+        labels = np.array(labels.tolist())
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.rint(labels)).all():
+        labels = labels.astype(np.int64)
+    return check_labels(labels)
+
+
+def _is_missing(value: Any) -> bool:
+    """Return whether a value is None, NaN, or pandas' NA, which answers no comparison."""
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
+
+
 def check_soft_labels(q_0: ArrayLike) -> NDArray[np.float64]:
     """Return class probabilities (n, k): entries >= 0, rows summing to one."""
     q: NDArray[np.float64] = check_array(as_array(q_0, "q_0"), dtype=np.float64, input_name="q_0")
@@ -407,10 +456,10 @@ def _check_label_noise(given: Mapping[str, Any]) -> None:
     label_noise = given["label_noise"]
     if label_noise is None:
         return
-    if isinstance(label_noise, str | bool):
+    if isinstance(label_noise, bool) or (isinstance(label_noise, str) and label_noise != "auto"):
         raise ValueError(
-            f"label_noise is {label_noise!r}; expected None, a share of wrong labels such as 0.2, "
-            "or a matrix (k, k) of P(observed i | true j)."
+            f"label_noise is {label_noise!r}; expected None, 'auto', a share of wrong labels such "
+            "as 0.2, or a matrix (k, k) of P(observed i | true j)."
         )
     if hasattr(given["calibrator"], "fit"):
         raise ValueError(
@@ -495,13 +544,15 @@ def make_schedule(schedule: str | Schedule) -> Schedule:
 
 def make_channel(label_noise: Any, n_classes: int) -> Channel | None:
     """Return label noise: None, symmetric noise of a rate, or any confusions (k, k)."""
-    if label_noise is None or isinstance(label_noise, SymmetricNoise | ConfusionNoise):
-        channel: Channel | None = label_noise
+    if label_noise is None or isinstance(label_noise, str):
+        return None
+    if isinstance(label_noise, SymmetricNoise | ConfusionNoise):
+        channel: Channel = label_noise
     elif isinstance(label_noise, numbers.Real):
         return SymmetricNoise(n_classes, float(label_noise)) if label_noise else None
     else:
         channel = ConfusionNoise(as_array(label_noise, "label_noise"))
-    if channel is not None and channel.n_classes != n_classes:
+    if channel.n_classes != n_classes:
         raise ValueError(
             f"label_noise is for {channel.n_classes} classes, but y has {n_classes}; give one row "
             "for each observed and one column for each true class, in sorted order."

@@ -208,6 +208,8 @@ def content_of(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         settings["label_noise"] = float(config.channel.rate)
     elif config.channel is not None:
         tensors["label_noise"] = config.channel.matrix()
+    if fitted.annotators is not None:
+        tensors["annotators"] = fitted.annotators
     if not isinstance(config.network, str):
         settings["network"] = _OWN
     header = {
@@ -377,6 +379,7 @@ def _model(
         held_out=held_out,
         additive=read_additive(header.get("additive"), tensors, shape, len(classes)),
         familiar=familiar,
+        annotators=_annotators(tensors, len(classes)),
         training=_training(header.get("training", {})),
         members_answer=bool(header.get("members_answer", True)),  # earlier files keep no others
         history=plain.read_history(header["history"]),
@@ -488,3 +491,13 @@ def _channel(settings: dict[str, Any], k: int, tensors: dict[str, NDArray[Any]])
     if matrix.shape != (k, k):
         raise ModelFileError(f"its label noise has shape {matrix.shape} for {k} classes.")
     return ConfusionNoise(matrix)
+
+
+def _annotators(tensors: dict[str, NDArray[Any]], k: int) -> NDArray[np.float64] | None:
+    """Return the confusions of annotators; earlier files and most fits have none."""
+    if "annotators" not in tensors:
+        return None
+    confusions = tensors["annotators"]
+    if confusions.ndim != 3 or confusions.shape[1:] != (k, k):
+        raise ModelFileError(f"its annotators have shape {confusions.shape} for {k} classes.")
+    return confusions

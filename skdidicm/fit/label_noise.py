@@ -1,0 +1,148 @@
+"""Unknown label noise: its channel, estimated from answers to rows that were held out."""
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skdidicm.core import Channel, ConfusionNoise
+from skdidicm.fit.state import Fitted, HeldOut
+from skdidicm.metrics import negative_log_likelihood
+from skdidicm.predict.additive import mixed
+from skdidicm.predict.temperature import tempered
+
+_ANCHORS = 0.25  # share of a class's rows that count as certain
+_FEWEST = 3  # rows of a class that count as certain at least
+_NEGLIGIBLE = 0.02  # rate of wrong labels for which no other fit is tried
+_TELLING = 2.0  # nats by which held-out labels must be more likely with noise than without
+_SUSPECT = 0.05  # rate of wrong labels that is worth a warning where the data do not tell
+_PRIOR = 0.2  # weight of symmetric noise, relative to that of the rows
+_REFITS = 4  # through estimated channels
+_ITERATIONS = 100
+
+
+def fit_unknown_noise(train: Callable[[Channel | None], Fitted]) -> Fitted:
+    """Return the fit through the label noise that makes held-out labels most likely.
+
+    The first fit has no noise. Its held-out answers give the largest channel that they allow, by
+    `anchored`. The answers of the fit through that channel give a better one, by
+    `most_likely_confusion`, and so on while held-out labels get more likely: this is
+    expectation-maximisation with answers out of fold. A fit with noise is returned only if held-out
+    labels are clearly more likely under it.
+
+    Parameters
+    ----------
+    train : callable
+        Trains through a channel, or None, and returns the result.
+    """
+    plain = train(None)
+    if plain.held_out is None:
+        warnings.warn(
+            "label_noise='auto' needs rows that were held out, but this fit had none; labels were "
+            "taken to be right. Set choose_epochs=True, or pass more rows.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return plain
+    held = plain.held_out
+    proba = held_out_answers(plain, held)
+    without = nll = float(negative_log_likelihood(held.target, proba) @ held.weight)
+    confusion = anchored(proba)
+    best, found, before = plain, confusion, without
+    for attempt in range(_REFITS):
+        if _rate(confusion) < _NEGLIGIBLE:
+            break
+        fitted = train(ConfusionNoise(confusion))
+        held = fitted.held_out or held
+        proba = held_out_answers(fitted, held)
+        own = float(negative_log_likelihood(held.target, proba @ confusion.T) @ held.weight)
+        gain = before - own
+        before = own
+        if attempt == 0 or nll - own > _TELLING:
+            best, nll, found = fitted, own, confusion
+        if attempt > 0 and gain < _TELLING:
+            break
+        confusion = most_likely_confusion(proba, held.target, held.weight, confusion)
+    if without - nll > _TELLING:
+        return best
+    if without - nll > -_TELLING and _rate(found) > _SUSPECT:
+        warnings.warn(
+            f"held-out rows do not tell whether about {_rate(found):.0%} of the labels are wrong "
+            "or classes overlap; labels were taken to be right. Pass a rate or a matrix as "
+            "label_noise if you know it.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return plain
+
+
+def anchored(proba: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the confusions (k, k) of rows whose true class is almost certain.
+
+    Parameters
+    ----------
+    proba : ndarray (n, k)
+        Probabilities of the observed label.
+
+    Notes
+    -----
+    Column j is the mean answer to the rows that are most likely to be observed as j: where the true
+    class is certain, the observed label has the law T[:, j]. Where classes overlap everywhere, the
+    overlap counts as noise, so that this is the largest channel that the answers allow.
+
+    Examples
+    --------
+    >>> anchored(np.array([[0.8, 0.2], [0.4, 0.6], [0.3, 0.7]]).repeat(3, axis=0))
+    array([[0.8, 0.3],
+           [0.2, 0.7]])
+    """
+    n, k = proba.shape
+    size = min(n, max(_FEWEST, round(_ANCHORS * n / k)))
+    surest = np.argsort(-proba, axis=0, kind="stable")[:size]
+    return np.stack([proba[surest[:, j]].mean(axis=0) for j in range(k)], axis=1)
+
+
+def most_likely_confusion(
+    proba: NDArray[np.float64],
+    target: NDArray[np.floating],
+    weight: NDArray[np.floating],
+    start: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the confusions (k, k) that make observed labels most likely.
+
+    Parameters
+    ----------
+    proba : ndarray (n, k)
+        Probabilities of the true class, by networks that have not seen the label.
+    target, weight : ndarray (n, k), (n,)
+        Observed labels as probabilities, and weights of the rows.
+    start : ndarray (k, k)
+        Where the expectation-maximisation starts. The prior is symmetric noise of its rate, with a
+        fifth of the weight of the rows, so that classes that overlap are not taken for wrong labels
+        of each other.
+    """
+    k = len(start)
+    rate = 1 - np.trace(start) / k
+    off = rate / max(k - 1, 1)
+    given = target * weight[:, None]
+    prior = _PRIOR * given.sum() / k * np.where(np.eye(k, dtype=bool), 1 - rate, off)
+    confusion = start
+    for _ in range(_ITERATIONS):
+        seen = np.maximum(proba @ confusion.T, np.finfo(np.float64).tiny)
+        counts = confusion * ((given / seen).T @ proba) + prior
+        confusion = counts / counts.sum(axis=0)
+    return confusion
+
+
+def held_out_answers(fitted: Fitted, held: HeldOut) -> NDArray[np.float64]:
+    """Return the probabilities (m, k) of the true class of held-out rows, as `predict_proba`."""
+    additive = fitted.additive
+    if additive is None or held.additive is None:
+        return tempered(held.proba, fitted.temperature)
+    return tempered(mixed(held.proba, held.additive, additive.share), additive.temperature)
+
+
+def _rate(confusion: NDArray[np.float64]) -> float:
+    """Return the mean share of wrong labels of the classes."""
+    return float(1 - np.trace(confusion) / len(confusion))

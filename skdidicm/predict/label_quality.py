@@ -1,0 +1,60 @@
+"""How trustworthy given labels are."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skdidicm.core import Channel, responsibilities
+
+
+class LabelQuality(NamedTuple):
+    """How trustworthy the given labels of n rows are.
+
+    Attributes
+    ----------
+    probability : ndarray (n,)
+        Probability that the given label is the true class; NaN for rows without an answer.
+    likelier : ndarray (n,)
+        The most likely true class, given the row and its label; masked for rows without an answer.
+    """
+
+    probability: NDArray[np.float64]
+    likelier: NDArray[Any]
+
+
+def quality_of_labels(
+    proba: NDArray[np.float64], target: NDArray[np.floating], channel: Channel | None
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return the probability that labels are right (n,), and the most likely true classes (n,).
+
+    Parameters
+    ----------
+    proba : ndarray (n, k)
+        Probabilities of the true class, by networks that have not seen the labels.
+    target : ndarray (n, k)
+        Given labels as probabilities.
+    channel : Channel or None
+        Label noise. The probability is then that of the class given the row and its label, by
+        Bayes' rule. Without it, the label is no evidence, and the probability is that of the class
+        given the row, which is the self-confidence of confident learning.
+
+    Examples
+    --------
+    >>> from skdidicm.core import SymmetricNoise
+    >>> proba, target = np.array([[0.3, 0.7]]), np.array([[1.0, 0.0]])
+    >>> for channel in (None, SymmetricNoise(2, 0.2)):
+    ...     print([part.round(2).tolist() for part in quality_of_labels(proba, target, channel)])
+    [[0.3], [1]]
+    [[0.63], [0]]
+    """
+    if channel is None:
+        return (target * proba).sum(axis=1), proba.argmax(axis=1)
+    confusion = channel.matrix()
+    law = np.zeros_like(proba)
+    right = np.zeros(len(proba))
+    for i, evidence in enumerate(confusion):  # a row of T: the likelihood of observing class i
+        own = responsibilities(proba, np.broadcast_to(evidence, proba.shape))
+        right += target[:, i] * own[:, i]
+        law += target[:, i, None] * own
+    return right, law.argmax(axis=1)

@@ -1,0 +1,97 @@
+"""Label noise that is estimated: from answers to held-out rows, and which fit is returned."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.special import softmax
+
+from skdidicm.core import ConfusionNoise
+from skdidicm.fit.label_noise import anchored, fit_unknown_noise, most_likely_confusion
+from skdidicm.fit.state import HeldOut
+
+TRUE = np.array([[0.7, 0.0, 0.2], [0.3, 0.9, 0.2], [0.0, 0.1, 0.6]])
+
+
+def labels_of(law, rng):
+    drawn = (rng.random((len(law), 1)) > law.cumsum(axis=1)).sum(axis=1)
+    return np.eye(law.shape[1])[drawn]
+
+
+def test_where_true_classes_are_certain_the_answers_are_the_confusions():
+    rng = np.random.default_rng(0)
+    truth = np.vstack([rng.dirichlet([0.5] * 3, 200), np.repeat(np.eye(3), 20, axis=0)])
+    np.testing.assert_allclose(anchored(truth @ TRUE.T), TRUE, atol=0.02)
+
+
+def test_the_confusions_are_those_of_the_highest_likelihood():
+    rng = np.random.default_rng(0)
+    proba = rng.dirichlet([0.3] * 3, 400)
+    target, weight = labels_of(proba @ TRUE.T, rng), rng.uniform(0.5, 1.5, 400)
+    start = 0.55 * np.eye(3) + 0.15
+
+    def loss(logits):
+        confusion = softmax(logits.reshape(3, 3), axis=0)
+        prior = 0.2 * weight.sum() / 3 * start
+        seen = ((proba @ confusion.T) * target).sum(axis=1)
+        return -weight @ np.log(seen) - (prior * np.log(confusion)).sum()
+
+    best = softmax(minimize(loss, np.zeros(9)).x.reshape(3, 3), axis=0)
+    found = most_likely_confusion(proba, target, weight, start)
+    np.testing.assert_allclose(found, best, atol=0.01)
+    assert np.abs(found - TRUE).max() < 0.15
+
+
+def fits(truth, target, weight=1.0):
+    """Return a training whose held-out answers are those of a perfect network, and its record."""
+    tried = []
+
+    def train(channel):
+        tried.append(channel)
+        proba = truth if channel is None else channel.recover(truth)
+        n = len(target)
+        held = HeldOut(np.arange(n), np.zeros(n, int), proba, target, np.full(n, weight), n)
+        return SimpleNamespace(held_out=held, additive=None, temperature=1.0, channel=channel)
+
+    return train, tried
+
+
+def test_labels_without_noise_are_fitted_once():
+    rng = np.random.default_rng(0)
+    truth = softmax(9 * rng.standard_normal((300, 3)), axis=1)
+    train, tried = fits(truth, labels_of(truth, rng))
+    assert fit_unknown_noise(train).channel is None
+    assert tried == [None]
+
+
+def test_noise_that_explains_the_labels_better_is_returned():
+    rng = np.random.default_rng(0)
+    truth = softmax(9 * rng.standard_normal((600, 3)), axis=1)
+    target = labels_of(truth @ TRUE.T, rng)
+
+    def train(channel):  # without noise, it learns each label as it is, and is too sure
+        proba = 0.7 * truth @ TRUE.T + 0.3 * np.roll(target, 1, axis=0)
+        proba = truth if channel is not None else proba
+        n = len(target)
+        held = HeldOut(np.arange(n), np.zeros(n, int), proba, target, np.ones(n), n)
+        return SimpleNamespace(held_out=held, additive=None, temperature=1.0, channel=channel)
+
+    found = fit_unknown_noise(train).channel
+    assert np.abs(found.matrix() - TRUE).max() < 0.1
+
+
+def test_overlap_that_looks_like_noise_is_no_noise_and_is_told():
+    rng = np.random.default_rng(0)
+    truth = np.full((300, 2), 0.5) + rng.uniform(-0.25, 0.25, (300, 1)) * [1, -1]
+    train, tried = fits(truth, labels_of(truth, rng))
+    with pytest.warns(UserWarning, match="held-out rows do not tell whether about [23][0-9]%"):
+        assert fit_unknown_noise(train).channel is None
+    assert [channel is None for channel in tried] == [True, False, False]
+    assert isinstance(tried[1], ConfusionNoise)
+
+
+def test_a_fit_without_held_out_rows_has_no_noise_and_says_so():
+    fitted = SimpleNamespace(held_out=None)
+    with pytest.warns(UserWarning, match="needs rows that were held out"):
+        assert fit_unknown_noise(lambda _: fitted) is fitted
