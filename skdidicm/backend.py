@@ -363,6 +363,18 @@ class KnowsShapes(Protocol):
 
 
 @runtime_checkable
+class KnowsDevices(Protocol):
+    """A `build_network` that knows the devices of this machine, an optional capability."""
+
+    def resolve_device(self, device: str, /) -> object:
+        """Return the device that a network with this `NetworkConfig.device` is built on.
+
+        `str` gives its name. Raises ValueError for a device that is not here.
+        """
+        ...
+
+
+@runtime_checkable
 class BuildsTrunk(Protocol):
     """A `build_network` that also has pretrained networks, an optional capability."""
 

@@ -58,7 +58,7 @@ from skdidicm.predict.label_quality import LabelQuality, quality_of_labels
 from skdidicm.predict.prediction import initial_law, posterior, posteriors
 from skdidicm.predict.temperature import tempered
 from skdidicm.predict.threshold import Threshold, choose_threshold
-from skdidicm.registry import get_backend, new_trunk
+from skdidicm.registry import get_backend, new_trunk, on_cpu
 from skdidicm.saving import persistence
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     network : str or object, default="auto"
         A name that the backend knows ("mlp", "didirn-tiny", "didirn18", "didirn50", ..., or
         "timm/NAME" for a network of timm), or a module of its framework that maps images to
-        features. "auto" is "mlp" for tables, "didirn-tiny" for images under 64 pixels, else
+        features. "auto" is "mlp" for tables, "didirn-tiny" for images under 64 pixels, and for
+        larger ones "didirn-patch" on a CPU, whose time hardly depends on their size, else
         "didirn18".
     pretrained : bool or path-like, default=False
         Whether `network`, "timm/NAME" or a module, starts from weights: those that belong to the
@@ -181,7 +182,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Beta(mixup, mixup); 0 disables it. "auto" is 0 for tables, 0.3 for up to 5,000 images and
         0.1 for more.
     choose_epochs : bool, default="auto"
-        Whether fit first runs a trial: it trains on four fifths of the rows for a quarter up to
+        Whether fit first runs a trial: it trains on four fifths of the rows for an eighth up to
         all of `max_epochs`, and stops when the NLL of the other fifth no longer improves. With
         fewer than 2,000 rows it uses several such folds. "auto" runs a trial for 30 to 50,000
         rows, unless `max_epochs` is a number. There is no trial with `early_stopping`, nor when
@@ -1512,7 +1513,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             learnt, validated = hold_out(all_rows, self.validation_fraction, seeds.split)
             rows, held = all_rows.take(learnt), all_rows.take(validated)
             held_place, shown = place[validated], place[learnt]
-        settings = resolve(parameters, x.shape[1:], len(rows.x), len(classes))
+        cpu = on_cpu(backend, self.device)
+        settings = resolve(parameters, x.shape[1:], len(rows.x), len(classes), on_cpu=cpu)
         # Looked up once: that reads the metadata of every installed package.
         settings = replace(settings, backend=backend, trunk=pretrained)
         process = check.make_process(self.rate_matrix, len(classes))

@@ -17,6 +17,7 @@ PASSES = 16
 
 _SMALL = 64  # pixels; for smaller images "auto" is didirn-tiny
 _TINY = 16  # pixels; smaller images are not pooled in the stem of didirn-tiny
+_PATCHED = 32  # pixels; the stem of didirn-patch reduces larger images to less than twice this
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class ResNetSize:
         Bottleneck blocks (ResNet-50 and deeper) instead of basic ones.
     groups : int
         Groups of the GroupNorm in conditional blocks.
-    stem_size : int
-        Kernel size of the stem's convolution.
+    stem_size, stem_stride : int
+        Kernel size and stride of the stem's convolution.
     stem_pool : {"max", "average"}, optional
         The stem ends in a 3 x 3 max pool of stride 2 (the paper), a 2 x 2 average, or in no pool.
     """
@@ -44,6 +45,7 @@ class ResNetSize:
     bottleneck: bool = False
     groups: int = 32
     stem_size: int = 3
+    stem_stride: int = 1
     stem_pool: str | None = "max"
 
     @property
@@ -72,6 +74,10 @@ RESNETS: dict[str, ResNetSize] = {
     "didirn-tiny": ResNetSize(
         (1, 1, 1), widths=(32, 64, 64), groups=8, stem_size=5, stem_pool="average"
     ),
+    # For large images on a CPU: its stem reduces them, so that their size hardly changes the time.
+    "didirn-patch": ResNetSize(
+        (1, 1, 1), widths=(32, 64, 64), groups=8, stem_size=5, stem_stride=2, stem_pool="average"
+    ),
     "didirn18": ResNetSize((2, 2, 2, 2)),
     "didirn34": ResNetSize((3, 4, 6, 3)),
     "didirn50": ResNetSize((3, 4, 6, 3), bottleneck=True),
@@ -93,8 +99,13 @@ NETWORKS = (*RESNETS, MLP)
 def resnet_size(name: str, image_size: tuple[int, int] | None = None) -> ResNetSize:
     """Return the size of a network of `RESNETS`, for images of (height, width) if given."""
     size = RESNETS[name]
-    if name == "didirn-tiny" and image_size is not None and min(image_size) < _TINY:
+    if image_size is None:
+        return size
+    if name == "didirn-tiny" and min(image_size) < _TINY:
         return replace(size, stem_pool=None)
+    if name == "didirn-patch":
+        stride = max(1, min(image_size) // _PATCHED)
+        return replace(size, stem_size=2 * stride + 1, stem_stride=stride)
     return size
 
 
@@ -114,8 +125,10 @@ def is_builtin(network: Any) -> bool:
     return isinstance(network, str) and not network.startswith(TIMM)
 
 
-def resolve_network(network: Any, input_shape: tuple[int, ...]) -> Any:
+def resolve_network(network: Any, input_shape: tuple[int, ...], *, large: str = "didirn18") -> Any:
     """Return the network for rows of a shape; only "auto" depends on it.
+
+    `large` is "auto" for images of 64 pixels and more.
 
     Raises
     ------
@@ -133,7 +146,7 @@ def resolve_network(network: Any, input_shape: tuple[int, ...]) -> Any:
     if network == "auto":
         if table:
             return MLP
-        return "didirn-tiny" if max(input_shape[:2]) < _SMALL else "didirn18"
+        return "didirn-tiny" if max(input_shape[:2]) < _SMALL else large
     if table != (network in (MLP, LINEAR)):
         fitting = "network='mlp'" if table else "an image network such as 'didirn-tiny'"
         raise ValueError(

@@ -6,6 +6,7 @@ from importlib import metadata, util
 from skdidicm.backend import (
     BuildNetwork,
     BuildsTrunk,
+    KnowsDevices,
     NetworkConfig,
     ScoreNetwork,
     Trunk,
@@ -78,6 +79,17 @@ def get_backend(name: str | BuildNetwork = "auto") -> BuildNetwork:
         )
     build: BuildNetwork = backends[name].load()
     return build
+
+
+def on_cpu(build: BuildNetwork, device: str) -> bool:
+    """Return whether a backend puts networks on the CPU; False if it does not say.
+
+    Raises
+    ------
+    ValueError
+        If the device is not here.
+    """
+    return isinstance(build, KnowsDevices) and str(build.resolve_device(device)).startswith("cpu")
 
 
 def new_network(backend: str | BuildNetwork, config: NetworkConfig) -> ScoreNetwork:

@@ -30,6 +30,13 @@ def test_auto_depends_on_the_shape_of_a_row(shape, network):
     assert resolve_network("auto", shape) == network
 
 
+def test_another_network_may_be_auto_for_large_images_only():
+    shapes = [(5,), (63, 63), (64, 64), (224, 224, 3)]
+    found = [resolve_network("auto", shape, large="didirn-patch") for shape in shapes]
+    assert found == ["mlp", "didirn-tiny", "didirn-patch", "didirn-patch"]
+    assert resolve_network("didirn50", (64, 64), large="didirn-patch") == "didirn50"
+
+
 @pytest.mark.parametrize("network", [len, "didirn50", "timm/resnet18", "unheard-of"])
 def test_a_network_for_images_stays_as_it_is(network):
     assert resolve_network(network, (64, 64)) is network
@@ -54,7 +61,7 @@ def test_size_and_channels_of_rows(shape, size, channels):
 
 def test_the_names_say_how_many_layers_a_network_has():
     for name, size in RESNETS.items():
-        if name != "didirn-tiny":
+        if name not in ("didirn-tiny", "didirn-patch"):
             layers = (3 if size.bottleneck else 2) * sum(size.depths) + 2  # with stem and output
             assert name == f"didirn{layers}"
 
@@ -63,6 +70,14 @@ def test_only_the_smallest_images_are_not_pooled_in_the_stem():
     pools = [resnet_size("didirn-tiny", size).stem_pool for size in [(15, 40), (16, 16), None]]
     assert pools == [None, "average", "average"]
     assert resnet_size("didirn18", (8, 8)).stem_pool == "max"
+
+
+@pytest.mark.parametrize("pixels", [8, 32, 63, 64, 100, 224, 1000])
+def test_the_stem_of_patches_sees_every_pixel_and_reduces_large_images(pixels):
+    size = resnet_size("didirn-patch", (pixels, pixels + 5))
+    assert size.stem_size >= size.stem_stride
+    if pixels >= 32:
+        assert 32 <= pixels // size.stem_stride < 64
 
 
 def test_every_block_has_a_width():

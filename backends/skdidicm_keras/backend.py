@@ -65,6 +65,11 @@ class KerasNetwork:
         self._count = 0
 
     @staticmethod
+    def resolve_device(device: str, /) -> str:
+        """Return the device for a name."""
+        return resolve_device(device)
+
+    @staticmethod
     def state_shapes(config: NetworkConfig, /) -> dict[str, tuple[int, ...]]:
         """Return the shapes of `state`."""
         device = resolve_device(config.device)

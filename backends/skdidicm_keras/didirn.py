@@ -138,7 +138,9 @@ class DiDiRN(ConditionedNetwork):
         self.conditioning = conditioning
         depths, widths = size.depths, size.widths
         self.stem_pool = size.stem_pool
-        self.conv1 = Convolution("conv1", in_channels, widths[0], size.stem_size, dtype=dtype)
+        self.conv1 = Convolution(
+            "conv1", in_channels, widths[0], size.stem_size, size.stem_stride, dtype=dtype
+        )
         self.bn1 = BatchNorm("bn1", widths[0], dtype)
         c_in = widths[0]
         blocks: list[Block] = []

@@ -58,6 +58,11 @@ class TorchNetwork:
         self._loss = torch.compile(self._batch_loss) if config.compile else self._batch_loss
 
     @staticmethod
+    def resolve_device(device: str, /) -> torch.device:
+        """Return the device for a name."""
+        return resolve_device(device)
+
+    @staticmethod
     def state_shapes(config: NetworkConfig, /) -> dict[str, tuple[int, ...]]:
         """Return the shapes of `state`; torch's meta device holds shapes but no numbers."""
         network = resolve_network(config.network, config.input_shape)

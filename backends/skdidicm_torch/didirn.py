@@ -146,7 +146,7 @@ class DiDiRN(ConditionedNetwork):
         self.checkpointing = False
         depths, widths = size.depths, size.widths
         self.stem_pool = size.stem_pool
-        self.conv1 = _convolution(in_channels, widths[0], size.stem_size)
+        self.conv1 = _convolution(in_channels, widths[0], size.stem_size, size.stem_stride)
         self.bn1 = BatchNorm(widths[0])
         self.n_stages = len(depths)
         c_in, n_blocks = widths[0], 0

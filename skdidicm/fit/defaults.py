@@ -124,7 +124,12 @@ MANY_IMAGES = replace(FEW_IMAGES, **_FORMS_OF_IMAGES["posterior"], mixup=0.1, av
 
 
 def resolve(
-    parameters: Mapping[str, Any], input_shape: tuple[int, ...], n: int, n_classes: int
+    parameters: Mapping[str, Any],
+    input_shape: tuple[int, ...],
+    n: int,
+    n_classes: int,
+    *,
+    on_cpu: bool = False,
 ) -> Settings:
     """Return the settings of a fit on n rows: the parameters with "auto" replaced.
 
@@ -136,6 +141,8 @@ def resolve(
         Shape of one row.
     n, n_classes : int
         Number of training rows and of classes.
+    on_cpu : bool
+        Whether training takes place on a CPU, for which there is a network for large images.
 
     Examples
     --------
@@ -176,7 +183,7 @@ def resolve(
         kind = replace(kind, n_draws=_FORMS_OF_IMAGES["posterior"]["n_draws"])
     return Settings(
         backend=given["backend"],
-        network=given["network"],
+        network=_network(given["network"], input_shape, on_cpu=on_cpu),
         trunk=None,
         trunk_learning_rate=_trunk_rate(given),
         conditioning=conditioning,
@@ -229,6 +236,13 @@ def _of_features(parameters: Mapping[str, Any]) -> dict[str, Any]:
         if _auto(found[name]):
             found[name] = value
     return found
+
+
+def _network(network: Any, input_shape: tuple[int, ...], *, on_cpu: bool) -> Any:
+    """Return the network; on a CPU "auto" becomes a name, since it depends on the machine."""
+    if not on_cpu:
+        return network
+    return resolve_network(network, input_shape, large="didirn-patch")
 
 
 def _trunk_rate(given: Mapping[str, Any]) -> float:

@@ -59,7 +59,8 @@ def check_network(parameters: Mapping[str, Any], earlier: Fitted) -> None:
     own = config.network if trunk is None else trunk.config.network
     given = parameters["network"]
     if trunk is None and config.trunk is None:
-        own, given = (resolve_network(name, config.input_shape) for name in (own, given))
+        own = resolve_network(own, config.input_shape)
+        given = resolve_network(given, config.input_shape, large=_large(own))
     if own is not given and not (isinstance(own, str) and own == given):
         raise ValueError(
             f"network is {_named(given)}, but training goes on with the fitted {_named(own)}; set "
@@ -72,6 +73,11 @@ def check_network(parameters: Mapping[str, Any], earlier: Fitted) -> None:
             f"the network was {then} in the fit that training goes on from, and is now to be "
             f"{now}; fit anew with warm_start=False, which starts from the pretrained weights."
         )
+
+
+def _large(network: Any) -> str:
+    """Return what "auto" was for large images, if it was this network."""
+    return "didirn-patch" if network == "didirn-patch" else "didirn18"
 
 
 def _named(network: Any) -> str:

@@ -26,7 +26,7 @@ from skdidicm.fit.training import (
 from skdidicm.predict.temperature import best_temperature, tempered
 
 _SHARES = (0.25, 0.5, 1.0)  # of all epochs, trained when a round ends
-_AVERAGED = (0.25, 0.5, 0.75, 1.0)  # the same for averaged weights
+_AVERAGED = (0.125, 0.25, 0.375, 0.5, 0.75, 1.0)  # the same for averaged weights
 _PARTS = 5  # equal parts of the rows, of which a fold holds one out
 _MIN_HELD = 400  # rows that the folds together hold out where there are as many
 _LOG_SCALE = 0.2  # temperatures of 0.8 to 1.2 are usual; 200 rows determine them to about a tenth
@@ -77,7 +77,7 @@ def round_ends(max_epochs: int, *, average: bool = False) -> list[int]:
     >>> round_ends(75), round_ends(3)
     ([19, 38, 75], [1, 2, 3])
     >>> round_ends(75, average=True)
-    [19, 38, 57, 75]
+    [10, 19, 29, 38, 57, 75]
     """
     return sorted({math.ceil(s * max_epochs) for s in (_AVERAGED if average else _SHARES)})
 

@@ -103,6 +103,13 @@ def test_log_scores_agree(shape, conditioning):
     np.testing.assert_allclose(keras_log_score(networks[1], batch), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(64, 70), (41, 33, 3), (20, 20)], ids=str)
+def test_the_stem_of_patches_agrees(shape):
+    networks, batch = pair(shape, network="didirn-patch", conditioning="head"), make_batch(shape)
+    expected = torch_log_score(networks[0], batch)
+    np.testing.assert_allclose(keras_log_score(networks[1], batch), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_tables_agree_to_more_digits_than_float32_has():
     # Frequencies of the sinusoids are float32 on both, and their last bits differ.
     networks = pair((5,), precision="auto", mean=np.arange(5.0), scale=np.arange(1, 6.0))

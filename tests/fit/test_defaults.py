@@ -206,3 +206,16 @@ def test_what_is_given_wins_over_the_effort():
     thorough = resolved(100, effort="thorough", choose_epochs=False, ensemble=False)
     assert not thorough.choose_epochs
     assert not thorough.ensemble
+
+
+@pytest.mark.parametrize(
+    ("shape", "on_cpu", "network"),
+    [
+        ((64, 64, 3), True, "didirn-patch"),
+        ((64, 64, 3), False, "auto"),  # depends on the shape only
+        ((28, 28), True, "didirn-tiny"),
+        ((5,), True, "mlp"),
+    ],
+)
+def test_large_images_have_another_network_on_a_cpu(shape, on_cpu, network):
+    assert resolve(AUTO, shape, 1000, 3, on_cpu=on_cpu).network == network

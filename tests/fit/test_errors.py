@@ -157,7 +157,7 @@ def test_an_interrupted_trial_can_keep_the_network_of_all_rows(quick, epochs):
     pytest.importorskip("torch")
     call = 6 * epochs + 2  # six networks learn together, one batch each
     model = quick(
-        max_epochs=16,
+        max_epochs=32,
         choose_epochs=True,
         augment=interrupt_in_call(call),
         on_interrupt="keep",

@@ -185,6 +185,15 @@ class TestGoingOn:
             first.set_params(network="didirn18").fit(*pictures)
         assert first.set_params(network="auto").fit(*pictures)  # means the same
 
+    def test_auto_goes_on_with_what_it_was(self):
+        x, y = np.random.default_rng(0).random((4, 64, 64)), [0, 1, 0, 1]
+        first = DiDiClassifier(max_epochs=1, warm_start=True, device="cpu").fit(x, y)
+        assert first.network_.config.network == "didirn-patch"
+        network = first.network_
+        assert first.fit(x, y).network_ is network
+        with pytest.raises(ValueError, match="goes on with the fitted 'didirn-patch'"):
+            first.set_params(network="didirn18").fit(x, y)
+
     def test_a_thawed_module_learns_whole(self, pictures):
         module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
         module.requires_grad_(False)
