@@ -42,6 +42,8 @@ def sources_of(X: Any) -> Sequence[Any] | None:
     _refuse_loaders(X)
     if isinstance(X, Pictures):
         return X.sources
+    if isinstance(X, str | bytes | Mapping):  # their elements would pass for paths
+        return None
     if len(getattr(X, "shape", (0,))) != 1 or not (hasattr(X, "__len__") and len(X)):
         return None
     if _is_data_set(X):

@@ -291,7 +291,7 @@ def test_callbacks_are_called_for_every_epoch_of_the_last_training_alone():
 
 def test_a_trial_without_a_finished_round_leaves_the_last_network_to_itself():
     pytest.importorskip("torch")
-    huge = {"learning_rate": 1e30, "max_epochs": 8, "choose_epochs": True, "random_state": 0}
+    huge = {"learning_rate": 1e30, "max_epochs": 16, "choose_epochs": True, "random_state": 0}
     model = DiDiClassifier(**huge)
     with pytest.raises(NonFiniteLossError, match="epoch [12];"):
         model.fit(TABLE, SPECIES)
