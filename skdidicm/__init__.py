@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skdidicm.classifier import DiDiClassifier
+    from skdidicm.saving.trusted import SKOPS_TRUSTED
 
     __version__: str
 
-__all__ = ["DiDiClassifier", "__version__"]
+__all__ = ["SKOPS_TRUSTED", "DiDiClassifier", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,6 +20,10 @@ def __getattr__(name: str) -> Any:
         from skdidicm.classifier import DiDiClassifier
 
         return DiDiClassifier
+    if name == "SKOPS_TRUSTED":
+        from skdidicm.saving.trusted import SKOPS_TRUSTED
+
+        return SKOPS_TRUSTED
     if name == "__version__":
         from importlib.metadata import version
 
