@@ -44,6 +44,9 @@ def export(
             )
         network.export_onnx(folder)
         say(f"{folder}: encode.onnx and decode.onnx, checked with onnxruntime")
+        config = classifier.network_.config
+        if config.channel is not None and config.parameterization == "score":
+            say("The ONNX files give scores of the observed label, without its label noise.")
         if classifier.additive_share_:
             say(f"The ONNX files do not hold the additive model of {run_folder.MODEL}.")
         others = len(classifier._networks) - 1

@@ -21,11 +21,20 @@ def _option(
     default: str = "auto",
     flag: str | None = None,
     metavar: str | None = None,
+    **more: Any,
 ) -> Any:
     names = (flag,) if flag else ()
     return typer.Option(
-        *names, help=text, show_default=default, rich_help_panel=panel, metavar=metavar
+        *names, help=text, show_default=default, rich_help_panel=panel, metavar=metavar, **more
     )
+
+
+def _share_or_auto(text: str) -> float | str:
+    """Return a share of labels as a number, or "auto"."""
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a share such as 0.2 nor auto.") from None
 
 
 _sampling = functools.partial(_option, "Sampler")
@@ -164,6 +173,16 @@ class TrainOptions(BackendOptions, SamplerOptions):
     temperature: Annotated[
         float | None,
         _training("Probabilities to the power of 1 / temperature; auto: chosen on held-out rows."),
+    ] = None
+    label_noise: Annotated[
+        Any,
+        _training(
+            "Share of wrong labels, which is learnt through; auto: estimated on held-out rows.",
+            "None",
+            None,
+            "SHARE|auto",
+            parser=_share_or_auto,
+        ),
     ] = None
     early_stopping: Annotated[
         bool | None,

@@ -259,10 +259,15 @@ class HistoryFile:
             file.write(json.dumps(row) + "\n")
         self._mode = "a"
 
-    def finish(self) -> None:
-        """Put the history in the place of that of an earlier run."""
-        if self._mode == "a" and self._path != self._final:
-            self._path.replace(self._final)
+    def finish(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Put the history of the model in the place of that of an earlier run.
+
+        A fit that estimates label noise trains several networks, one of which becomes the model.
+        """
+        if self._mode == "a":
+            self._path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+            if self._path != self._final:
+                self._path.replace(self._final)
 
 
 def write_run(folder: Path, classifier: Any, record: RunRecord, history: HistoryFile) -> None:
@@ -270,7 +275,7 @@ def write_run(folder: Path, classifier: Any, record: RunRecord, history: History
     for name in _REPLACED:  # a crash in between leaves no figures rather than those of another run
         (folder / name).unlink(missing_ok=True)
     classifier.save(folder / MODEL)
-    history.finish()
+    history.finish(classifier.history_)
     write_record(folder, record)
 
 

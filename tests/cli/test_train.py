@@ -314,3 +314,23 @@ def test_a_seed_that_is_too_large_is_named_as_an_option(cli, quick_command):
     assert result.code == 2
     assert "--seed" in result.err
     assert "4294967295" in result.err
+
+
+@pytest.mark.filterwarnings("ignore:held-out rows do not tell")
+@pytest.mark.parametrize("noise", ["0.1", "auto"])
+def test_wrong_labels_can_be_told_or_estimated(quick_command, cli, read_json, tmp_path, noise):
+    """The history is that of the model, whichever of the fits it is from."""
+    options = ["--choose-epochs", "--label-noise", noise, "--json", "--output", tmp_path / "run"]
+    result = cli(*quick_command, *options)
+    assert result.code == 0, result.err
+    model = DiDiClassifier.load(tmp_path / "run" / "model.skd")
+    assert model.label_noise == {"0.1": 0.1}.get(noise, noise)
+    assert read_json(result.out)["settings"]["label_noise"] == model.label_noise
+    lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == model.history_
+
+
+def test_noise_that_is_no_share_is_a_wrong_usage(quick_command, cli):
+    result = cli(*quick_command, "--label-noise", "much")
+    assert result.code == 2
+    assert "'much' is neither a share such as 0.2" in " ".join(result.err.split())

@@ -277,14 +277,14 @@ def test_the_history_of_an_earlier_run_stays_until_the_new_one_is_finished(tmp_p
     history = HistoryFile(tmp_path)
     history(None, {"epoch": 1, "loss": 9.0})
     assert run_folder.read_history(tmp_path) == ROWS
-    history.finish()
+    history.finish([{"epoch": 1, "loss": 9.0}])
     assert run_folder.read_history(tmp_path) == [{"epoch": 1, "loss": 9.0}]
     assert content(tmp_path) == ["history.jsonl"]
 
 
 def test_a_history_of_no_epochs_replaces_nothing(tmp_path):
     write_history(tmp_path)
-    HistoryFile(tmp_path).finish()
+    HistoryFile(tmp_path).finish([])
     assert run_folder.read_history(tmp_path) == ROWS
 
 
