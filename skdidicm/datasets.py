@@ -1,4 +1,4 @@
-"""Two small image sets, split into training and test rows: digits and Fashion-MNIST."""
+"""Digits, Fashion-MNIST and folders of pictures, split into training and test rows."""
 
 import gzip
 import math
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.folders import scan
+from skdidicm.folders import Folder, find_split, scan
 from skdidicm.pictures import Pictures
 
 FASHION_CLASSES = (
@@ -154,6 +154,70 @@ def load_image_folder(path: str | Path, size: int) -> ImageFolder:
     found = scan(Path(path))
     X = Pictures(found.files, size)[:]
     return ImageFolder(X, np.array(found.classes)[found.labels], tuple(found.files))
+
+
+def load_folder_split(
+    path: str | Path, size: int | None = None, test_size: float = 0.2, seed: int = 0
+) -> Split:
+    """Return the pictures below PATH/CLASS, a part of every class for tests.
+
+    With folders PATH/train and PATH/val (or validation, or test), these are the parts.
+
+    Parameters
+    ----------
+    path : str or Path
+        Holds one folder per class, or the two parts, each with one folder per class.
+    size : int, optional
+        Side in pixels, as in `load_image_folder`; by default rows are the names of the files.
+    test_size : float, default=0.2
+        Share of the test rows in every class. A class of at least two pictures has one of each.
+    seed : int, default=0
+        Decides which are test rows.
+
+    Returns
+    -------
+    Split
+        Names of files, or `Pictures` that are decoded when they are indexed.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two folders, or one has no pictures.
+    """
+    root = Path(path)
+    try:
+        parts = [find_split(root, "train"), find_split(root, "val")]
+    except FileNotFoundError:
+        parts = [root]
+    train = scan(parts[0])
+    if len(parts) == 2:
+        test = scan(parts[1], train.classes)
+    else:
+        train, test = _held_out(train, test_size, seed)
+    X_train, X_test = (
+        part.files if size is None else Pictures(part.files, size) for part in (train, test)
+    )
+    y_train, y_test = (np.array(part.labels, dtype=np.int64) for part in (train, test))
+    return Split(X_train, y_train, X_test, y_test, tuple(train.classes))
+
+
+def _held_out(found: Folder, share: float, seed: int) -> tuple[Folder, Folder]:
+    """Return training and test pictures, in the same proportion in every class."""
+    rng, labels = np.random.default_rng(seed), np.array(found.labels)
+    is_test = np.zeros(len(labels), dtype=bool)
+    for label in range(len(found.classes)):
+        own = rng.permutation(np.flatnonzero(labels == label))
+        is_test[own[: min(max(1, round(share * len(own))), len(own) - 1)]] = True
+    train, test = (
+        Folder(found.classes, [found.files[i] for i in rows], labels[rows].tolist())
+        for rows in (np.flatnonzero(~is_test), np.flatnonzero(is_test))
+    )
+    if not test.files:
+        raise ValueError(
+            f"every class has one picture, such as {found.files[0]}, so that none is left to test "
+            "on; add pictures."
+        )
+    return train, test
 
 
 def read_idx(path: str | Path) -> NDArray[np.uint8]:

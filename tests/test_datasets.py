@@ -1,10 +1,18 @@
 import gzip
+import shutil
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from skdidicm.datasets import FASHION_CLASSES, load_digits_split, load_fashion_mnist, read_idx
+from skdidicm.datasets import (
+    FASHION_CLASSES,
+    load_digits_split,
+    load_fashion_mnist,
+    load_folder_split,
+    read_idx,
+)
 
 
 def idx_bytes(array):
@@ -172,3 +180,49 @@ class TestImageFolder:
         (tmp_path / "dog/a.png").write_bytes(b"no picture")
         with pytest.raises(ValueError, match="cannot be read as a picture"):
             load_image_folder(tmp_path, 8)
+
+
+class TestFolderSplit:
+    @pytest.fixture
+    def own(self, tmp_path):
+        Image = pytest.importorskip("PIL.Image")
+        for name, n in (("cat", 10), ("dog", 5), ("owl", 1)):
+            (tmp_path / name).mkdir()
+            for i in range(n):
+                Image.new("RGB", (9, 9), (i, i, i)).save(tmp_path / name / f"{i}.png")
+        return tmp_path
+
+    def test_every_class_is_divided_in_the_same_proportion(self, own):
+        split = load_folder_split(own, test_size=0.2, seed=3)
+        assert np.bincount(split.y_train).tolist() == [8, 4, 1]
+        assert np.bincount(split.y_test, minlength=3).tolist() == [2, 1, 0]
+        assert split.class_names == ("cat", "dog", "owl")
+        files = [*split.X_train, *split.X_test]
+        assert sorted(files) == sorted(str(file) for file in own.rglob("*.png"))
+        for file, label in zip(files, [*split.y_train, *split.y_test], strict=True):
+            assert Path(file).parent.name == split.class_names[label]
+
+    def test_the_seed_decides_and_a_size_gives_pictures(self, own):
+        first, again, other = (load_folder_split(own, seed=s).X_test for s in (0, 0, 1))
+        assert first == again
+        assert first != other
+        pictures = load_folder_split(own, size=4, seed=0).X_test
+        assert pictures.shape == (3, 4, 4, 3)
+        assert pictures.sources == first
+
+    def test_folders_train_and_val_are_the_parts(self, own):
+        (own / "all").mkdir()
+        for name in ("cat", "dog", "owl"):
+            (own / name).rename(own / "all" / name)
+        for part in ("train", "val"):
+            shutil.copytree(own / "all", own / part)
+        split = load_folder_split(own)
+        assert all(Path(file).is_relative_to(own / "train") for file in split.X_train)
+        assert len(split.X_train) == len(split.X_test) == 16
+
+    def test_one_picture_of_every_class_is_too_few(self, own):
+        for file in own.rglob("*.png"):
+            if file.name != "0.png":
+                file.unlink()
+        with pytest.raises(ValueError, match="every class has one picture"):
+            load_folder_split(own)

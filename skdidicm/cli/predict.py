@@ -1,20 +1,29 @@
 """`skdidicm predict`: the most probable classes of arrays, tables and images."""
 
 import csv
+import hashlib
 import io
 import json as json_text
+import os
 import sys
+import time
 import warnings
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from skdidicm.cli import runs
-from skdidicm.cli.console import print_json, print_table, results, visible
+from skdidicm.cli.console import print_json, print_table, results, say, visible
 from skdidicm.cli.options import BackendOptions, SamplerOptions, expand, given
 from skdidicm.saving import run_folder
+
+if TYPE_CHECKING:
+    from skdidicm.classifier import DiDiClassifier
+    from skdidicm.saving.predictions import FolderJob
+
+_PAUSE = 5.0  # seconds between two lines of progress
 
 
 class Format(StrEnum):
@@ -31,12 +40,29 @@ def predict(
     *,
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Run folder, or a model file.")],
     files: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="FILES",
             help="Arrays (.npy), tables (.csv, .tsv, .parquet) or images; - for standard input.",
         ),
-    ],
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="In place of FILES, a folder of any number of pictures; needs --output. What was "
+            "interrupted goes on, and under torchrun every process takes its share."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File to write with --data: .csv or .parquet.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file that --output names.")
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads that decode with --data.", show_default="all cores"),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Classes to print for every row.")] = 5,
     output_format: Annotated[
         Format, typer.Option("--format", help="Form of the output.")
@@ -75,7 +101,19 @@ def predict(
 ) -> None:
     """Print the most probable classes and their probabilities for every row of the files."""
     from skdidicm.predict.inputs import RowFormat, read_rows
+    from skdidicm.saving.predictions import FolderJob, Share, check_output
 
+    if (data is None) != (output is None) or (data is None) == (not files):
+        raise ValueError("pass FILES, or a folder with --data and a file to write with --output.")
+    if data is not None and (
+        coverage is not None or threshold is not None or members or familiarity
+    ):
+        raise ValueError(
+            "--set, --threshold, --members and --familiarity are for FILES, not --data."
+        )
+    share = Share.of_torchrun()
+    if share.world > 1 and backend.device is None:
+        _see_one_device()
     record = run_folder.read_record(run_folder.find_model(model)) or run_folder.RunRecord()
     classifier = runs.load_model(model, given(backend), given(sampler))
     names = record.names_of(classifier.classes_.tolist())
@@ -88,8 +126,22 @@ def predict(
         header=header,
         categories=_categories(classifier, record),
     )
+    if data is not None and output is not None:
+        check_output(output, overwrite=overwrite)
+        job = FolderJob(
+            root=data,
+            output=output,
+            model=_digest(run_folder.find_model(model), given(sampler)),
+            names=names,
+            top=top,
+            row_format=row_format,
+            workers=workers or os.cpu_count() or 1,
+            share=share,
+        )
+        _predict_folder(job, classifier)
+        return
     predictions: list[dict[str, Any]] = []
-    for path in files:
+    for path in files or ():
         rows = read_rows(path, row_format)
         with warnings.catch_warnings():  # that the rows are no frame is known: names were read
             warnings.filterwarnings("ignore", message="X does not have valid feature names")
@@ -118,6 +170,43 @@ def _categories(classifier: Any, record: run_folder.RunRecord) -> list[str] | No
     if columns is None or not names or (columns.plain and not is_table):
         return None
     return [names[i] for i in columns.categories]
+
+
+def _predict_folder(job: "FolderJob", classifier: "DiDiClassifier") -> None:
+    """Predict the pictures of a folder, with a line of progress every few seconds."""
+    from skdidicm.saving.predictions import predict_folder
+
+    seen: list[tuple[float, int]] = []  # the first part and the last line: time and pictures
+
+    def progress(done: int, n: int) -> None:
+        now = time.monotonic()
+        if not seen:  # neither an earlier process nor the first part tells the rate
+            seen.extend([(now, done), (float("-inf"), done)])
+        elif now - seen[1][0] >= _PAUSE or done == n:
+            seen[1] = now, done
+            rate = (done - seen[0][1]) / (now - seen[0][0])
+            say(f"{done:,} of {n:,} pictures, {rate:,.0f} a second")
+
+    if predict_folder(job, classifier.predict_proba, progress):
+        say(f"Written to {job.output}")
+    else:
+        say(f"This process's share is done; the others' is not yet in {job.parts}.")
+
+
+def _digest(file: Path, settings: dict[str, Any]) -> str:
+    """Return what tells a model and the settings of its sampler from others."""
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256")
+    digest.update(repr(sorted(settings.items())).encode())
+    return digest.hexdigest()
+
+
+def _see_one_device() -> None:
+    """Leave this process of several one GPU, before a framework is imported."""
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    listed = devices.split(",") if devices else []
+    os.environ["CUDA_VISIBLE_DEVICES"] = listed[local % len(listed)] if listed else str(local)
 
 
 def leading(p: Any, names: list[str], top: int) -> list[dict[str, Any]]:

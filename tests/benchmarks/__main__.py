@@ -9,7 +9,7 @@ from importlib import import_module
 
 NAMES = (
     *("core_steps", "predict", "memory", "checks", "fit", "imports", "loader", "gpu"),
-    *("keras_engines", "fashion_mnist", "tables"),
+    *("keras_engines", "fashion_mnist", "tables", "predict_folder"),
 )
 
 

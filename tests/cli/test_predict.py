@@ -409,3 +409,39 @@ def test_a_model_without_a_trial_says_why_it_has_no_sets(cli, tmp_path, torch, d
     result = cli("predict", tmp_path / "model.skd", rows_file, "--set", "0.9")
     assert result.code == 1
     assert "neither a trial" in " ".join(result.err.split())
+
+
+class TestAFolder:
+    @pytest.fixture
+    def pictures(self, tmp_path, images):
+        Image = pytest.importorskip("PIL.Image")
+        (tmp_path / "own").mkdir()
+        for i, pixels in enumerate(images):
+            Image.fromarray(pixels).save(tmp_path / "own" / f"{i}.png")
+        return tmp_path / "own"
+
+    def test_has_the_probabilities_of_its_files(self, cli, digits_run, pictures, tmp_path, proba):
+        output = tmp_path / "out.csv"
+        options = ("--data", pictures, "--output", output, "--top", "2")
+        result = cli("predict", digits_run.folder, *options)
+        assert result.code == 0, result.err
+        assert f"Written to {output}" in result.err
+        rows = list(csv.DictReader(io.StringIO(output.read_text())))
+        assert [row["file"] for row in rows] == ["0.png", "1.png", "2.png"]
+        found = [float(row["probability"]) for row in rows]
+        np.testing.assert_allclose(found, proba.max(axis=1), rtol=1e-4)
+        assert [int(row["class"]) for row in rows] == proba.argmax(axis=1).tolist()
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (("--data", "."), "--output"),
+            (("--output", "o.csv"), "--data"),
+            (("--data", ".", "--output", "o.csv", "--members"), "are for FILES"),
+            ((), "pass FILES, or a folder"),
+        ],
+    )
+    def test_needs_an_output(self, cli, digits_run, options, words):
+        result = cli("predict", digits_run.folder, *options)
+        assert result.code != 0
+        assert words in result.err
