@@ -104,6 +104,15 @@ def scan(folder: Path, classes: Sequence[str] | None = None) -> Folder:
     return Folder(names, files, labels)
 
 
+def count(folder: Path, most: int) -> int:
+    """Return the number of pictures below a folder, counted up to about `most`."""
+    n = 0
+    for entry in os.scandir(folder):
+        if entry.is_dir() and not _is_hidden(entry.name) and n < most:
+            n += len(pictures_below(Path(entry.path)))
+    return n
+
+
 def pictures_below(folder: Path) -> list[str]:
     """Return the files below a folder that have an image suffix, in arbitrary order.
 

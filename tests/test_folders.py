@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skdidicm.folders import find_split, find_tars, is_text, scan, subset
+from skdidicm.folders import count, find_split, find_tars, is_text, scan, subset
 
 
 def make(root, tree):
@@ -116,3 +116,9 @@ def test_a_name_that_is_not_utf_8_is_no_text(tmp_path):
     names = [entry.name for entry in os.scandir(tmp_path)]
     assert [is_text(name) for name in names] == [False]
     assert is_text("café")
+
+
+def test_counting_stops_when_there_are_enough(tmp_path):
+    make(tmp_path, [f"{c}/{i}.png" for c in "abc" for i in range(4)])
+    assert count(tmp_path, 100) == 12
+    assert count(tmp_path, 5) == 8

@@ -1,5 +1,7 @@
 """`skdidicm train imagenet` and `evaluate imagenet`: runs on folders of pictures."""
 
+import math
+import os
 from collections.abc import Iterable
 from dataclasses import Field, make_dataclass
 from pathlib import Path
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
     from skdidicm.imagenet.recipes import Resolved
 
 
+_ALIASES = {
+    "learning_rate": ("--learning-rate", "--lr"),
+    "batch_size": ("--batch-size", "-b"),
+}  # that users of timm type
+
+
 def _option(setting: "Field[Any]") -> tuple[str, Any, Any]:
     """Return an option for a setting of a run; None means that the user has not set it."""
     about = setting.metadata
@@ -23,7 +31,12 @@ def _option(setting: "Field[Any]") -> tuple[str, Any, Any]:
     kind: Any = setting.type
     if kind is bool:
         shown = "yes" if setting.default else "no"
-    option = typer.Option(help=about["help"], show_default=shown, rich_help_panel=about["panel"])
+    option = typer.Option(
+        *_ALIASES.get(setting.name, ()),
+        help=about["help"],
+        show_default=shown,
+        rich_help_panel=about["panel"],
+    )
     return setting.name, Annotated[kind | None, option], None
 
 
@@ -51,22 +64,54 @@ def train(
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of a table.")
     ] = False,
+    pretrained: Annotated[bool, typer.Option("--pretrained", hidden=True)] = False,
+    initial_checkpoint: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Train on a folder of pictures: ImageNet, or your own classes in the same layout.
+    """Train on a folder of pictures by the recipes of the paper, for ImageNet and the like.
+
+    For your own pictures, 'train folder' is simpler: it starts from a pretrained network, needs no
+    val folder, and suits few pictures. Fewer than one batch of pictures get smaller batches here.
 
     Under torchrun it uses every device: torchrun --nproc-per-node=8 -m skdidicm train imagenet ...
     """
     from skdidicm.imagenet.recipes import resolve
     from skdidicm.saving import image_run
 
+    if pretrained or initial_checkpoint is not None:
+        raise typer.BadParameter(
+            "the recipes start from random weights; for a pretrained network use: skdidicm train "
+            "folder DIR --backbone NAME --pretrained"
+        )
     resolved = resolve(given(settings), config)
     if dry_run:
         _print_settings(resolved, json=json)
         return
     if not resolved.config.data:
         raise ValueError("--data is missing; expected a folder with train/ and val/, or synthetic.")
+    resolved = _fitted(resolved)
     folder = output or run_folder.default_folder("imagenet")
     image_run.train(resolved, folder, lambda result: _finish(folder, result.checkpoint, json=json))
+
+
+def _fitted(resolved: "Resolved") -> "Resolved":
+    """Return settings whose batches the folder's pictures fill, and say what has changed."""
+    from skdidicm.folders import count, find_split
+    from skdidicm.imagenet.recipes import fitted
+
+    config = resolved.config
+    if config.data == "synthetic" or config.reader:
+        return resolved
+    most = math.ceil(config.global_batch / config.data_ratio)
+    n = int(count(find_split(Path(config.data), "train"), most) * config.data_ratio)
+    found = fitted(resolved, n, int(os.environ.get("WORLD_SIZE", "1")))
+    if found is not resolved and os.environ.get("RANK", "0") == "0":
+        now = found.config
+        say(
+            f"{n} training images do not fill a batch of {config.global_batch}, so --global-batch "
+            f"is {now.global_batch} and --batch-size {now.batch_size}; skdidicm train folder is "
+            "made for so few."
+        )
+    return found
 
 
 def _finish(folder: Path, checkpoint: Path, *, json: bool) -> None:

@@ -21,9 +21,10 @@ def _option(
     default: str = "auto",
     flag: str | None = None,
     metavar: str | None = None,
+    flags: tuple[str, ...] = (),
     **more: Any,
 ) -> Any:
-    names = (flag,) if flag else ()
+    names = (flag,) if flag else flags
     return typer.Option(
         *names, help=text, show_default=default, rich_help_panel=panel, metavar=metavar, **more
     )
@@ -126,8 +127,12 @@ class TrainOptions(BackendOptions, SamplerOptions):
     max_epochs: Annotated[
         int | None, _training("Passes over the training data.", flag="--epochs")
     ] = None
-    batch_size: Annotated[int | None, _training("Rows per update.")] = None
-    learning_rate: Annotated[float | None, _training("Peak learning rate.")] = None
+    batch_size: Annotated[
+        int | None, _training("Rows per update.", flags=("--batch-size", "-b"))
+    ] = None
+    learning_rate: Annotated[
+        float | None, _training("Peak learning rate.", flags=("--learning-rate", "--lr"))
+    ] = None
     weight_decay: Annotated[float | None, _training("Weight decay.")] = None
     mixup: Annotated[
         float | None, _training("Parameter of mixup's Beta distribution; 0: no mixup.")
@@ -187,6 +192,43 @@ class TrainOptions(BackendOptions, SamplerOptions):
     early_stopping: Annotated[
         bool | None,
         _training("Hold out a tenth to find the best epoch.", "no", "--early-stopping"),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderOptions(TrainOptions):
+    """The settings of a classifier of pictures in files."""
+
+    pretrained: Annotated[
+        bool | None,
+        _network(
+            "Start from the weights of the network's name, which timm downloads once.",
+            "no",
+            "--pretrained",
+        ),
+    ] = None
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            "--initial-checkpoint",
+            help="Start from the weights in this file (.safetensors or .pth).",
+            show_default=False,
+            rich_help_panel="Network",
+        ),
+    ] = None
+    trunk_learning_rate: Annotated[
+        float | None,
+        _network(
+            "Factor of the learning rate for a pretrained network; 0: it stays as it is.", "0"
+        ),
+    ] = None
+    frozen_epochs: Annotated[
+        int | None, _training("Epochs at the start that leave a pretrained network as it is.", "0")
+    ] = None
+    image_size: Annotated[
+        int | None,
+        _network("Pixels a side; auto: those of a pretrained network, else at most 48."),
     ] = None
 
 

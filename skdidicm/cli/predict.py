@@ -104,11 +104,13 @@ def predict(
     from skdidicm.saving.predictions import FolderJob, Share, check_output
 
     if (data is None) != (output is None) or (data is None) == (not files):
-        raise ValueError("pass FILES, or a folder with --data and a file to write with --output.")
+        raise typer.BadParameter(
+            "pass FILES, or a folder with --data and a file to write with --output."
+        )
     if data is not None and (
         coverage is not None or threshold is not None or members or familiarity
     ):
-        raise ValueError(
+        raise typer.BadParameter(
             "--set, --threshold, --members and --familiarity are for FILES, not --data."
         )
     share = Share.of_torchrun()
@@ -128,6 +130,10 @@ def predict(
     )
     if data is not None and output is not None:
         check_output(output, overwrite=overwrite)
+        if len(classifier.input_shape_) == 1:
+            raise ValueError(
+                f"{model} takes rows of a table, not pictures; pass FILES, not --data."
+            )
         job = FolderJob(
             root=data,
             output=output,
@@ -161,15 +167,6 @@ def predict(
                 found["members"] = [leading(p, names, top) for p in by_member[i]]
             predictions.append({"file": str(path), "row": i, **found})
     _print(predictions, Format.json if json else output_format, str(model))
-
-
-def _categories(classifier: Any, record: run_folder.RunRecord) -> list[str] | None:
-    """Return the columns that are categories, None for a model that takes numbers only."""
-    columns, names = classifier.columns_, list(getattr(classifier, "feature_names_in_", ()))
-    is_table = record.dataset is not None and record.dataset.file is not None
-    if columns is None or not names or (columns.plain and not is_table):
-        return None
-    return [names[i] for i in columns.categories]
 
 
 def _predict_folder(job: "FolderJob", classifier: "DiDiClassifier") -> None:
@@ -207,6 +204,15 @@ def _see_one_device() -> None:
     devices = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     listed = devices.split(",") if devices else []
     os.environ["CUDA_VISIBLE_DEVICES"] = listed[local % len(listed)] if listed else str(local)
+
+
+def _categories(classifier: Any, record: run_folder.RunRecord) -> list[str] | None:
+    """Return the columns that are categories, None for a model that takes numbers only."""
+    columns, names = classifier.columns_, list(getattr(classifier, "feature_names_in_", ()))
+    is_table = record.dataset is not None and record.dataset.file is not None
+    if columns is None or not names or (columns.plain and not is_table):
+        return None
+    return [names[i] for i in columns.categories]
 
 
 def leading(p: Any, names: list[str], top: int) -> list[dict[str, Any]]:

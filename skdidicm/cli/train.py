@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from skdidicm.cli import imagenet, runs
 from skdidicm.cli.console import print_json, print_scores, print_table, say
-from skdidicm.cli.options import RunOptions, TrainOptions, expand, given
+from skdidicm.cli.options import FolderOptions, RunOptions, TrainOptions, expand, given
 from skdidicm.saving import run_folder
 from skdidicm.saving.run_folder import DataSource, HistoryFile, RunRecord
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from skdidicm.datasets import Split
 
 _PAUSE = 2.0  # seconds between two lines of progress
+
+_BACKBONE = "resnet18.a1_in1k"  # small, so that it serves without a GPU
 
 _TABLES = (".csv", ".tsv", ".parquet")
 
@@ -56,7 +58,7 @@ def digits(*, settings: TrainOptions, run: RunOptions) -> None:
     """
     if settings.effort is None:
         settings = replace(settings, choose_epochs=bool(settings.choose_epochs))
-    train(DataSource(name="digits", seed=run.seed), settings, run)
+    train(DataSource(name="digits", seed=run.seed), given(settings), run)
 
 
 @app.command()
@@ -81,7 +83,7 @@ def fashion_mnist(
     source = DataSource(
         name="fashion-mnist", folder=folder, n_train=n_train, noise=noise, seed=run.seed
     )
-    train(source, settings, run)
+    train(source, given(settings), run)
 
 
 @app.command()
@@ -118,14 +120,67 @@ def table(
         test_size=test_size,
         seed=run.seed,
     )
-    train(source, settings, run)
+    train(source, given(settings), run)
 
 
-def train(source: DataSource, settings: TrainOptions, run: RunOptions) -> None:
-    """Train on a data set, test, and write the run folder."""
+@app.command()
+@expand
+def folder(
+    *,
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="Holds a folder of pictures for each class, or train and val with such folders.",
+        ),
+    ],
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            help="Network of timm, such as convnextv2_nano.fcmae_ft_in1k.",
+            show_default=f"{_BACKBONE}, if pretrained",
+            rich_help_panel="Network",
+        ),
+    ] = None,
+    test_size: Annotated[
+        float,
+        typer.Option(min=0.01, max=0.99, help="Share of every class to test on, without val."),
+    ] = 0.2,
+    settings: FolderOptions,
+    run: RunOptions,
+) -> None:
+    """Train on your own pictures, of any sizes and numbers.
+
+    A pretrained network stays as it is, and what it finds in the pictures is learnt from; this
+    suits few pictures. --trunk-learning-rate 0.1 fine-tunes it, which takes longer and pays from
+    about a thousand pictures on.
+    """
+    from skdidicm.networks import TIMM
+
+    if backbone is not None and settings.network is not None:
+        raise typer.BadParameter("pass one of --backbone and --network.")
+    if settings.weights is not None and backbone is None and settings.network is None:
+        raise typer.BadParameter("--weights are those of a network; name it with --backbone.")
+    parameters = given(settings)
+    weights = parameters.pop("weights", None)
+    pretrained = parameters.get("pretrained", False) if weights is None else str(weights.resolve())
+    if backbone is not None or (pretrained and settings.network is None):
+        parameters["network"] = TIMM + (backbone or _BACKBONE).removeprefix(TIMM)
+    if pretrained:
+        parameters["pretrained"] = pretrained
+    elif backbone is not None:
+        say(f"{backbone} starts from random weights; for few pictures, add --pretrained.")
+    source = DataSource(
+        name="folder", folder=str(path.resolve()), test_size=test_size, seed=run.seed
+    )
+    train(source, parameters, run)
+
+
+def train(source: DataSource, parameters: dict[str, Any], run: RunOptions) -> None:
+    """Train a classifier with some parameters on a data set, test, and write the run folder."""
     is_table = source.file is not None
-    folder = run.output or run_folder.default_folder(Path(source.title).stem)
-    with run_folder.new_run(folder, overwrite=run.overwrite):
+    output = run.output or run_folder.default_folder(Path(source.title).stem)
+    with run_folder.new_run(output, overwrite=run.overwrite):
         data = run_folder.load_data(source)
         if is_table:
             columns = kinds_of_columns(data.X_train)
@@ -135,21 +190,24 @@ def train(source: DataSource, settings: TrainOptions, run: RunOptions) -> None:
             check_classes(data)
         noun = "rows" if is_table else "images"
         say(f"Training on {len(data.X_train)} {noun} of {source.title}.")
-        history = HistoryFile(folder)
-        classifier, training_seconds = fit(given(settings), run.seed, data, history)
+        history = HistoryFile(output)
+        classifier, training_seconds = fit(parameters, run.seed, data, history)
+        if source.name == "folder":  # the rows were files, and now have a size
+            source = replace(source, size=classifier.input_shape_[0])
+            data = run_folder.load_data(source)
         result, y_proba = runs.score(classifier, data)
         result = {**result, "training_seconds": training_seconds}
         if is_table:
             result |= runs.score_prior(classifier, data)
-        record = record_of(source, data, given(settings), result)
-        run_folder.write_run(folder, classifier, record, history)
-        _draw(folder, classifier, data, y_proba)
+        record = record_of(source, data, parameters, result)
+        run_folder.write_run(output, classifier, record, history)
+        _draw(output, classifier, data, y_proba)
     if run.json:
-        content = {"output": str(folder), **record.plain()}
+        content = {"output": str(output), **record.plain()}
         print_json(content | {"columns": columns} if is_table else content)
     else:
         print_scores(f"{source.title}, {len(data.X_test)} test {noun}", result)
-    say(f"Written to {folder}")
+    say(f"Written to {output}")
 
 
 def _draw(folder: Path, classifier: "DiDiClassifier", data: "Split", y_proba: Any) -> None:
@@ -211,6 +269,7 @@ def record_of(
         settings=settings,
         class_names=list(data.class_names) or None,
         pixel_max=None if is_table else 255 if data.X_train.dtype == "uint8" else 1,
+        crop=1.0 if source.name == "folder" else None,
         n_train=len(data.X_train),
         n_test=len(data.X_test),
         metrics=metrics,

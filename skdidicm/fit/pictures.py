@@ -199,13 +199,13 @@ def _has_pictures(X: Any) -> bool:
 
 def _refuse_loaders(X: Any) -> None:
     """Raise ValueError for loaders and data sets that say how else to pass their rows."""
-    kind = type(X)
-    if hasattr(X, "dataset") and hasattr(X, "batch_size"):
+    kind, is_array = type(X), hasattr(X, "shape")  # columns of a frame have any names
+    if not is_array and hasattr(X, "dataset") and hasattr(X, "batch_size"):
         raise ValueError(
             f"X is a {kind.__name__}, which hands out batches; pass its data set: "
             "fit(loader.dataset)."
         )
-    if hasattr(X, "as_numpy_iterator"):
+    if not is_array and hasattr(X, "as_numpy_iterator"):
         raise ValueError(
             "X is a data set of tf.data; collect its rows first: X, y = map(numpy.stack, "
             "zip(*data.unbatch().as_numpy_iterator())), then fit(X, y)."

@@ -172,6 +172,6 @@ def updates_per_epoch(config: RunConfig, feed: Feed, accumulate: int) -> int:
     if not updates:
         raise ValueError(
             f"{feed.n_train} training images make no update of {config.global_batch}; "
-            "pass a smaller --global-batch and --batch-size."
+            "pass a smaller --global-batch and --batch-size, or use skdidicm train folder."
         )
     return updates

@@ -7,6 +7,7 @@ its command line, and the learning rate follows a cosine over updates, not over 
 import math
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +44,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 """Differences of each recipe from the defaults, which are those of "weak". "fast" is our own."""
 
+_UPDATES = 4  # in an epoch, at least, where there are fewer images than a batch
 _PEAKS = {"strong": 3.5e-3, "fast": 2e-3}
 
 
@@ -94,6 +96,27 @@ def resolve(flags: Mapping[str, Any], file: Path | None = None) -> Resolved:
     derived = _derived(config)
     origins |= dict.fromkeys(derived, "derived")
     return Resolved(RunConfig(**values | derived), origins)
+
+
+def fitted(resolved: Resolved, n: int, world: int) -> Resolved:
+    """Return settings with batches that n training images fill, at least four times in an epoch.
+
+    Settings that suit n stay as they are. `world` is the number of processes.
+
+    Examples
+    --------
+    >>> config, origins = fitted(resolve({}), n=300, world=1)
+    >>> config.global_batch, config.batch_size, origins["batch_size"]
+    (64, 64, '300 images')
+    """
+    config = resolved.config
+    if n >= config.global_batch:
+        return resolved
+    whole = 2 ** int(math.log2(max(2, n // _UPDATES)))
+    size = max(2, min(config.batch_size, whole // world))
+    changed = {"batch_size": size, "global_batch": size * world * max(1, whole // (size * world))}
+    origins = resolved.origins | dict.fromkeys(changed, f"{n} images")
+    return Resolved(replace(config, **changed), origins)
 
 
 def _derived(config: RunConfig) -> dict[str, Any]:

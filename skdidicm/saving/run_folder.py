@@ -43,7 +43,8 @@ class DataSource:
     """The data set of a run: what is needed to load its rows again.
 
     A table has a `file`, the column `target` of its classes, and `test_size`, the share of its test
-    rows; `dropped` and `categories` are columns, as in `skdidicm.frames.load_table`.
+    rows; `dropped` and `categories` are columns, as in `skdidicm.frames.load_table`. A folder of
+    pictures has a `test_size` and the `size` that they are brought to.
     """
 
     name: str
@@ -56,6 +57,7 @@ class DataSource:
     dropped: Sequence[str] | None = None
     categories: Sequence[str] | None = None
     test_size: float | None = None
+    size: int | None = None
 
     def plain(self) -> dict[str, Any]:
         """Return the JSON values; what does not apply to the data set is left out."""
@@ -66,7 +68,8 @@ class DataSource:
     @property
     def title(self) -> str:
         """What people know the data set by."""
-        return self.name if self.file is None else Path(self.file).name
+        place = self.folder if self.name == "folder" else self.file
+        return self.name if place is None else Path(place).name
 
     def moved(self, path: Path) -> "DataSource":
         """Return the same data in another folder, or a table in another file.
@@ -436,7 +439,7 @@ def _source(content: Mapping[str, Any]) -> DataSource:
     kinds: dict[str, Any] = {
         "name": str, "folder": str, "n_train": int, "noise": (int, float), "seed": int,
         "file": str, "target": str, "dropped": list, "categories": list,
-        "test_size": (int, float),
+        "test_size": (int, float), "size": int,
     }  # fmt: skip
     given = {name: content[name] for name in kinds if content.get(name) is not None}
     for name, value in given.items():
@@ -465,13 +468,17 @@ def load_data(source: DataSource) -> "Split":
     ValueError
         If the data set is not one that the library loads.
     """
-    from skdidicm.datasets import load_digits_split, load_fashion_mnist
+    from skdidicm.datasets import load_digits_split, load_fashion_mnist, load_folder_split
 
     if source.name == "digits":
         return load_digits_split(source.seed or 0)
     if source.name == "fashion-mnist":
         folder, noise, seed = source.folder or "", source.noise or 0.0, source.seed or 0
         return load_fashion_mnist(folder, source.n_train, noise, seed)
+    if source.name == "folder":
+        return load_folder_split(
+            source.folder or "", source.size, source.test_size or 0.2, source.seed or 0
+        )
     if source.name == "table" and source.file is not None and source.target is not None:
         from skdidicm.frames import load_table
 
@@ -484,5 +491,6 @@ def load_data(source: DataSource) -> "Split":
             seed=source.seed or 0,
         )
     raise ValueError(
-        f"the data set {source.name!r} is not known; expected digits, fashion-mnist or table."
+        f"the data set {source.name!r} is not known; expected digits, fashion-mnist, folder or "
+        "table."
     )

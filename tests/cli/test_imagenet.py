@@ -161,7 +161,6 @@ def test_skipped_pictures_are_listed(train, photographs, tmp_path):
     [
         (("--data", ""), "--data is missing; expected a folder with train/ and val/, or synthetic"),
         (("--backend", "none"), "backend 'none' has no trainer for folders of pictures; expected"),
-        (("--global-batch", 1024), "144 training images make no update of 1024; pass a smaller"),
         (("--learning-rate", 9, "--optimizer", "sgd", "--max-grad-norm", 0), "became nan"),
     ],
 )
@@ -170,6 +169,25 @@ def test_what_cannot_be_trained_ends_with_a_sentence(train, options, words):
     assert result.code == 1
     assert words in result.err
     assert not list(folder.glob("checkpoints/*"))
+
+
+def test_fewer_pictures_than_a_batch_get_a_smaller_one_with_a_warning(train):
+    result, folder = train("--epochs", 1, "--global-batch", 1024, "--batch-size", 128, "--lr", 1e-3)
+    assert result.code == 0, result.err
+    assert "144 training images do not fill a batch of 1024" in result.err
+    assert "skdidicm train folder" in result.err
+    settings = json.loads((folder / "config.json").read_text())
+    assert settings["settings"]["global_batch"] == 32  # at least four of them in an epoch
+    assert settings["settings"]["batch_size"] == 32
+    assert settings["origins"]["batch_size"] == "144 images"
+    assert settings["settings"]["learning_rate"] == 1e-3
+
+
+@pytest.mark.parametrize("option", [("--pretrained",), ("--initial-checkpoint", "w.pth")])
+def test_a_pretrained_start_names_its_command(cli, option):
+    result = cli("train", "imagenet", "--data", ".", *option)
+    assert result.code == 2
+    assert "skdidicm train folder DIR" in " ".join(result.err.replace("│", " ").split())
 
 
 def test_synthetic_data_train_without_a_folder(train):

@@ -202,6 +202,13 @@ def test_loaders_are_refused_with_the_way_in(data, words, fitted):
         fitted.predict(data)
 
 
+def test_columns_of_a_table_may_have_any_name():
+    pd = pytest.importorskip("pandas")
+    columns = ["dataset", "batch_size", "features", "column_names", "as_numpy_iterator"]
+    table = pd.DataFrame(np.eye(5), columns=columns)
+    DiDiClassifier(max_epochs=1).fit(table, [0, 1, 0, 1, 0]).predict(table)
+
+
 def test_a_saved_model_takes_files(rows, fitted, tmp_path):
     fitted.save(tmp_path / "m.skd")
     again = DiDiClassifier.load(tmp_path / "m.skd")
