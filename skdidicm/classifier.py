@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -43,6 +45,7 @@ from skdidicm.fit.pretrained import check_network, is_frozen, trunk_config
 from skdidicm.fit.state import Fitted, HeldOut, Seeds
 from skdidicm.fit.training import HistoryRow, NonFiniteLossError, Rows
 from skdidicm.fit.votes import Votes, most_likely_annotators, noise_of_soft_labels
+from skdidicm.metrics import score_probabilities
 from skdidicm.pictures import Pictures
 from skdidicm.predict.additive import Additive, mixed
 from skdidicm.predict.calibration import calibrated, fit_calibrator, is_estimator
@@ -59,7 +62,8 @@ from skdidicm.predict.prediction import initial_law, posterior, posteriors
 from skdidicm.predict.temperature import tempered
 from skdidicm.predict.threshold import Threshold, choose_threshold
 from skdidicm.registry import get_backend, new_trunk, on_cpu
-from skdidicm.saving import persistence
+from skdidicm.saving import hub, persistence
+from skdidicm.saving.run_folder import MODEL
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -1097,6 +1101,118 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             path, cls.__name__, cls._of_model, backend=backend, device=device, network=network
         )
 
+    def save_pretrained(self, folder: str | PathLike[str]) -> None:
+        """Write the fitted estimator to a folder as on the Hugging Face Hub: model.skd and a card.
+
+        Parameters
+        ----------
+        folder : path-like
+            It is created if necessary. A card, README.md, that is already there stays.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True)
+        >>> classifier = DiDiClassifier(max_epochs=2, random_state=0).fit(X, y)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     classifier.save_pretrained(folder)
+        ...     again = DiDiClassifier.from_pretrained(folder)
+        >>> again.n_iter_
+        2
+        """
+        self._write_pretrained(Path(folder), str(folder))
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        commit_message: str = "Upload a DiDiClassifier",
+    ) -> str:
+        """Upload the fitted estimator to the Hugging Face Hub, with a card that describes it.
+
+        Parameters
+        ----------
+        repo_id : str
+            Repository, "user/model"; it is created if necessary. A card that it has stays.
+        private : bool, optional
+            Whether a new repository is private; default the setting of the account.
+        token : str or bool, optional
+            Token that may write; default the one that `hf auth login` has stored.
+        commit_message : str
+            First line of the commit.
+
+        Returns
+        -------
+        str
+            Address of the commit.
+
+        Raises
+        ------
+        ImportError
+            If huggingface_hub is not installed, which the extra `hub` installs.
+        OSError
+            If the upload fails.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self._write_pretrained(Path(folder), repo_id)
+            return hub.publish(
+                Path(folder), repo_id, private=private, token=token, message=commit_message
+            )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | PathLike[str] | None = None,
+        local_files_only: bool = False,
+        backend: str | BuildNetwork | None = None,
+        device: str = "auto",
+        network: Any = None,
+    ) -> Self:
+        """Return the estimator of a folder or a repository; no code in the file is run.
+
+        Parameters
+        ----------
+        name : str or path-like
+            Folder that `save_pretrained` wrote, or repository "user/model" of the Hugging Face Hub.
+        revision : str, optional
+            Branch, tag or commit of the repository.
+        token : str or bool, optional
+            Token for private repositories.
+        cache_dir : path-like, optional
+            Where downloads are kept.
+        local_files_only : bool, default=False
+            Whether to take what was downloaded before, without asking the Hub.
+        backend, device, network
+            As for `load`.
+
+        Returns
+        -------
+        DiDiClassifier
+            It predicts as the saved one did, and training can continue.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such folder or repository.
+        ImportError
+            If a repository is asked for without huggingface_hub, which the extra `hub` installs.
+        """
+        file = hub.find_pretrained(
+            Path(name) if Path(name).is_dir() else str(name),
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        return cls.load(file, backend=backend, device=device, network=network)
+
     @property
     def classes_(self) -> NDArray[Any]:
         """Class labels (k,), sorted."""
@@ -1261,6 +1377,21 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         from skdidicm.report import notebook
 
         return notebook.facts(self._fitted, self._used_temperature, len(self._networks))
+
+    def _write_pretrained(self, folder: Path, name: str) -> None:
+        """Write the model, and a card that says how to load it by that name unless there is one."""
+        from skdidicm.report.card import model_card
+
+        model = self._model
+        folder.mkdir(parents=True, exist_ok=True)
+        persistence.save(model, folder / MODEL)
+        if not (folder / hub.CARD).exists():
+            held, scores, n = self._fitted.held_out, None, 0
+            if held is not None:
+                proba, n = self._calibrated(self._untempered(held)), len(held.proba)
+                scores = score_probabilities(held.target.argmax(axis=1), proba)
+            card = model_card(name, self.input_shape_, self._facts(), scores, n)
+            (folder / hub.CARD).write_text(card, encoding="utf-8")
 
     def _checked_parameters(self) -> dict[str, Any]:
         """Return the parameters, or raise ValueError if one is out of range."""

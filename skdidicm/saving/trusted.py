@@ -5,6 +5,8 @@ SKOPS_TRUSTED = [
     "skdidicm.backend.Preparation",
     "skdidicm.backend.TrunkConfig",
     "skdidicm.classifier.DiDiClassifier",
+    "skdidicm.core.channel.ConfusionNoise",
+    "skdidicm.core.channel.SymmetricNoise",
     "skdidicm.core.process.UniformProcess",
     "skdidicm.core.rate_process.RateProcess",
     "skdidicm.core.schedules.Cosine",

@@ -34,6 +34,8 @@ FITS = {
     "images": lambda: ({}, IMAGES, DIGITS),
     "rate matrix": lambda: ({"rate_matrix": RATES, "schedule": "cosine"}, X, y),
     "early stopping": lambda: ({"early_stopping": True, "schedule": "geometric"}, X, y),
+    "wrong labels": lambda: ({"label_noise": 0.1}, X, y),
+    "labels confused": lambda: ({"label_noise": 0.8 * np.eye(3) + 0.2 / 3}, X, y),
     "generator": lambda: ({"random_state": np.random.RandomState(0)}, X, y),
 }
 
