@@ -57,7 +57,7 @@ from skdidicm.predict.conformal import (
     uniforms,
 )
 from skdidicm.predict.familiarity import familiarity, features_of
-from skdidicm.predict.label_quality import LabelQuality, quality_of_labels
+from skdidicm.predict.label_quality import LabelQuality, quality_of_labels, quality_of_votes
 from skdidicm.predict.prediction import initial_law, posterior, posteriors
 from skdidicm.predict.temperature import tempered
 from skdidicm.predict.threshold import Threshold, choose_threshold
@@ -223,7 +223,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Wrong labels in y: a share of labels that are replaced by each other class with equal
         probability, or the matrix of P(observed class i | true class j) in [i, j]. Predictions
         then are about the true class, and training and all choices on held-out rows account for
-        the noise. "auto" estimates the matrix from held-out rows, by up to three fits, and takes
+        the noise. "auto" estimates the matrix from held-out rows, by up to five fits, and takes
         labels to be right unless held-out labels are clearly likelier with noise.
     categorical_features : "from_dtype" or array-like or None, default="from_dtype"
         Columns of a table that are categories. "from_dtype" finds those of a data frame (pandas or
@@ -272,7 +272,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     label_quality_ : LabelQuality
         How trustworthy the training labels are, by `oob_decision_function_`: the `probability`
         (n,) that each is the true class, NaN for rows that were not held out, and the `likelier`
-        class (n,), masked there. `effort="thorough"` holds out every row.
+        class (n,), masked there. After `fit_votes` the label is the class that is most likely by
+        the votes. `effort="thorough"` holds out every row.
     oob_untempered_ : ndarray (n, k)
         `oob_decision_function_` without temperature or calibrator.
     oob_member_ : ndarray (n,)
@@ -1273,7 +1274,10 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         """How trustworthy the training labels are, by networks that have not seen the row."""
         held = self._held_out
         proba = self._calibrated(self._untempered(held))
-        right, likelier = quality_of_labels(proba, held.target, self._fitted.channel)
+        if ((held.target > 0).sum(axis=1) > 1).any() and self._fitted.annotators is not None:
+            right, likelier = quality_of_votes(proba, held.target, self.class_prior_)
+        else:
+            right, likelier = quality_of_labels(proba, held.target, self._fitted.channel)
         own = held.row >= 0  # else they are the user's validation rows
         missing = np.ones(held.n_rows, dtype=bool)
         missing[held.row[own]] = False

@@ -211,6 +211,7 @@ def test_votes_are_learnt_with_the_confusions_of_every_annotator(tmp_path):
     assert model.score(x, y) > 0.95
     right = np.einsum("ajj->a", model.annotators_) / 3
     np.testing.assert_allclose(right, 1 - rates, atol=0.1)
+    assert np.mean(model.label_quality_.likelier[4:] == y[4:]) > 0.9
     np.testing.assert_array_equal(model.classes_, [0, 1, 2])
     model.save(tmp_path / "model.skd")
     again = DiDiClassifier.load(tmp_path / "model.skd")
@@ -267,3 +268,11 @@ def test_masked_votes_are_missing(quick):
 def test_soft_labels_that_look_like_one_vote_are_told(quick):
     with pytest.warns(UserWarning, match="pass them to fit with label_noise"):
         quick().fit_soft(np.eye(3), 0.7 * np.eye(3) + 0.1)
+
+
+def test_notebooks_show_the_noise(quick):
+    x, y = sure_rows(30)
+    html = quick(label_noise=0.25).fit(x, y)._repr_html_()
+    assert "25.0% of the labels of a class are wrong" in html
+    assert "Votes of" in quick().fit_votes(x, np.stack([y, y], axis=1))._repr_html_()
+    assert "Label noise" not in quick().fit(x, y)._repr_html_()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaln
 
 from skdidicm.core import Channel, ConfusionNoise
 from skdidicm.fit.state import Fitted, HeldOut
@@ -17,7 +18,8 @@ _FEWEST = 3  # rows of a class that count as certain at least
 _NEGLIGIBLE = 0.02  # rate of wrong labels for which no other fit is tried
 _TELLING = 2.0  # nats by which held-out labels must be more likely with noise than without
 _SUSPECT = 0.05  # rate of wrong labels that is worth a warning where the data do not tell
-_PRIOR = 0.2  # weight of symmetric noise, relative to that of the rows
+_PRIORS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0)  # weights relative to the rows
+_LOWEST = 1e-4  # rate of the prior
 _REFITS = 4  # through estimated channels
 _ITERATIONS = 100
 
@@ -47,21 +49,21 @@ def fit_unknown_noise(train: Callable[[Channel | None], Fitted]) -> Fitted:
         return plain
     held = plain.held_out
     proba = held_out_answers(plain, held)
-    without = nll = float(negative_log_likelihood(held.target, proba) @ held.weight)
+    without = float(negative_log_likelihood(held.target, proba) @ held.weight)
     confusion = anchored(proba)
-    best, found, before = plain, confusion, without
-    for attempt in range(_REFITS):
-        if _rate(confusion) < _NEGLIGIBLE:
-            break
+    if _rate(confusion) < _NEGLIGIBLE:
+        return plain
+    best, nll, found = plain, np.inf, confusion
+    for _ in range(_REFITS):
         fitted = train(ConfusionNoise(confusion))
         held = fitted.held_out or held
         proba = held_out_answers(fitted, held)
+        before = nll
         own = float(negative_log_likelihood(held.target, proba @ confusion.T) @ held.weight)
-        gain = before - own
-        before = own
-        if attempt == 0 or nll - own > _TELLING:
-            best, nll, found = fitted, own, confusion
-        if attempt > 0 and gain < _TELLING:
+        if own >= before:
+            break
+        best, nll, found = fitted, own, confusion
+        if before - own < _TELLING:
             break
         confusion = most_likely_confusion(proba, held.target, held.weight, confusion)
     if without - nll > _TELLING:
@@ -118,21 +120,34 @@ def most_likely_confusion(
     target, weight : ndarray (n, k), (n,)
         Observed labels as probabilities, and weights of the rows.
     start : ndarray (k, k)
-        Where the expectation-maximisation starts. The prior is symmetric noise of its rate, with a
-        fifth of the weight of the rows, so that classes that overlap are not taken for wrong labels
-        of each other.
+        Where the expectation-maximisation starts.
+
+    Notes
+    -----
+    Every column has a Dirichlet prior with symmetric noise of the same rate as its mean. Its weight
+    is the one of the highest evidence, so that noise stays symmetric unless the rows show what
+    classes are taken for. Few rows could not determine k (k - 1) entries one by one.
     """
     k = len(start)
-    rate = 1 - np.trace(start) / k
-    off = rate / max(k - 1, 1)
     given = target * weight[:, None]
-    prior = _PRIOR * given.sum() / k * np.where(np.eye(k, dtype=bool), 1 - rate, off)
+    weights = np.array(_PRIORS) * given.sum() / k
     confusion = start
     for _ in range(_ITERATIONS):
         seen = np.maximum(proba @ confusion.T, np.finfo(np.float64).tiny)
-        counts = confusion * ((given / seen).T @ proba) + prior
+        counts = confusion * ((given / seen).T @ proba)
+        rate = np.clip(_rate(counts / counts.sum() * k), _LOWEST, 1 - 1 / k)
+        mean = np.where(np.eye(k, dtype=bool), 1 - rate, rate / max(k - 1, 1))
+        best = max(weights, key=lambda w: _evidence(counts, w * mean))
+        counts = counts + best * mean
         confusion = counts / counts.sum(axis=0)
     return confusion
+
+
+def _evidence(counts: NDArray[np.float64], prior: NDArray[np.float64]) -> float:
+    """Return the log probability of counts in columns with Dirichlet priors, up to a constant."""
+    total, of_prior = counts.sum(axis=0), prior.sum(axis=0)
+    whole = (gammaln(of_prior) - gammaln(of_prior + total)).sum()
+    return float(whole + (gammaln(prior + counts) - gammaln(prior)).sum())
 
 
 def held_out_answers(fitted: Fitted, held: HeldOut) -> NDArray[np.float64]:

@@ -58,3 +58,28 @@ def quality_of_labels(
         right += target[:, i] * own[:, i]
         law += target[:, i, None] * own
     return right, law.argmax(axis=1)
+
+
+def quality_of_votes(
+    proba: NDArray[np.float64], q: NDArray[np.floating], prior: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return the probability that the votes' best classes are right (n,), and the most likely ones.
+
+    Parameters
+    ----------
+    proba : ndarray (n, k)
+        Probabilities of the true class, by networks that have not seen the votes.
+    q : ndarray (n, k)
+        Laws of the true class given the votes alone: the prior times their likelihood.
+    prior : ndarray (k,)
+        Shares of the classes.
+
+    Examples
+    --------
+    >>> proba, q = np.array([[0.1, 0.9]]), np.array([[0.8, 0.2]])
+    >>> right, likelier = quality_of_votes(proba, q, np.array([0.5, 0.5]))
+    >>> right.round(2).tolist(), likelier.tolist()
+    ([0.31], [1])
+    """
+    law = responsibilities(proba, q / np.maximum(prior, np.finfo(np.float64).tiny))
+    return law[np.arange(len(q)), q.argmax(axis=1)], law.argmax(axis=1)

@@ -42,6 +42,7 @@ def facts(fitted: Fitted, temperature: float, n_answering: int) -> dict[str, str
         f"condition in {config.conditioning}".replace("_", " "),
         "Input": " x ".join(map(str, config.input_shape)),
         "Classes": f"{k}: {_listed(fitted.classes.tolist())}",
+        **_label_noise(fitted),
         **_training(fitted, temperature),
         **({"Training": _settings(fitted.training)} if fitted.training else {}),
         **({"Device": str(network.device)} if isinstance(network, OnDevice) else {}),
@@ -64,6 +65,16 @@ def table(rows: Iterable[tuple[str, str]]) -> str:
         f'<style>{_STYLE}</style><details class="skdidicm-facts" open>'
         f"<summary>Fitted</summary><table><tbody>{cells}</tbody></table></details>"
     )
+
+
+def _label_noise(fitted: Fitted) -> dict[str, str]:
+    """Return what is shown of wrong labels, if networks learn through them."""
+    if fitted.annotators is not None:
+        return {"Votes of": f"{len(fitted.annotators)} annotators"}
+    if fitted.channel is None:
+        return {}
+    right = fitted.channel.matrix().diagonal().mean()
+    return {"Label noise": f"{1 - right:.1%} of the labels of a class are wrong, on average"}
 
 
 def _training(fitted: Fitted, temperature: float) -> dict[str, str]:
