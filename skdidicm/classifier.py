@@ -24,12 +24,14 @@ from skdidicm.fit.columns import (
     FROM_DTYPE,
     Columns,
     Values,
+    check_names,
+    column_error,
+    doubts,
     encode,
     find_categories,
     learn_columns,
     needs_reading,
     read_values,
-    text_error,
 )
 from skdidicm.fit.defaults import (
     resolve,
@@ -1553,28 +1555,35 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
 
     def _check_table(self, X: Any, *, reset: bool) -> NDArray[np.floating]:
         """Return the rows of a table without gaps and categories; learn its columns on `reset`."""
+        table = len(X.shape) == 2  # else it is refused below
         categories: Iterable[int] = ()
-        if not reset:
-            categories = self._columns.categories if self._columns else ()
-        elif len(X.shape) == 2:
-            categories = find_categories(X, self.categorical_features)
+        if table:
+            check_names(X)
+            categories = find_categories(X, self.categorical_features) if reset else ()
+        if not reset and self._columns:
+            categories = self._columns.categories
         finite = "allow-nan" if reset or self._columns else True
         checks = {"dtype": [np.float64, np.float32], "ensure_all_finite": finite}
-        if len(X.shape) == 2 and needs_reading(X, categories):
+        values = None
+        if table and needs_reading(X, categories):
             validate_data(self, X, reset=reset, skip_check_array=True)  # names of the columns
             values = read_values(X, categories, in_fit=reset)
-            numbers = check_array(values.numbers, **checks, estimator=self, input_name="X")
-            values = replace(values, numbers=numbers)
-        else:
-            try:
+        try:
+            if values is None:
                 values = Values(validate_data(self, X, reset=reset, **checks))
-            except ValueError as error:
-                better = text_error(X, in_fit=reset)
-                if better is None:
-                    raise
-                raise better from error
+            else:
+                numbers = check_array(values.numbers, **checks, estimator=self, input_name="X")
+                values = replace(values, numbers=numbers)
+        except ValueError as error:
+            better = column_error(X, in_fit=reset)
+            if better is None:
+                raise
+            raise better from error
         if reset:
             self._columns = learn_columns(values)
+            if isinstance(self.categorical_features, str):
+                for doubt in doubts(X, values, self._columns):
+                    warnings.warn(doubt, UserWarning, stacklevel=2)
         return values.numbers if self._columns is None else encode(values, self._columns)
 
     def _fit(self, *arguments: Any, one_epoch: bool = False, **changes: Any) -> Self:

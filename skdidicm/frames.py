@@ -1,6 +1,7 @@
 """Tables of numbers, text and gaps in CSV and parquet files, as data frames of pandas."""
 
 import io
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,17 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdidicm.datasets import Split
-from skdidicm.tables import TableError, is_number
+from skdidicm.tables import TableError, is_date, is_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PARQUET = b"PAR1"  # how such a file begins
 _GAPS = ("?",)  # besides those of pandas: empty cells, NA, N/A, NaN, null and None
-_DATE = r"\d{4}-\d{2}-\d{2}(?:[ T]\d{2}:\d{2}.*)?"
+_CODE = r"0\d+"  # numbers that begin with 0 are codes, such as 01002
 
 
-def read_frame(content: bytes, name: str, texts: Sequence[str] = ()) -> "pd.DataFrame":
+def read_frame(
+    content: bytes, name: str, texts: Sequence[str] = (), *, codes: bool = False
+) -> "pd.DataFrame":
     """Return a table whose first line holds the names of its columns.
 
     Parameters
@@ -31,6 +34,8 @@ def read_frame(content: bytes, name: str, texts: Sequence[str] = ()) -> "pd.Data
     texts : sequence of str
         Columns of a text file that stay text even where they look like numbers. The types of the
         others are guessed.
+    codes : bool, default=False
+        Whether other columns stay text as well if numbers in them begin with 0, such as 01002.
 
     Raises
     ------
@@ -45,15 +50,10 @@ def read_frame(content: bytes, name: str, texts: Sequence[str] = ()) -> "pd.Data
         if content.startswith(PARQUET):
             frame = pd.read_parquet(io.BytesIO(content))
             return frame.set_axis([str(column) for column in frame.columns], axis=1)
-        frame = pd.read_csv(
-            io.BytesIO(content),
-            sep="\t" if name.lower().endswith(".tsv") else ",",
-            dtype=dict.fromkeys(texts, str),
-            na_values=list(_GAPS),
-            skipinitialspace=True,
-            low_memory=False,
-            encoding="utf-8-sig",
-        )
+        frame = _read_csv(content, name, texts)
+        if codes and len(frame):
+            texts = [*texts, *_codes(content, name, frame)]
+            frame = _read_csv(content, name, texts)
     except ImportError as error:
         raise ImportError(
             f"{name} is read with pandas and pyarrow, of which one is not installed; install them "
@@ -67,6 +67,29 @@ def read_frame(content: bytes, name: str, texts: Sequence[str] = ()) -> "pd.Data
         ) from error
     _check_header(frame, name)
     return frame[[column for column in frame if not str(column).startswith("Unnamed: ")]]
+
+
+def _read_csv(content: bytes, name: str, texts: Sequence[str]) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.read_csv(
+        io.BytesIO(content),
+        sep="\t" if name.lower().endswith(".tsv") else ",",
+        dtype=dict.fromkeys(texts, str),
+        na_values=list(_GAPS),
+        skipinitialspace=True,
+        low_memory=False,
+        encoding="utf-8-sig",
+    )
+
+
+def _codes(content: bytes, name: str, frame: "pd.DataFrame") -> list[str]:
+    """Return the columns of numbers in which some begin with 0."""
+    numbers = [str(column) for column in frame if frame[column].dtype.kind in "if"]
+    if b",0" not in content and b"\t0" not in content and b"\n0" not in content:
+        return []
+    texts = _read_csv(content, name, numbers)
+    return [c for c in numbers if texts[c].str.fullmatch(_CODE, na=False).any()]
 
 
 def _check_header(frame: "pd.DataFrame", name: str) -> None:
@@ -124,16 +147,18 @@ def load_table(
     from sklearn.model_selection import train_test_split
 
     name = str(file)
-    frame = read_frame(Path(file).read_bytes(), name, categories)
+    frame = read_frame(Path(file).read_bytes(), name, categories, codes=True)
     for column in (target, *dropped, *categories):
         if column not in frame:
             names = ", ".join(map(str, frame))[:400]
             raise TableError(f"{name} has no column {column!r}; its columns are {names}.")
     labelled = frame[frame[target].notna()]
+    if not len(labelled):
+        raise TableError(f"column {target!r} of {name} is empty; expected the classes of rows.")
     X = labelled.drop(columns=[target, *dropped]).reset_index(drop=True)
     if not X.shape[1]:
         raise TableError(f"{name} has no column but the target; expected columns to learn from.")
-    _check_dates(X, name)
+    _check_dates(X.drop(columns=list(categories), errors="ignore"), name)
     X = X.astype({column: "category" for column in categories if column in X})
     y = _labels(labelled[target].tolist(), target, name)
     classes, counts = np.unique(y, return_counts=True)
@@ -154,10 +179,11 @@ def _check_dates(X: "pd.DataFrame", name: str) -> None:
     for column in X:
         given, kind = X[column].dropna(), getattr(X[column].dtype, "kind", "O")
         as_text = kind == "O" and len(given) and isinstance(given.iloc[0], str)
-        if kind in "mM" or (as_text and given.astype(str).str.fullmatch(_DATE).all()):
+        if kind in "mM" or (as_text and all(map(is_date, map(str, given)))):
             raise TableError(
-                f"column {column!r} of {name} holds dates; leave it out with --drop {column!r}, or "
-                "replace it by numbers such as the year and the month."
+                f"column {column!r} of {name} holds dates ({given.iloc[0]}); leave it out with "
+                f"--drop {shlex.quote(str(column))}, or replace it by numbers such as the year and "
+                "the month."
             )
 
 

@@ -15,6 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BOOLEAN = re.compile(r'(?im)(?:^|[,\t])[ "]*(?:true|false)[ "]*(?:[,\t\r]|$)')
+_DATE = re.compile(
+    r"(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4}|\d{1,2}/\d{1,2}/\d\d)"
+    r"(?:[ T]\d{1,2}:\d{2}.*)?"
+)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -252,6 +256,17 @@ def is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_date(text: str) -> bool:
+    """Return whether a cell is a date, or a date and a time.
+
+    Examples
+    --------
+    >>> is_date("2024-02-29"), is_date("29/02/2024 10:15"), is_date("12-13"), is_date("10.0.0.1")
+    (True, True, False, False)
+    """
+    return _DATE.fullmatch(text.strip()) is not None
 
 
 def safe_cell(text: str) -> str:

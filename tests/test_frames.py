@@ -51,6 +51,22 @@ def test_the_index_that_pandas_writes_is_left_out():
     pd.testing.assert_frame_equal(read, frame)
 
 
+def test_numbers_that_begin_with_zero_are_codes(file):
+    text = "zip,share,y\n" + "".join(
+        f"{'' if i == 3 else f'0{i % 4}'},0.{i},{i % 2}\n" for i in range(20)
+    )
+    split = load_table(file(text), "y")
+    assert set(split.X_train.zip.dropna()) == {"00", "01", "02", "03"}
+    assert split.X_train.share.dtype == float
+    assert read_frame(text.encode(), "rows.csv").zip.dtype == float  # unless they are asked for
+
+
+def test_dates_may_be_chosen_as_categories(file):
+    text = TEXT.replace(",Rome,", ",2024-02-29,")
+    split = load_table(file(text), "kind", categories=["city"])
+    assert split.X_train.city.dtype == "category"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -101,9 +117,11 @@ def test_classes_are_integers_booleans_or_text(file, values, expected):
         ({}, "age ", "has no column 'age '; its columns are id, age"),
         ({"kind": "price"}, "kind", "has no column 'kind'"),
         ({"\n0,": "\n0.5,"}, "id", "holds numbers such as 0.5; expected classes"),
+        ({",a\n": ",\n", ",b\n": ",\n"}, "kind", "column 'kind' .* is empty"),
+        ({",Rome,": ",29.2.2024,", ",,0": ",1.3.2024,0"}, "kind", "holds dates \\(29.2.2024\\)"),
         ({}, "id", "has the class 0 in 1 of 20 rows; expected two classes"),
         ({",Rome,": ",2024-02-29,", ",,0": ",2024-02-29T10:00,0"}, "kind",
-            "column 'city' .* holds dates; leave it out with --drop 'city'"),
+            "column 'city' .* holds dates .*; leave it out with --drop city"),
     ],
 )  # fmt: skip
 def test_a_target_or_column_that_cannot_be_used_is_named(file, change, target, message):

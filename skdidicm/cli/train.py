@@ -2,6 +2,7 @@
 
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -253,7 +254,9 @@ def fit(
     if not bar and tried:
         say("First a trial on parts of them chooses the number of epochs.")
     start = time.perf_counter()
-    classifier.fit(data.X_train, data.y_train)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "column .* of X holds")  # the output tells it of all
+        classifier.fit(data.X_train, data.y_train)
     seconds = time.perf_counter() - start
     lines.finish()
     return classifier.set_params(callbacks=None, verbose=0), seconds
@@ -285,29 +288,43 @@ def kinds_of_columns(X: Any) -> dict[str, str]:
     >>> kinds_of_columns(pd.DataFrame({"age": [1, None, 3], "city": ["Rome", "Rome", "Oslo"]}))
     {'age': 'number, 1 gap', 'city': 'category of 1 level, and 1 rare'}
     """
-    import numpy as np
-
     from skdidicm.fit.columns import FROM_DTYPE, find_categories, learn_columns, read_values
 
     values = read_values(X, find_categories(X, FROM_DTYPE), in_fit=True)
     learnt = learn_columns(values)
     found = {}
     for i, name in enumerate(X.columns):
+        given = X[name].dropna()
+        if not len(given):
+            found[str(name)] = "empty"
+            continue
         if i in learnt.categories:
-            n_gaps = sum(text is None for text in values.texts[i])
-            n_levels = len(learnt.categories[i].levels)
-            n_rare = len({*values.texts[i]} - {None}) - n_levels
-            kind = f"category of {_count(n_levels, 'level')}" + f", and {n_rare} rare" * bool(
-                n_rare
+            kind = _kind_of_texts(
+                len(learnt.categories[i].levels), len({*values.texts[i]} - {None})
             )
-            kind = kind if n_levels else f"text with {n_rare} rare levels, of no use"
         else:
-            gaps = np.isnan(values.numbers[:, i])
-            n_gaps, given = int(gaps.sum()), values.numbers[~gaps, i]
-            varies = len(given) > 0 and given.min() < given.max()
-            kind = "number" if varies else "number, the same in every row"
+            kind = _kind_of_numbers(given)
+        n_gaps = len(X) - len(given)
         found[str(name)] = kind + f", {_count(n_gaps, 'gap')}" * bool(n_gaps)
     return found
+
+
+def _kind_of_texts(n_levels: int, n_different: int) -> str:
+    n_rare = n_different - n_levels
+    if not n_levels:
+        return f"text, {n_different} different: of no use"
+    return f"category of {_count(n_levels, 'level')}" + f", and {n_rare} rare" * bool(n_rare)
+
+
+def _kind_of_numbers(given: Any) -> str:
+    """Return what a column is taken for whose cells are numbers or booleans, without gaps."""
+    n_different = given.nunique()
+    if n_different == 1:
+        return "constant: of no use"
+    if all(isinstance(value, bool) for value in given.tolist()):
+        return "boolean"
+    whole = given.dtype.kind in "iu" and n_different == len(given) > 2
+    return "number, another in every row" if whole else "number"
 
 
 def _count(n: int, noun: str) -> str:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skdidicm.tables import is_date, is_number
+
 FROM_DTYPE = "from_dtype"
 
 MAX_LEVELS = 100
@@ -22,6 +24,7 @@ MAX_LEVELS = 100
 MIN_COUNT = 2
 """Fewest rows of such a level: from one row, little can be learnt."""
 
+_CATEGORIES = ("category", "text")  # kinds of columns
 _NUMERIC = "biuf"  # NumPy's kinds: booleans, integers and floats
 _MISSING = ("NAType", "NaTType")  # of pandas
 
@@ -170,14 +173,17 @@ def find_categories(X: Any, chosen: Any) -> frozenset[int]:
     Raises
     ------
     ValueError
-        If it names no column of X.
+        If it names no column of X, or if text that is not chosen by name holds dates.
     """
     if chosen is None:
         return frozenset()
     columns = _columns_of(X)
     if isinstance(chosen, str):  # from_dtype
-        kinds = enumerate(map(_kind, columns or ()))
-        return frozenset(i for i, kind in kinds if kind == "category")
+        kinds = dict(enumerate(map(_kind, columns or ())))
+        for i, kind in kinds.items():
+            if kind == "text":
+                _check_no_dates(X, i)
+        return frozenset(i for i, kind in kinds.items() if kind in _CATEGORIES)
     given, d = np.asarray(chosen), X.shape[1]
     if given.size == 0:
         return frozenset()
@@ -193,6 +199,42 @@ def find_categories(X: Any, chosen: Any) -> frozenset[int]:
             f"{d} bools."
         )
     return frozenset(names.index(str(name)) for name in given.flat)
+
+
+def check_names(X: Any) -> None:
+    """Raise ValueError if a data frame has no columns, or two of the same name."""
+    names = [] if _columns_of(X) is None else [str(name) for name in X.columns]
+    if _columns_of(X) == []:
+        raise ValueError("X has no columns; expected at least one.")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"X has several columns with the name {twice[0]!r}; give every column its own name."
+        )
+
+
+def doubts(X: Any, values: Values, columns: Columns) -> list[str]:
+    """Return sentences about columns of text that the user may want to change first."""
+    found = []
+    for i, column in enumerate(_columns_of(X) or ()):
+        if i not in columns.categories or _kind(column) != "text":
+            continue
+        texts = [text for text in values.texts[i] if text is not None]
+        if not texts:
+            continue
+        name, shown = repr(str(X.columns[i])), repr(_brief(texts[0]))
+        if all(is_number(text) for text in texts) and not any(map(is_code, texts)):
+            found.append(
+                f"column {name} of X holds numbers as text ({shown}), which are taken as "
+                "categories; convert it with pandas.to_numeric, or list all categories by their "
+                "names in categorical_features."
+            )
+        elif not columns.categories[i].levels:
+            found.append(
+                f"column {name} of X holds text ({shown}) that does not repeat, so nothing is "
+                "learnt from it; leave it out, or replace it by numbers or categories."
+            )
+    return found
 
 
 def needs_reading(X: Any, categories: Iterable[int]) -> bool:
@@ -227,8 +269,20 @@ def read_values(X: Any, categories: Iterable[int], *, in_fit: bool) -> Values:
     return Values(found, texts)
 
 
-def text_error(X: Any, *, in_fit: bool) -> ValueError | None:
-    """Return an error that names a column of text in an array (n, d), None without one."""
+def column_error(X: Any, *, in_fit: bool) -> ValueError | None:
+    """Return an error that names a column of infinity or text in a table; None without one."""
+    if len(X.shape) == 1 and getattr(X.dtype, "kind", "O") in "OUS":
+        return ValueError(
+            f"Expected 2D array, got 1D array instead: X has shape {X.shape}; pass a table (n, d), "
+            "and a single row as a table of one."
+        )
+    columns = _columns_of(X)
+    for i, column in enumerate(columns or ()):
+        if _kind(column) in ("plain", "number") and np.isinf(_numbers(column)).any():
+            return ValueError(
+                f"column {str(X.columns[i])!r} of X contains infinity; replace it by a number, or "
+                "by NaN for a gap."
+            )
     if isinstance(X, np.ndarray) and X.dtype.kind in "OUS" and X.ndim == 2:
         for i, column in enumerate(X.T):
             try:
@@ -242,7 +296,7 @@ def text_error(X: Any, *, in_fit: bool) -> ValueError | None:
 
 def _columns_of(X: Any) -> list[Any] | None:
     """Return the columns of a data frame of pandas or polars, None for arrays."""
-    if hasattr(X, "iloc"):
+    if hasattr(X, "iloc") and len(X.shape) == 2:
         return [X.iloc[:, i] for i in range(X.shape[1])]
     if hasattr(X, "get_columns"):
         return list(X.get_columns())
@@ -256,13 +310,13 @@ def _cells(column: Any) -> list[Any]:
 
 
 def _kind(column: Any) -> str:
-    """Return the kind of a data frame's column: plain, number, category, date or mixed.
+    """Return the kind of a data frame's column: plain, number, category, text, date or mixed.
 
     Examples
     --------
     >>> import pandas as pd
     >>> _kind(pd.Series([1, 2])), _kind(pd.Series([True, None])), _kind(pd.Series(["a", None]))
-    ('plain', 'number', 'category')
+    ('plain', 'number', 'text')
     """
     dtype, name = column.dtype, str(column.dtype).lower()
     if hasattr(dtype, "is_temporal"):  # polars
@@ -272,26 +326,30 @@ def _kind(column: Any) -> str:
             return "date"
         name = name.partition("(")[0]
         kinds = {"boolean": "number", "null": "number", "object": "mixed"}
-        return "category" if name in ("string", "categorical", "enum") else kinds.get(name, "mixed")
+        kinds |= {"string": "text", "categorical": "category", "enum": "category"}
+        return kinds.get(name, "mixed")
     if getattr(dtype, "kind", "O") in _NUMERIC:
         return "plain"
     if getattr(dtype, "kind", "O") in "mM" or name.startswith("period"):
         return "date"
-    if name == "category" or name.startswith(("string", "large_string", "str")):
+    if name == "category":
         return "category"
+    if name.startswith(("string", "large_string", "str")):
+        return "text"
     return _kind_of_objects(_cells(column))
 
 
 def _kind_of_objects(values: Iterable[Any]) -> str:
-    given = {type(value) for value in values if not _is_missing(value)}
+    given = {type(value) for value in values if not is_missing(value)}
     if all(issubclass(kind, numbers.Number | np.bool_) for kind in given):
         return "number"
     if all(issubclass(kind, str) for kind in given):
-        return "category"
+        return "text"
     return "date" if all(hasattr(kind, "strftime") for kind in given) else "mixed"
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Return whether a cell is a gap: NaN, None, NA or NaT."""
     if isinstance(value, float | np.floating):
         return bool(np.isnan(value))
     return value is None or type(value).__name__ in _MISSING
@@ -307,7 +365,7 @@ def _text(value: Any) -> str | None:
     """
     if isinstance(value, str):
         return str(value)
-    if _is_missing(value):
+    if is_missing(value):
         return None
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):
         whole = float(value).is_integer()
@@ -327,7 +385,7 @@ def _numbers(column: Any) -> NDArray[np.float64]:
         found = column.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
         cells = _cells(column) if column.dtype.kind == "O" else column
-        found = np.array([np.nan if _is_missing(cell) else float(cell) for cell in cells])
+        found = np.array([np.nan if is_missing(cell) else float(cell) for cell in cells])
     return np.asarray(found, dtype=np.float64)
 
 
@@ -336,21 +394,22 @@ def _no_numbers(
 ) -> ValueError:
     """Return an error that says what a column holds instead of numbers, and what to do."""
     name = repr(names[place]) if names else str(place)
-    values = [value for value in _cells(column) if not _is_missing(value)]
+    values = [value for value in _cells(column) if not is_missing(value)]
     kind = _kind(column) if names else _kind_of_objects(values)
     if kind == "date":
         return ValueError(
             f"column {name} of X holds dates or durations ({column.dtype}); replace it by numbers, "
             "such as the year, the month and the days since a fixed date, or leave it out."
         )
-    text = next((value for value in values if isinstance(value, str)), None)
+    found = sorted((value for value in values if isinstance(value, str)), key=is_number)
+    text = found[0] if found else None
     if text is None:
         kinds = ", ".join(sorted({type(value).__name__ for value in values})[:5])
         return ValueError(
             f"column {name} of X holds values of type {kinds}; expected numbers or categories, so "
             "replace it by columns of these, or leave it out."
         )
-    shown = text if len(text) <= 40 else f"{text[:40]}..."
+    shown = _brief(text)
     if not in_fit:
         return ValueError(
             f"column {name} of X holds text ({shown!r}), but numbers in fit; pass numbers, and NaN "
@@ -366,3 +425,29 @@ def _no_numbers(
         f"column {name} of X holds text ({shown!r}); to use it as a category, pass a data frame "
         f"or categorical_features=[{chosen}]; otherwise replace it by numbers."
     )
+
+
+def _check_no_dates(X: Any, place: int) -> None:
+    """Raise ValueError if all cells of a column of text are dates."""
+    texts = [value for value in _cells(_columns_of(X)[place]) if isinstance(value, str)]  # type: ignore[index]
+    if texts and all(map(is_date, texts)):
+        raise ValueError(
+            f"column {str(X.columns[place])!r} of X holds dates as text ({texts[0]!r}); replace it "
+            "by numbers, such as the year, the month and the days since a fixed date, leave it "
+            "out, or list it with all categories by their names in categorical_features."
+        )
+
+
+def is_code(text: str) -> bool:
+    """Return whether a number is written as a code, with zeros in front.
+
+    Examples
+    --------
+    >>> is_code("01002"), is_code("0"), is_code("0.5")
+    (True, False, False)
+    """
+    return len(text) > 1 and text[0] == "0" and text.isdigit()
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}..."

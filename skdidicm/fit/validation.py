@@ -27,7 +27,7 @@ from skdidicm.core import (
 )
 from skdidicm.core.noise_levels import TIMES
 from skdidicm.core.samplers import LABEL_RULES, SOLVERS
-from skdidicm.fit.columns import FROM_DTYPE
+from skdidicm.fit.columns import FROM_DTYPE, is_missing
 from skdidicm.networks import CONDITIONINGS, is_builtin
 
 MAX_STEPS = 10_000
@@ -175,14 +175,14 @@ def check_labels(y: Any) -> NDArray[Any]:
         raise ValueError(
             "DiDiClassifier requires y to be passed, but the target y is None; pass class labels."
         )
-    labels = _without_missing(column_or_1d(_plain_strings(as_array(y, "y")), warn=True), "y")
+    labels = _without_missing(column_or_1d(_plain_labels(as_array(y, "y")), warn=True), "y")
     check_classification_targets(labels)
     return labels
 
 
 def check_classes(classes: Any) -> NDArray[Any]:
     """Return the names of classes as a 1-d array, in the order given."""
-    names = np.asarray(_plain_strings(as_array(classes, "classes")))
+    names = np.asarray(_plain_labels(as_array(classes, "classes")))
     if names.ndim != 1 or len(names) == 0:
         raise ValueError(
             f"classes has shape {names.shape}; expected a list of the names of all classes."
@@ -206,10 +206,15 @@ def check_class_size(classes: NDArray[Any]) -> NDArray[Any]:
     return classes
 
 
-def _plain_strings(labels: Any) -> Any:
-    """Return labels; strings of variable length, which scikit-learn does not know, as objects."""
-    kind = getattr(getattr(labels, "dtype", None), "kind", "")
-    return labels.astype(object) if kind == "T" else labels
+def _plain_labels(labels: Any) -> Any:
+    """Return labels; types that scikit-learn does not know or turns into floats as NumPy's."""
+    dtype = getattr(labels, "dtype", None)
+    if getattr(dtype, "kind", "") == "T":  # strings of variable length
+        return labels.astype(object)
+    plain = getattr(dtype, "numpy_dtype", None)  # of nullable types of pandas
+    if plain is not None and plain.kind in "biu" and not labels.isna().any():
+        return labels.to_numpy(dtype=plain)
+    return labels
 
 
 def _without_missing(labels: NDArray[Any], name: str) -> NDArray[Any]:
@@ -220,12 +225,24 @@ def _without_missing(labels: NDArray[Any], name: str) -> NDArray[Any]:
             f"{name} has dtype {labels.dtype}; expected numbers, strings, booleans or dates, so "
             f"convert it, for instance with {name}.astype(str)."
         )
-    if kind in "Mm" and np.isnat(labels).any():
-        raise ValueError(f"{name} contains NaT, which is a missing label; leave out such rows.")
+    n_missing = _count_missing(labels)
+    if n_missing:
+        raise ValueError(
+            f"{name} contains NaN, None, NA or NaT in {n_missing} of {len(labels)} rows, which are "
+            "missing labels; leave out such rows."
+        )
     if kind == "O":
         _check_objects(labels, name)
     assert_all_finite(labels, input_name=name)
     return labels
+
+
+def _count_missing(labels: NDArray[Any]) -> int:
+    if labels.dtype.kind == "O":
+        return sum(map(is_missing, labels.tolist()))
+    if labels.dtype.kind in "Mm":
+        return int(np.isnat(labels).sum())
+    return int(np.isnan(labels).sum()) if labels.dtype.kind == "f" else 0
 
 
 def _check_objects(labels: NDArray[Any], name: str) -> None:
@@ -237,7 +254,7 @@ def _check_objects(labels: NDArray[Any], name: str) -> None:
         found = ", ".join(sorted(kind.__name__ for kind in kinds)[:5])
         raise ValueError(
             f"{name} has labels of type {found}; expected all strings or all numbers, so "
-            "convert them, and leave out rows whose label is missing."
+            "convert them."
         )
 
 

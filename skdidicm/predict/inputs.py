@@ -90,6 +90,8 @@ def _frame(
 ) -> "pd.DataFrame":
     """Return the columns of a model in a table that may have others; all without names."""
     frame = read_frame(content, name, categories)
+    if not len(frame):
+        raise TableError(f"{name} has no rows; expected at least one below the header.")
     missing = [column for column in columns if column not in frame]
     if missing:
         raise TableError(

@@ -48,7 +48,7 @@ def test_it_says_what_every_column_is_taken_for(run):
     assert lines["age"] == f"number, {train.age.isna().sum()} gaps"
     assert lines["zip"] == "category of 4 levels"
     assert lines["city"] == f"category of 2 levels, {train.city.isna().sum()} gaps"
-    assert lines["ok"] == f"number, {train.ok.isna().sum()} gaps"
+    assert lines["ok"] == f"boolean, {train.ok.isna().sum()} gaps"
     assert "id" not in lines
     assert "kind" not in lines
 
@@ -126,7 +126,7 @@ def test_evaluate_and_report_read_the_file_again(cli, run, tmp_path, read_json):
 def test_json_holds_the_columns_and_nothing_else_is_printed(cli, run, tmp_path, read_json):
     options = ("--target", "kind", "--drop", "id", "--output", tmp_path / "run", "--json")
     content = read_json(cli("train", "table", run.file, *options, *TINY).out)
-    assert content["columns"]["zip"] == "number"  # without --category
+    assert content["columns"]["zip"] == "category of 4 levels"  # since it has 00
     assert content["dataset"]["target"] == "kind"
 
 
@@ -158,3 +158,26 @@ def test_a_model_without_a_run_predicts_a_file_with_gaps(cli, tmp_path, read_jso
     assert result.code == 0, result.err
     best = [row["classes"][0]["probability"] for row in read_json(result.out)["predictions"]]
     assert best == pytest.approx(model.predict_proba(X).max(axis=1))
+
+
+def test_columns_of_no_use_are_told_without_warnings(cli, tmp_path):
+    frame = messy().assign(row=range(60), same=1, nothing=None)
+    frame.to_csv(tmp_path / "messy.csv", index=False)
+    result = cli(
+        "train", "table", tmp_path / "messy.csv", "--target", "kind", *TINY,
+        "--output", tmp_path / "run",
+    )  # fmt: skip
+    lines = {line.split()[0]: line for line in result.out.splitlines() if line.split()}
+    for name, words in {
+        "id": "text, 47 different: of no use", "row": "number, another in every row",
+        "same": "constant: of no use", "nothing": "empty", "zip": "category of 4 levels",
+    }.items():  # fmt: skip
+        assert words in lines[name]
+    assert "Warning" not in result.err
+
+
+def test_a_table_without_rows_is_refused(cli, run, tmp_path):
+    messy()[:0].to_csv(tmp_path / "none.csv", index=False)
+    result = cli("predict", run.folder, tmp_path / "none.csv")
+    assert result.code
+    assert "none.csv has no rows" in result.err

@@ -9,7 +9,9 @@ from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_iris
 from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from skdidicm.fit.columns import (
     MAX_LEVELS,
@@ -40,10 +42,10 @@ Y = (FRAME.city == "Lyon").to_numpy().astype(int)
 CELLS = [[None if pd.isna(cell) else cell for cell in row] for row in FRAME.to_numpy(object)]
 POLARS = pl.DataFrame({
     "age": [row[0] for row in CELLS],
-    "city": pl.Series([row[1] for row in CELLS]).cast(pl.Categorical),
+    "city": [row[1] for row in CELLS],
     "member": FRAME.member.tolist(),
     "children": [row[3] for row in CELLS],
-    "grade": [str(grade) for grade in FRAME.grade],
+    "grade": pl.Series([str(grade) for grade in FRAME.grade]).cast(pl.Categorical),
 })  # fmt: skip
 
 
@@ -219,6 +221,15 @@ BAD_COLUMNS = {
         "column 1 of X holds text .*data frame or categorical_features=\\[1\\]"),
     "text that is not chosen": (FRAME, {"categorical_features": ["grade"]},
         "column 'city' of X holds text .*categorical_features=\\['city'\\]"),
+    "dates as text": (FRAME.assign(born="29/02/2024"), {}, "dates as text \\('29/02/2024'"),
+    "ISO dates as text": (POLARS.with_columns(born=pl.lit("2024-02-29 10:15")), {},
+        "'born' .*dates as text"),
+    "one name twice": (pd.concat([FRAME, FRAME[["age"]]], axis=1), {},
+        "several columns with the name 'age'"),
+    "no columns": (FRAME[[]], {}, "X has no columns"),
+    "infinity": (FRAME.assign(age=-np.inf), {}, "column 'age' of X contains infinity"),
+    "infinity among numbers": (FRAME[["age"]].fillna(np.inf), {}, "'age' of X contains infinity"),
+    "one row": (FRAME.iloc[0], {}, "Expected 2D array"),
     "lists": (FRAME.assign(age=[[1]] * N), {}, "column 'age' .*type list; expected numbers"),
     "unknown name": (FRAME, {"categorical_features": ["town"]}, "categorical_features is.*names"),
     "unknown place": (FRAME, {"categorical_features": [9]}, "categorical_features is.*places"),
@@ -236,6 +247,42 @@ def test_what_is_neither_number_nor_category_is_named_with_a_cure(quick, X, para
 def test_text_in_place_of_numbers_is_named_at_prediction(model):
     with pytest.raises(ValueError, match=r"column 'age' .*text \('old'\), but numbers in fit"):
         model.predict(FRAME.assign(age="old"))
+
+
+def test_the_cell_that_is_no_number_is_shown(model):
+    with pytest.raises(ValueError, match=r"column 'age' .*text \('old'\)"):
+        model.predict(FRAME.assign(age=["20", "old"] * (N // 2)))
+
+
+@pytest.mark.parametrize("frame", [FRAME, POLARS], ids=["pandas", "polars"])
+def test_text_that_teaches_nothing_is_told(quick, frame):
+    names, ages = [f"no {i}" for i in range(N)], [str(i % 30) for i in range(N)]
+    codes = [f"0{i % 9}" for i in range(N)]
+    texts = {"name": names, "years": ages, "code": codes}
+    if frame is FRAME:
+        frame = frame.assign(**texts)
+    else:
+        frame = frame.with_columns(**{name: pl.Series(values) for name, values in texts.items()})
+    with pytest.warns(UserWarning, match="column .* of X holds") as caught:
+        quick().fit(frame, Y)
+    told = [str(warning.message) for warning in caught]
+    assert len(told) == 2
+    assert any("'name' of X holds text ('no 0') that does not repeat" in line for line in told)
+    assert any("'years' of X holds numbers as text ('0')" in line for line in told)
+    chosen = ["city", "grade", "name", "years", "code"]
+    quick(categorical_features=chosen).fit(frame, Y)  # without a warning, which would be an error
+
+
+def test_frames_work_in_pipelines_and_in_cross_validation(quick):
+    X = FRAME.assign(zip=pd.Categorical(np.arange(N) % 7))
+    scaled = make_column_transformer(
+        (StandardScaler(), ["age"]), remainder="passthrough", verbose_feature_names_out=False
+    ).set_output(transform="pandas")
+    pipeline = make_pipeline(scaled, quick()).fit(X, Y)
+    assert set(pipeline[-1].feature_names_in_) == set(X)
+    assert len(pipeline[-1].columns_.categories) == 3
+    for frame in (X, POLARS):
+        assert cross_val_predict(quick(), frame, Y, cv=2, method="predict_proba").shape == (N, 2)
 
 
 def test_infinity_is_no_gap(model):

@@ -176,7 +176,8 @@ BAD_LABELS = {
     "continuous": (lambda model: model.fit(X, y + 0.5), "Unknown label type"),
     "NaN": (lambda model: model.fit(X, np.full(150, np.nan)), "y contains NaN"),
     "NaT": (lambda model: model.fit(X, np.where(y, DAYS[y], np.datetime64("NaT"))), "y .*NaT"),
-    "None": (lambda model: model.fit(X, np.array(["a", None, "b"], object)[y]), "NoneType, str"),
+    "None": (lambda model: model.fit(X, np.array(["a", None, "b"], object)[y]),
+        "missing labels; leave out such rows"),
     "mixed": (lambda model: model.fit(X, np.array(["a", 1, 2], object)[y]), "all strings or all"),
     "bytes": (lambda model: model.fit(X, np.array([b"a", b"b", b"c"])[y]), r"y.astype\(str\)"),
     "long doubles": (lambda model: model.fit(X, y.astype(np.longdouble)), "y has dtype float"),
@@ -417,3 +418,17 @@ def test_years_and_running_numbers_of_a_later_period_give_no_warning(rng):
     table = np.column_stack([year, np.arange(200), rng.normal(size=(200, 3))])
     check.warn_of_other_units(table[150:], table[:150])
     check.warn_of_other_units(np.zeros((20, 2)) + 7, np.zeros((20, 2)))  # constants have no range
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind"), [("Int64", "i"), ("boolean", "b"), ("UInt8", "u"), ("int64[pyarrow]", "i")]
+)
+def test_nullable_labels_stay_what_they_are(dtype, kind):
+    pd = pytest.importorskip("pandas")
+    if "pyarrow" in dtype:
+        pytest.importorskip("pyarrow")
+    labels = pd.Series([1, 0, 1], dtype=dtype)
+    assert check.check_labels(labels).dtype.kind == kind
+    labels[0] = pd.NA
+    with pytest.raises(ValueError, match="in 1 of 3 rows"):
+        check.check_labels(labels)
