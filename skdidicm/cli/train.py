@@ -298,10 +298,11 @@ def kinds_of_columns(X: Any) -> dict[str, str]:
         if not len(given):
             found[str(name)] = "empty"
             continue
-        if i in learnt.categories:
-            kind = _kind_of_texts(
-                len(learnt.categories[i].levels), len({*values.texts[i]} - {None})
-            )
+        n_different = given.nunique()
+        if n_different == 1 and len(given) == len(X):
+            kind = "constant: of no use"
+        elif i in learnt.categories:
+            kind = _kind_of_texts(len(learnt.categories[i].levels), n_different)
         else:
             kind = _kind_of_numbers(given)
         n_gaps = len(X) - len(given)
@@ -318,12 +319,9 @@ def _kind_of_texts(n_levels: int, n_different: int) -> str:
 
 def _kind_of_numbers(given: Any) -> str:
     """Return what a column is taken for whose cells are numbers or booleans, without gaps."""
-    n_different = given.nunique()
-    if n_different == 1:
-        return "constant: of no use"
     if all(isinstance(value, bool) for value in given.tolist()):
         return "boolean"
-    whole = given.dtype.kind in "iu" and n_different == len(given) > 2
+    whole = given.dtype.kind in "iu" and given.nunique() == len(given) > 2
     return "number, another in every row" if whole else "number"
 
 

@@ -161,7 +161,7 @@ def test_a_model_without_a_run_predicts_a_file_with_gaps(cli, tmp_path, read_jso
 
 
 def test_columns_of_no_use_are_told_without_warnings(cli, tmp_path):
-    frame = messy().assign(row=range(60), same=1, nothing=None)
+    frame = messy().assign(row=range(60), same=1, town="Rome", nothing=None)
     frame.to_csv(tmp_path / "messy.csv", index=False)
     result = cli(
         "train", "table", tmp_path / "messy.csv", "--target", "kind", *TINY,
@@ -170,6 +170,7 @@ def test_columns_of_no_use_are_told_without_warnings(cli, tmp_path):
     lines = {line.split()[0]: line for line in result.out.splitlines() if line.split()}
     for name, words in {
         "id": "text, 47 different: of no use", "row": "number, another in every row",
+        "town": "constant: of no use",
         "same": "constant: of no use", "nothing": "empty", "zip": "category of 4 levels",
     }.items():  # fmt: skip
         assert words in lines[name]
