@@ -152,9 +152,9 @@ def folder(
 ) -> None:
     """Train on your own pictures, of any sizes and numbers.
 
-    A pretrained network stays as it is, and what it finds in the pictures is learnt from; this
-    suits few pictures. --trunk-learning-rate 0.1 fine-tunes it, which takes longer and pays from
-    about a thousand pictures on.
+    A pretrained network stays as it is, and what it finds in the pictures is learnt from.
+    --trunk-learning-rate 0.1 fine-tunes it instead, which takes many times as long and need not be
+    better.
     """
     from skdidicm.networks import TIMM
 
