@@ -549,11 +549,11 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
 
         Notes
         -----
-        The annotators' confusions and soft labels are those of Dawid and Skene. Networks learn the
-        true class through the noise that these soft labels have, `label_noise_`. `annotators_` is
-        then estimated again, with answers of networks to rows that they have not seen (Raykar et
-        al., 2010). If no row has two votes, votes say nothing of each other, and training is that
-        of `fit`, with its `label_noise`.
+        Soft labels are those of Dawid and Skene. Networks learn the true class through the noise
+        that these have, `label_noise_`. Answers to rows that networks have not seen then give a
+        better estimate of that noise, through which all is fitted again, and of `annotators_`
+        (Raykar et al., 2010). If no row has two votes, votes say nothing of each other, and
+        training is that of `fit`, with its `label_noise`.
 
         Examples
         --------
@@ -589,16 +589,23 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             target, _ = most_likely_annotators(found)
             noise = noise_of_soft_labels(target, weight)
             self._fit(X, target, names, weight, None, None, label_noise=noise)
-        self._fitted.annotators = self._annotators(found)
+            held = self._fitted.held_out
+            if held is not None and noise is not None and not self.warm_start:
+                truth, _ = self._with_answers(found, held)
+                better = noise_of_soft_labels(held.target, held.weight, truth)
+                self._fit(X, target, names, weight, None, None, label_noise=better)
+        held = self._fitted.held_out
+        _, self._fitted.annotators = (
+            most_likely_annotators(found) if held is None else self._with_answers(found, held)
+        )
         return self
 
-    def _annotators(self, votes: Votes) -> NDArray[np.float64]:
-        """Return the annotators' confusions, with the answers to held-out rows if there are any."""
-        held = self._fitted.held_out
-        if held is None:
-            return most_likely_annotators(votes)[1]
+    def _with_answers(
+        self, votes: Votes, held: HeldOut
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the true classes of held-out rows and all confusions, by votes and answers."""
         proba = self._calibrated(self._untempered(held))
-        return most_likely_annotators(votes.of_rows(held.row), proba)[1]
+        return most_likely_annotators(votes.of_rows(held.row), proba)
 
     def partial_fit(
         self,
@@ -1399,9 +1406,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             card = model_card(name, self.input_shape_, self._facts(), scores, n)
             (folder / hub.CARD).write_text(card, encoding="utf-8")
 
-    def _checked_parameters(self) -> dict[str, Any]:
-        """Return the parameters, or raise ValueError if one is out of range."""
-        parameters: dict[str, Any] = self.get_params(deep=False)
+    def _checked_parameters(self, **changes: Any) -> dict[str, Any]:
+        """Return the parameters with changes, or raise ValueError if one is out of range."""
+        parameters: dict[str, Any] = self.get_params(deep=False) | changes
         check.check_settings(parameters)
         return parameters
 
@@ -1629,7 +1636,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         one_epoch: bool,
         going_on: bool,
     ) -> None:
-        parameters = self._checked_parameters() | changes
+        parameters = self._checked_parameters(**changes)
         earlier = self._fitted if going_on else None
         seeds = earlier.seeds if earlier else Seeds.draw(self.random_state)
         given = self._check_rows(X, expected=self.input_shape_ if earlier else None)

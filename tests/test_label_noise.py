@@ -63,6 +63,16 @@ def test_no_noise_is_what_it_was_and_an_identity_means_the_same(quick, form):
     np.testing.assert_array_equal(models[0].label_noise_, np.eye(3))
 
 
+def test_callbacks_of_scikit_learn_see_every_fit(quick, monkeypatch):
+    callback = pytest.importorskip("sklearn.callback")
+    fits = lambda train: [train(noise) for noise in (None, ConfusionNoise(CONFUSION))][1]  # noqa: E731
+    monkeypatch.setattr("skdidicm.classifier.fit_unknown_noise", fits)
+    monitor = callback.ScoringMonitor(scoring="accuracy")
+    model = quick(label_noise="auto").set_callbacks(monitor)
+    model.fit(*sure_rows(30))
+    np.testing.assert_allclose(model.label_noise_, CONFUSION)
+
+
 def test_validation_rows_are_scored_through_the_noise(quick):
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((80, 3)), np.arange(80) % 4
@@ -109,6 +119,8 @@ def test_a_calibrator_is_not_fitted_to_wrong_labels(quick):
     model = quick(label_noise=0.2, calibrator=LogisticRegression())
     with pytest.raises(ValueError, match="would be fitted to wrong labels"):
         model.fit(np.eye(3), [0, 1, 2])
+    with pytest.raises(ValueError, match="would be fitted to wrong labels"):
+        quick(calibrator=LogisticRegression()).fit_votes(np.eye(3), [[0, 0], [1, 0], [2, 2]])
 
 
 def sure_rows(n=240, k=3):

@@ -3,7 +3,8 @@ Noisy labels and soft labels
 ============================
 
 Three annotators label every image, and each is wrong in 45 of 100 cases. `fit_soft` takes class
-probabilities computed from their votes instead of a single label.
+probabilities computed from their votes instead of a single label. If it is not known how often
+annotators are wrong, `fit_votes` estimates it.
 """
 
 import matplotlib.pyplot as plt

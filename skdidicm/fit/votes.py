@@ -113,7 +113,9 @@ def most_likely_annotators(
 
 
 def noise_of_soft_labels(
-    q: NDArray[np.float64], weight: NDArray[np.float64]
+    q: NDArray[np.floating],
+    weight: NDArray[np.floating],
+    truth: NDArray[np.float64] | None = None,
 ) -> ConfusionNoise | None:
     """Return the mean soft label of every true class as label noise, or None if it is certain.
 
@@ -123,6 +125,9 @@ def noise_of_soft_labels(
         Laws of the true classes given the votes, which know nothing of the row.
     weight : ndarray (n,)
         Weights of the rows.
+    truth : ndarray (n, k), optional
+        Laws of the true classes given the votes and answers of networks; by default `q`, which is
+        too sure of itself where votes are few.
 
     Notes
     -----
@@ -131,8 +136,9 @@ def noise_of_soft_labels(
     through M learns P(true | x); without M it learns a law that is blurred by the doubt of the
     votes.
     """
-    mass = weight @ q
-    joint = (q * weight[:, None]).T @ q
+    of_truth = q if truth is None else truth
+    mass = weight @ of_truth
+    joint = (q * weight[:, None]).T @ of_truth
     own = np.eye(len(mass))
     confusion = np.where(mass > 0, joint / np.maximum(mass, _TINY), own)
     confusion = confusion / confusion.sum(axis=0)

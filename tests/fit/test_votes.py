@@ -70,6 +70,24 @@ def test_the_noise_of_soft_labels_is_their_mean_for_every_true_class(crowd):
     np.testing.assert_allclose(noise.matrix(), means, atol=0.02)
 
 
+def test_answers_of_networks_show_that_few_votes_are_too_sure():
+    rng = np.random.default_rng(0)
+    k, n = 7, 500
+    true = rng.integers(k, size=n)
+    wrong = rng.random((n, 3)) < [0.2, 0.35, 0.5]
+    said = np.where(wrong, (true[:, None] + rng.integers(1, k, (n, 3))) % k, true[:, None])
+    row, annotator = np.indices(said.shape)
+    votes = Votes(row.ravel(), annotator.ravel(), said.ravel(), (n, 3, k))
+    q, _ = most_likely_annotators(votes)
+    answers = 0.75 * np.eye(k)[true] + 0.25 * rng.dirichlet([0.1] * k, n)
+    means = np.stack([q[true == j].mean(axis=0) for j in range(k)], axis=1)
+    errors = [
+        np.abs(noise_of_soft_labels(q, np.ones(n), truth).matrix() - means).sum(axis=0).mean()
+        for truth in (None, most_likely_annotators(votes, answers)[0])
+    ]
+    assert errors[1] < 0.5 * errors[0]
+
+
 def test_a_class_without_mass_and_rows_without_weight():
     q = np.array([[0.8, 0.2, 0.0], [0.3, 0.7, 0.0], [0.0, 0.0, 1.0]])
     noise = noise_of_soft_labels(q, np.array([1.0, 1.0, 0.0]))
