@@ -1736,11 +1736,18 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             return None
         x = self._check_rows(X_val, expected=self._shape_in(given.shape[1:]))
         if isinstance(x, np.ndarray) and isinstance(given, np.ndarray):  # else pictures in files
-            check.warn_of_other_units(x, given)
+            check.warn_of_other_units(x, given, self._input_columns())
         labels = check.encode_labels(check.check_labels(y_val), classes)
         check_consistent_length(x, labels)
         x = np.asarray(x) if trunk is None else features_of(trunk, x)
         return Rows(x, np.eye(len(classes))[labels], np.ones(len(x)))
+
+    def _input_columns(self) -> list[object] | None:
+        """Return the name, or else the place, of the column of every input; None for images."""
+        names = getattr(self, "feature_names_in_", None)
+        if self._columns is None:
+            return None
+        return [i if names is None else str(names[i]) for i in self._columns.sources]
 
     def _answer(self, network: ScoreNetwork, x: NDArray[Any]) -> NDArray[np.float64]:
         """Return the probabilities of one network for checked rows, without temperature."""

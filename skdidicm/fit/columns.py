@@ -85,8 +85,16 @@ class Columns:
     @property
     def width(self) -> int:
         """How many numbers the network receives for a row."""
-        n_indicators = sum(category.width for category in self.categories.values())
-        return len(self.fill) - len(self.categories) + len(self.gaps) + n_indicators
+        return len(self.sources)
+
+    @property
+    def sources(self) -> list[int]:
+        """The column of every number that the network receives."""
+        found = []
+        for i in range(len(self.fill)):
+            own = self.categories[i].width if i in self.categories else 1 + (i in self.gaps)
+            found += [i] * own
+        return found
 
     @property
     def plain(self) -> bool:

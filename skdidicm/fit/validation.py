@@ -3,7 +3,7 @@
 import math
 import numbers
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from os import PathLike
 from typing import Any
@@ -614,12 +614,15 @@ def moments(x: NDArray[Any], weight: NDArray[np.float64]) -> tuple[NDArray[Any],
     return np.asarray(mean), np.where(scale > 1e-12 * (1 + np.abs(mean)), scale, 1.0)
 
 
-def warn_of_other_units(x_val: NDArray[Any], x: NDArray[Any]) -> None:
+def warn_of_other_units(
+    x_val: NDArray[Any], x: NDArray[Any], columns: Sequence[object] | None = None
+) -> None:
     """Warn if validation rows are in other units than the training rows, as before a scaler.
 
     They are if the middle of a column, or of all pixels, lies three ranges of the training values
     outside these, or half a range in at least two columns and half of all. Draws from one
-    distribution do not, nor do rows of another class or of later years.
+    distribution do not, nor do rows of another class or of later years. `columns` are the names of
+    the columns, by default their places.
     """
     if len(x_val) < _FEWEST_COMPARED:
         return
@@ -633,7 +636,8 @@ def warn_of_other_units(x_val: NDArray[Any], x: NDArray[Any]) -> None:
     far, apart = (varied & (beyond > ranges * (high - low)) for ranges in (_FAR, _APART))
     if far.any() or max(2, varied.sum() / 2) <= apart.sum():
         i = int(np.argmax(np.where(apart, beyond, -np.inf)))
-        where = "its pixels have the mean" if x.ndim > 2 else f"its column {i} has the median"
+        name = i if columns is None else columns[i]
+        where = "its pixels have the mean" if x.ndim > 2 else f"its column {name!r} has the median"
         warnings.warn(
             f"X_val is in other units than X: {where} {middle[i]:.4g}, but in X all values there "
             f"are from {low[i]:.4g} to {high[i]:.4g}; transform it as X, in a Pipeline with "

@@ -188,6 +188,15 @@ def test_callbacks_can_predict_the_rows_that_they_are_given(quick, early_stoppin
         assert scores[-1] == model.score(FRAME, Y)
 
 
+def test_a_column_of_validation_rows_in_other_units_is_named(quick):
+    other = FRAME.assign(age=FRAME.age / 100, children=FRAME.children * 1000)
+    with pytest.warns(UserWarning, match="its column 'children' has the median"):
+        quick().fit(FRAME, Y, X_val=other, y_val=Y)
+    assert learn_columns(
+        Values(np.array([[np.nan, 0, 1], [2, 0, 3]]), {1: ["a", "a"]})
+    ).sources == [0, 0, 1, 2]
+
+
 def test_a_failed_fit_keeps_the_columns(quick):
     model = quick().fit(FRAME, Y)
     columns, p = model.columns_, model.predict_proba(FRAME)
