@@ -49,7 +49,6 @@ from skdidicm.fit.training import HistoryRow, NonFiniteLossError, Rows
 from skdidicm.fit.votes import Votes, most_likely_annotators, noise_of_soft_labels
 from skdidicm.metrics import score_probabilities
 from skdidicm.pictures import Pictures
-from skdidicm.predict.additive import Additive, mixed
 from skdidicm.predict.calibration import calibrated, fit_calibrator, is_estimator
 from skdidicm.predict.conformal import (
     SCORES,
@@ -73,6 +72,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from skdidicm.fit.augmentation import Augmentation
+    from skdidicm.predict.additive import Additive
+    from skdidicm.predict.beside import Beside
+    from skdidicm.predict.trees import Trees
 
 Callback = Callable[["DiDiClassifier", HistoryRow], bool | None]
 
@@ -204,6 +206,10 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         trial holds out choose its share in the answer. "auto" is True for tables of up to 5,000
         rows that are not wide. It can be switched off after fit. Images, and fits without a trial,
         have none.
+    trees : bool, default="auto"
+        Whether 100 extremely randomised trees answer beside both, with a share that the same rows
+        choose. "auto" is True for the same tables. They can be switched off after fit. Fits with
+        `label_noise` have none.
     temperature : float, default="auto"
         Probabilities are raised to the power of 1 / temperature and normalised: values above 1
         make them less confident. "auto" chooses it on the rows that a trial or early stopping
@@ -259,8 +265,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Empty without a trial.
     temperature_ : float
         The temperature that held-out rows chose, else 1.
-    additive_share_ : float
-        Share of the additive model in the answer, which held-out rows chose; 0 where there is none.
+    additive_share_, trees_share_ : float
+        Shares of the additive model and of the trees in the answer, which held-out rows chose; 0
+        where there are none. The networks have the rest.
     label_noise_ : ndarray (k, k)
         P(observed class i | true class j) through which the networks learnt; the identity without
         label noise.
@@ -268,9 +275,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         P(annotator says class i | true class j), after `fit_votes`.
     oob_decision_function_ : ndarray (n, k)
         Class probabilities of every training row by the network of the trial that has not seen it,
-        and by an additive model that has not either; NaN for rows that were not held out. The
-        temperature, or the calibrator, is that of `predict_proba`, which these same rows have
-        chosen.
+        and by an additive model and trees that have not either; NaN for rows that were not held
+        out. The temperature, or the calibrator, is that of `predict_proba`, which these same rows
+        have chosen.
     label_quality_ : LabelQuality
         How trustworthy the training labels are, by `oob_decision_function_`: the `probability`
         (n,) that each is the true class, NaN for rows that were not held out, and the `likelier`
@@ -345,6 +352,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         choose_epochs: bool | str = "auto",
         ensemble: bool | str = "auto",
         additive: bool | str = "auto",
+        trees: bool | str = "auto",
         temperature: float | str = "auto",
         calibrator: Any = None,
         early_stopping: bool = False,
@@ -391,6 +399,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         self.choose_epochs = choose_epochs
         self.ensemble = ensemble
         self.additive = additive
+        self.trees = trees
         self.temperature = temperature
         self.calibrator = calibrator
         self.early_stopping = early_stopping
@@ -804,8 +813,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Returns
         -------
         ndarray (n, k)
-            Multiples of 1 / n_chains; with an ensemble, their mean over its networks. An additive
-            model has no chains and no part in it.
+            Multiples of 1 / n_chains; with an ensemble, their mean over its networks. Other
+            models have no chains and no part in it.
 
         Examples
         --------
@@ -907,8 +916,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         -------
         ndarray (n, 1 + members, k)
             Untempered probabilities. Their mean, with the temperature, is `predict_proba` if all
-            networks answer and no additive model does. :func:`skdidicm.metrics.uncertainty`
-            measures how they disagree.
+            networks answer, and neither an additive model nor trees. How they disagree is measured
+            by :func:`skdidicm.metrics.uncertainty`.
 
         Examples
         --------
@@ -1251,13 +1260,19 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     @property
     def temperature_(self) -> float:
         """The temperature that held-out rows chose, else 1."""
-        additive = self._additive
-        return self._fitted.temperature if additive is None else additive.temperature
+        beside = self._beside
+        return beside[-1].temperature if beside else self._fitted.temperature
 
     @property
     def additive_share_(self) -> float:
         """Share of the additive model in the answer; 0 where there is none."""
-        return 0.0 if self._additive is None else self._additive.share
+        share = 0.0 if self._additive is None else self._additive.share
+        return share * (1 - self.trees_share_)
+
+    @property
+    def trees_share_(self) -> float:
+        """Share of the trees in the answer; 0 where there are none."""
+        return 0.0 if self._trees is None else self._trees.share
 
     @property
     def oob_decision_function_(self) -> NDArray[np.float64]:
@@ -1306,6 +1321,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             solver=self.solver,
             ensemble=len(self._networks) > 1,
             additive=self._additive is not None,
+            trees=self._trees is not None,
             temperature=self._used_temperature,
         )
 
@@ -1421,21 +1437,30 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
 
     @property
     def _additive(self) -> Additive | None:
-        """The model that answers beside the networks, if it is not switched off."""
+        """The additive model, if it is not switched off."""
         given = self.additive
         return self._fitted.additive if isinstance(given, str) or given else None
 
+    @property
+    def _trees(self) -> Trees | None:
+        """The trees, if they are not switched off."""
+        given = self.trees
+        return self._fitted.trees if isinstance(given, str) or given else None
+
+    @property
+    def _beside(self) -> list[Beside]:
+        """The models that answer beside the networks, in the order in which they join."""
+        return [model for model in (self._additive, self._trees) if model is not None]
+
     def _untempered(self, held: HeldOut) -> NDArray[np.float64]:
-        """Return what networks and additive model say of the held-out rows, untempered."""
-        if self._additive is None or held.additive is None:
-            return held.proba
-        return mixed(held.proba, held.additive, self._additive.share)
+        """Return what networks, additive model and trees say of the held-out rows, untempered."""
+        return held.answer(self._additive, self._trees)
 
     def _with_network(self, network: ScoreNetwork) -> Self:
         """Return an estimator that predicts with this network alone."""
         single = copy(self)
         single._fitted = replace(
-            self._fitted, network=network, members=[], held_out=None, additive=None
+            self._fitted, network=network, members=[], held_out=None, additive=None, trees=None
         )
         return single
 
@@ -1763,7 +1788,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             x,
             plan,
             self._used_temperature,
-            additive=self._additive,
+            beside=self._beside,
             path=path,
             raw=raw,
         )

@@ -54,7 +54,7 @@ def everything(model):
 
 class TestOutOfFold:
     def test_each_row_is_answered_by_the_member_that_has_not_seen_it(self, model):
-        model.set_params(additive=False)
+        model.set_params(additive=False, trees=False)
         parts = trial.split(LABELS[:300], model._fitted.seeds.split)
         assert len(parts) == len(model.members_) == 5
         for j, ((_, held), member) in enumerate(zip(parts, model.members_, strict=True)):
@@ -168,7 +168,7 @@ class TestMembers:
     def test_they_are_the_network_of_all_rows_and_the_estimators_in_members(self, model):
         answers = model.predict_members(NEW[:50])
         assert answers.shape == (50, 6, 10)
-        model.set_params(temperature=1, additive=False)
+        model.set_params(temperature=1, additive=False, trees=False)
         np.testing.assert_allclose(answers.mean(axis=1), model.predict_proba(NEW[:50]))
         for j, member in enumerate(model.members_, start=1):
             np.testing.assert_allclose(answers[:, j], member.predict_proba(NEW[:50]), rtol=1e-5)
@@ -199,7 +199,7 @@ class TestThreshold:
 
 class TestCalibrator:
     def test_an_estimator_is_fitted_on_out_of_fold_rows(self):
-        model = fitted(calibrator=LogisticRegression(max_iter=1000), additive=False)
+        model = fitted(calibrator=LogisticRegression(max_iter=1000), additive=False, trees=False)
         reference = LogisticRegression(max_iter=1000).fit(model.oob_untempered_, Y)
         expected = reference.predict_proba(model.predict_members(NEW[:50]).mean(axis=1))
         np.testing.assert_allclose(model.predict_proba(NEW[:50]), expected)

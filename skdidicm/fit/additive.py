@@ -10,18 +10,17 @@ import scipy.optimize
 from numpy.typing import NDArray
 
 from skdidicm.core import Channel, UniformProcess, denoising_loss_and_gradient
+from skdidicm.fit.beside import choose_share, out_of_fold, temperature_of, total_nll
 from skdidicm.fit.state import HeldOut
 from skdidicm.fit.training import Rows
-from skdidicm.fit.trial import choose_temperature
-from skdidicm.metrics import negative_log_likelihood
-from skdidicm.predict.additive import Additive, Shape, mixed
+from skdidicm.predict.additive import Additive, Shape
+from skdidicm.predict.beside import mixed
 
 ReadOut = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Keeps class probabilities away from zero, as networks do."""
 
 _PIECES = 16  # of a column: its quantiles are their ends
 _STRENGTHS = (0.01, 0.1, 1.0)  # inverse strengths of the penalty, from which held-out rows choose
-_ROWS = 1.0  # held-out rows that speak for each side in advance, against shares of 0 and 1
 _ITERATIONS = 300
 _TOLERANCE = 1e-3
 _NEVER = -30.0  # logit of a class that no row has
@@ -55,36 +54,14 @@ def learn_additive(
     channel : Channel, optional
         Label noise through which the model learns and held-out rows are scored.
     """
-    answers = np.empty((len(_STRENGTHS), *held.proba.shape))
-    for fold in np.unique(held.fold):
-        own = held.fold == fold
-        seen = np.setdiff1d(np.arange(len(rows.x)), held.row[own])
-        for i, model in enumerate(_fitted(rows.take(seen), _STRENGTHS, channel)):
-            answers[i, own] = read_out(model(rows.x[held.row[own]]))
-    nll = [float(_nll(answer, held, channel) @ held.weight) for answer in answers]
-    best = int(np.argmin(nll))
-    share = choose_share(held, answers[best], channel)
+    answers = read_out(out_of_fold(rows, held, lambda seen: _fitted(seen, _STRENGTHS, channel)))
+    best = int(np.argmin([total_nll(answer, held, channel) for answer in answers]))
+    share = choose_share(held.proba, answers[best], held, channel)
     if temperature is None:
-        of_held = Rows(held.row, held.target, held.weight)
-        temperature = choose_temperature(mixed(held.proba, answers[best], share), of_held, channel)
+        temperature = temperature_of(mixed(held.proba, answers[best], share), held, channel)
     (model,) = _fitted(rows, _STRENGTHS[best : best + 1], channel)
     learnt = replace(model, share=share, temperature=temperature)
     return learnt, replace(held, additive=answers[best])
-
-
-def choose_share(
-    held: HeldOut, additive: NDArray[np.float64], channel: Channel | None = None
-) -> float:
-    """Return the share of a second answer (m, k) that gives held-out rows the lowest NLL.
-
-    A row each that only one of both explains is added, so that few rows choose no extreme share.
-    """
-
-    def loss(share: float) -> float:
-        nll = _nll(mixed(held.proba, additive, share), held, channel) @ held.weight
-        return float(nll - _ROWS * (np.log(share) + np.log1p(-share)))
-
-    return float(scipy.optimize.minimize_scalar(loss, bounds=(0, 1), method="bounded").x)
 
 
 def learn_shape(x: NDArray[Any]) -> Shape:
@@ -184,8 +161,3 @@ def _fitted_through(channel: Channel, rows: Rows, strengths: tuple[float, ...]) 
         both = parameters.reshape(d + 1, k)
         found.append(Additive(shape, both[:-1], both[-1]))
     return found
-
-
-def _nll(proba: NDArray[np.float64], held: HeldOut, channel: Channel | None) -> NDArray[np.float64]:
-    seen = proba if channel is None else channel.observe(proba)
-    return negative_log_likelihood(held.target, seen)

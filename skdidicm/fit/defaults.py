@@ -176,6 +176,7 @@ def resolve(
         early_stopping=given["early_stopping"],
         effort=effort,
     )
+    channel = make_channel(given["label_noise"], n_classes)
     batch_size = chosen("batch_size")
     enumerate_labels = _enumerates(given["n_draws"], kind, n, batch_size, n_classes)
     conditioning = resolve_conditioning(given["conditioning"], given["network"], kind.conditioning)
@@ -189,7 +190,7 @@ def resolve(
         conditioning=conditioning,
         parameterization=parameterization,
         objective=objective,
-        label_noise=make_channel(given["label_noise"], n_classes),
+        label_noise=channel,
         unknown_noise=_auto(given["label_noise"]),
         weight_decay=chosen("weight_decay"),
         device=given["device"],
@@ -209,6 +210,9 @@ def resolve(
         every_fold=effort == "thorough",
         ensemble=resolve_ensemble(given["ensemble"], given["network"], input_shape, n, effort),
         additive=choose_epochs and resolve_additive(given["additive"], input_shape, n, n_classes),
+        trees=choose_epochs
+        and (channel is None and not _auto(given["label_noise"]))  # trees learn labels as they are
+        and resolve_additive(given["trees"], input_shape, n, n_classes),
         temperature=None if _auto(given["temperature"]) else float(given["temperature"]),
         early_stopping=given["early_stopping"],
         n_iter_no_change=given["n_iter_no_change"],
@@ -257,6 +261,7 @@ def resolved_parameters(
     solver: str,
     ensemble: bool,
     additive: bool,
+    trees: bool,
     temperature: float,
 ) -> dict[str, Any]:
     """Return what the parameters that can be "auto" came to, as JSON values.
@@ -284,6 +289,7 @@ def resolved_parameters(
         **fitted.training,
         "ensemble": ensemble,
         "additive": additive,
+        "trees": trees,
         "temperature": temperature,
     }
 
@@ -446,9 +452,9 @@ def resolve_ensemble(
 def resolve_additive(
     additive: bool | str, input_shape: tuple[int, ...], n: int, n_classes: int
 ) -> bool:
-    """Return whether an additive model answers beside the networks; it needs a trial, too.
+    """Return whether an additive model, or trees, answer beside networks; they need a trial, too.
 
-    "auto" uses it for tables for which that takes a small part of the time of a fit.
+    "auto" uses them for tables for which that takes a small part of the time of a fit.
 
     Examples
     --------

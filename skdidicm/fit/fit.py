@@ -26,6 +26,7 @@ from skdidicm.fit.training import (
     epochs,
     validation_scores,
 )
+from skdidicm.fit.trees import learn_trees
 from skdidicm.predict.familiarity import Familiar, learn_familiar
 from skdidicm.predict.temperature import tempered
 
@@ -84,7 +85,7 @@ def continued(earlier: Fitted, *, counting: bool) -> Fitted:
     """Return a state that training can continue from and that shares only the network.
 
     With `counting` the history is continued; otherwise it starts again. The networks of a trial
-    and the additive model are dropped, since they would not learn from the new rows.
+    and the models beside them are dropped, since they would not learn from the new rows.
     """
     return replace(
         earlier,
@@ -92,6 +93,7 @@ def continued(earlier: Fitted, *, counting: bool) -> Fitted:
         members=[],
         held_out=None,
         additive=None,
+        trees=None,
         familiar=[],
         history=list(earlier.history) if counting else [],
         n_iter=earlier.n_iter if counting else 0,
@@ -165,19 +167,28 @@ def fit(
                 if settings.temperature is None:
                     fitted.temperature = trial.choose_temperature(proba, held, fitted.channel)
     # Set last: during training, only the network itself predicts.
-    if settings.additive and fitted.trunk is None and held_out is not None and members:
-        fitted.additive, held_out = learn_additive(
-            rows,
-            held_out,
-            partial(read_out, process=fitted.process, schedule=fitted.schedule),
-            settings.temperature,
-            fitted.channel,
-        )
+    if held_out is not None and members and fitted.trunk is None:
+        held_out = _learn_beside(fitted, rows, held_out, settings)
     fitted.members, fitted.held_out = members, held_out
     fitted.members_answer = settings.ensemble
     if held_out is not None:
         others = rows if members or held is None else held
         fitted.familiar = _familiar(fitted, rows, others, held_out)
+
+
+def _learn_beside(fitted: Fitted, rows: Rows, held: HeldOut, settings: Settings) -> HeldOut:
+    """Learn the models that answer beside the networks; return the held-out rows with theirs."""
+    keep = partial(read_out, process=fitted.process, schedule=fitted.schedule)
+    others = held.proba
+    if settings.additive:
+        fitted.additive, held = learn_additive(
+            rows, held, keep, settings.temperature, fitted.channel
+        )
+        others = held.answer(fitted.additive, None)
+    if settings.trees:
+        seed = int(np.random.default_rng([fitted.seeds.split, 2]).integers(2**31))
+        fitted.trees, held = learn_trees(rows, held, others, keep, seed, settings.temperature)
+    return held
 
 
 def _trial(

@@ -10,7 +10,6 @@ from scipy.special import gammaln
 from skdidicm.core import Channel, ConfusionNoise
 from skdidicm.fit.state import Fitted, HeldOut
 from skdidicm.metrics import negative_log_likelihood
-from skdidicm.predict.additive import mixed
 from skdidicm.predict.temperature import tempered
 
 _ANCHORS = 0.25  # share of a class's rows that count as certain
@@ -152,10 +151,8 @@ def _evidence(counts: NDArray[np.float64], prior: NDArray[np.float64]) -> float:
 
 def held_out_answers(fitted: Fitted, held: HeldOut) -> NDArray[np.float64]:
     """Return the probabilities (m, k) of the true class of held-out rows, as `predict_proba`."""
-    additive = fitted.additive
-    if additive is None or held.additive is None:
-        return tempered(held.proba, fitted.temperature)
-    return tempered(mixed(held.proba, held.additive, additive.share), additive.temperature)
+    last = fitted.trees or fitted.additive or fitted  # the temperature is that of all together
+    return tempered(held.answer(fitted.additive, fitted.trees), last.temperature)
 
 
 def _rate(confusion: NDArray[np.float64]) -> float:

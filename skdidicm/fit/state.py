@@ -12,7 +12,9 @@ from skdidicm.core import Channel, Process, Schedule
 from skdidicm.fit.augmentation import Augmentation
 from skdidicm.fit.training import HistoryRow
 from skdidicm.predict.additive import Additive
+from skdidicm.predict.beside import Beside, mixed
 from skdidicm.predict.familiarity import Familiar
+from skdidicm.predict.trees import Trees
 
 
 class Seeds(NamedTuple):
@@ -39,7 +41,7 @@ class Settings:
     `network`, `device` and `precision` may still be "auto": their values depend on what is
     installed, or are chosen by the backend. `choose_epochs` is whether there is a trial,
     `every_fold` whether it has all five folds, `ensemble` whether its networks also predict, and
-    `additive` whether an additive model answers beside them. `unknown_noise` is whether label
+    `additive` and `trees` whether such models answer beside them. `unknown_noise` is whether label
     noise is to be estimated.
     `temperature` is None if held-out rows determine it.
     """
@@ -73,6 +75,7 @@ class Settings:
     every_fold: bool
     ensemble: bool
     additive: bool
+    trees: bool
     temperature: float | None
     early_stopping: bool
     n_iter_no_change: int
@@ -99,8 +102,8 @@ class HeldOut:
         Number of rows that were passed to fit.
     sampler : dict
         Settings of the sampler that gave `proba`, by their names in `SamplerPlan`.
-    additive : ndarray (m, k) or None
-        Class probabilities by additive models that have not seen the rows either.
+    additive, trees : ndarray (m, k) or None
+        Class probabilities by additive models, and by trees, that have not seen the rows either.
     """
 
     row: NDArray[np.intp]
@@ -111,10 +114,19 @@ class HeldOut:
     n_rows: int
     sampler: dict[str, Any] = field(default_factory=dict)
     additive: NDArray[np.float64] | None = None
+    trees: NDArray[np.float64] | None = None
 
     def among(self, place: NDArray[np.intp], n_rows: int, sampler: dict[str, Any]) -> "HeldOut":
         """Return the same with indices among `n_rows` rows, of which these were at `place`."""
         return replace(self, row=place[self.row], n_rows=n_rows, sampler=sampler)
+
+    def answer(self, *models: Beside | None) -> NDArray[np.float64]:
+        """Return what networks and the additive model and trees, if given, say, untempered."""
+        answer = self.proba
+        for model, own in zip(models, (self.additive, self.trees), strict=True):
+            if model is not None and own is not None:
+                answer = mixed(answer, own, model.share)
+        return answer
 
     def spread(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return values (m, ...) of the held-out rows as (n_rows, ...), NaN for the others."""
@@ -141,6 +153,8 @@ class Fitted:
         of `network` for its validation rows.
     additive : Additive or None
         The model of a table that answers beside the networks.
+    trees : Trees or None
+        The trees that answer beside both.
     familiar : list of Familiar
         The features of training rows, for each network of `unseeing`.
     trunk : Trunk or None
@@ -170,6 +184,7 @@ class Fitted:
     members_answer: bool = False
     held_out: HeldOut | None = None
     additive: Additive | None = None
+    trees: Trees | None = None
     familiar: list[Familiar] = field(default_factory=list)
     calibrator: Any = None
     annotators: NDArray[np.float64] | None = None

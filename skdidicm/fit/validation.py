@@ -428,7 +428,7 @@ def check_settings(parameters: Mapping[str, Any]) -> None:
         raise ValueError(f"temperature is {temperature!r}; expected a number > 0 or 'auto'.")
     if average != "auto" and not isinstance(average, bool | np.bool_):
         raise ValueError(f"average is {average!r}; expected True, False or 'auto'.")
-    for name in ("choose_epochs", "ensemble", "additive"):
+    for name in ("choose_epochs", "ensemble", "additive", "trees"):
         if given[name] not in (True, False, "auto"):
             raise ValueError(f"{name} is {given[name]!r}; expected True, False or 'auto'.")
     check_share("validation_fraction", given["validation_fraction"])

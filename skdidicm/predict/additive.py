@@ -6,8 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from skdidicm.core import SamplerPlan, read_out, time_steps
-
 _BOUND = 3.0  # robust deviations that no column exceeds
 _FAR = 1e9  # where a column has long reached its bound
 
@@ -55,10 +53,8 @@ class Additive:
         How it sees the columns.
     coef, intercept : ndarray (d + m, k), (k,)
         Weights of what it sees.
-    share : float
-        Its share in the answer, in [0, 1]; the networks have the rest.
-    temperature : float
-        Temperature of the answer of both.
+    share, temperature : float
+        See `Beside`.
     """
 
     shape: Shape
@@ -71,25 +67,3 @@ class Additive:
         """Return the class probabilities (n, k) of rows (n, d) by this model alone."""
         p: NDArray[np.float64] = softmax(self.shape(x) @ self.coef + self.intercept, axis=1)
         return p
-
-    def beside(
-        self, law: NDArray[np.float64], x: NDArray[np.floating], plan: SamplerPlan
-    ) -> NDArray[np.float64]:
-        """Return the answer of networks (n, k), or at every step (n, steps + 1, k), and this model.
-
-        Under noise, the law of labels from a mixture is the mixture of their laws. So the model
-        enters every step by its diffused answer, and the first by the noise that all start from.
-        """
-        answer = np.asarray(read_out(self(x), plan.process, plan.schedule))
-        if law.ndim == 3:
-            after = [step.sigma_next for step in time_steps(plan.schedule, plan.steps)[:-1]]
-            noisy = [np.asarray(plan.process.diffuse(answer, sigma)) for sigma in after]
-            answer = np.stack([law[:, 0], *noisy, answer], axis=1)
-        return mixed(law, answer, self.share)
-
-
-def mixed(
-    networks: NDArray[np.float64], additive: NDArray[np.float64], share: float
-) -> NDArray[np.float64]:
-    """Return the mean of two answers, of which the second has the given share."""
-    return networks + share * (additive - networks)

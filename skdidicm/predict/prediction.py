@@ -20,7 +20,7 @@ from skdidicm.core import (
     sample_posterior,
     time_steps,
 )
-from skdidicm.predict.additive import Additive
+from skdidicm.predict.beside import Beside, answered
 from skdidicm.predict.temperature import tempered
 
 _CHUNK_NUMBERS = 2**19  # numbers of X that one chunk holds: small enough for a CPU's caches
@@ -44,7 +44,7 @@ def posterior(
     plan: SamplerPlan,
     temperature: float = 1.0,
     *,
-    additive: Additive | None = None,
+    beside: Sequence[Beside] = (),
     path: bool = False,
     raw: bool = False,
 ) -> NDArray[np.float64]:
@@ -60,8 +60,8 @@ def posterior(
         How to sample.
     temperature : float
         Applied to the mean, so that it changes no predicted class.
-    additive : Additive, optional
-        The model that answers beside the networks.
+    beside : sequence of Beside
+        Models that answer beside the networks.
     path : bool
         Whether to return the posterior at every step, (n, steps + 1, k).
     raw : bool
@@ -74,9 +74,7 @@ def posterior(
         law: NDArray[np.float64] = answers(part).mean(axis=0)
         if raw:
             return law
-        if additive is not None:
-            law = additive.beside(law, part, plan)
-        return tempered(law, temperature)
+        return tempered(answered(law, part, beside, plan), temperature)
 
     shape = (plan.steps + 1, k) if path else (k,)
     return in_chunks(sample, x, shape, _rows_cost(plan), answers.most_rows)

@@ -32,6 +32,8 @@ def tensors_of(fitted: Fitted) -> tuple[dict[str, NDArray[Any]], dict[str, Any] 
     }
     if held.additive is not None:
         tensors["held_out.additive"] = held.additive
+    if held.trees is not None:
+        tensors["held_out.trees"] = held.trees
     for i, familiar in enumerate(fitted.familiar):
         tensors |= {f"familiar{i}.{name}": value for name, value in vars(familiar).items()}
     return tensors, {"n_rows": int(held.n_rows), "sampler": held.sampler}
@@ -59,13 +61,13 @@ def _held_out(
     row, fold, proba, weight, target = (
         tensors[f"held_out.{name}"] for name in ("row", "fold", "proba", "weight", "target")
     )
-    additive = tensors.get("held_out.additive")
+    additive, trees = (tensors.get(f"held_out.{name}") for name in ("additive", "trees"))
     n_rows, m = plain.read_count(saved["n_rows"], "n_rows"), len(proba)
     if target.ndim == 1:
         if target.dtype.kind != "i" or not _within(target, 0, k):
             raise ModelFileError("the labels of its held-out rows are none of its classes.")
         target = np.eye(k)[target]
-    laws = [proba, target] if additive is None else [proba, target, additive]
+    laws = [law for law in (proba, target, additive, trees) if law is not None]
     fitting = (
         all(law.shape == (m, k) for law in laws)
         and row.shape == fold.shape == weight.shape == (m,)
@@ -82,7 +84,7 @@ def _held_out(
     if not fitting:
         raise ModelFileError("the arrays of its held-out rows do not fit each other.")
     sampler = {name: kind(saved["sampler"][name]) for name, kind in _SAMPLER.items()}
-    return HeldOut(row, fold, proba, target, weight, n_rows, sampler, additive)
+    return HeldOut(row, fold, proba, target, weight, n_rows, sampler, additive, trees)
 
 
 def _familiar(tensors: dict[str, NDArray[Any]], n_folds: int, n_held: int) -> list[Familiar]:

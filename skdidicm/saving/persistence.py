@@ -38,6 +38,7 @@ from skdidicm.saving import json_values as plain
 from skdidicm.saving.additive import additive_tensors, read_additive
 from skdidicm.saving.held_out import read_held_out, tensors_of
 from skdidicm.saving.model_file import ModelFileError, brief, read, write
+from skdidicm.saving.trees import read_trees, trees_tensors
 
 __all__ = ["Model", "ModelFileError", "load", "read", "save"]
 
@@ -192,7 +193,8 @@ def content_of(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         tensors |= _tensors(network, _MEMBER.format(i))
     of_held_out, held_out = tensors_of(fitted)
     of_additive, additive = additive_tensors(fitted.additive)
-    tensors |= of_held_out | of_additive
+    of_trees, trees = trees_tensors(fitted.trees)
+    tensors |= of_held_out | of_additive | of_trees
     if isinstance(fitted.process, RateProcess):
         tensors["rate_matrix"] = fitted.process.rate_matrix
     of_trunk, trunk = _trunk_content(fitted)
@@ -231,6 +233,7 @@ def content_of(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         "training": fitted.training,
         "held_out": held_out,
         "additive": additive,
+        "trees": trees,
         "n_iter": fitted.n_iter,
         "max_epochs": fitted.max_epochs,
         "seeds": fitted.seeds._asdict(),
@@ -378,6 +381,7 @@ def _model(
         members=members,
         held_out=held_out,
         additive=read_additive(header.get("additive"), tensors, shape, len(classes)),
+        trees=read_trees(header.get("trees"), tensors, shape, len(classes)),
         familiar=familiar,
         annotators=_annotators(tensors, len(classes)),
         training=_training(header.get("training", {})),

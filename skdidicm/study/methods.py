@@ -3,8 +3,8 @@
 A peer is the same network without label and noise, `conditioning="none"`, trained with
 cross-entropy by the same loop on any backend. It has the same augmentation, batches, optimiser,
 largest number of epochs and trial that chooses the epochs. Mixup, weight averaging, the
-ensemble of the trial's networks and the additive model are off unless the name of the method
-includes them.
+ensemble of the trial's networks, the additive model and the trees are off unless the name of the
+method includes them.
 """
 
 import functools
@@ -37,6 +37,7 @@ _PLAINLY = {
     "temperature": 1.0,
     "ensemble": False,
     "additive": False,
+    "trees": False,
 }
 
 Parameters = dict[str, Any]
@@ -188,11 +189,13 @@ _SCORE: Parameters = {
     "mixup": 0.0,
     "ensemble": False,
     "additive": False,
+    "trees": False,
 }
 _VARIANTS: dict[str, Parameters] = {
     "didicm": {},
     "didicm-chains": {"sampler": "cl"},
     "didicm-no-additive": {"additive": False},
+    "didicm-no-trees": {"trees": False},
     "didicm-no-average": {"average": False},
     "didicm-no-ensemble": {"ensemble": False},
     "didicm-no-mixup": {"mixup": 0.0},
@@ -206,7 +209,13 @@ _PEERS: dict[str, Method] = {
     "cross-entropy": _plain,
     "cross-entropy-mixup": functools.partial(_plain, mixup="auto"),
     "cross-entropy-all": functools.partial(
-        _plain, mixup="auto", average=True, temperature="auto", ensemble="auto", additive="auto"
+        _plain,
+        mixup="auto",
+        average=True,
+        temperature="auto",
+        ensemble="auto",
+        additive="auto",
+        trees="auto",
     ),
     "label-smoothing": functools.partial(_plain, smoothing=_SMOOTHING),
     "mc-dropout": functools.partial(_plain, dropout=_DROPOUT),
@@ -220,8 +229,8 @@ METHODS: dict[str, Method] = {
 }
 """Methods by name: variants of this library, then peers.
 
-"cross-entropy-all" has mixup, weight averaging, a temperature, the ensemble of the trial and the
-additive model;
+"cross-entropy-all" has mixup, weight averaging, a temperature, the ensemble of the trial, the
+additive model and the trees;
 "ensemble" has five members; "temperature" without a trial holds out a tenth of the rows.
 """
 STEPPED = tuple(_VARIANTS)

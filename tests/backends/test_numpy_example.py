@@ -42,7 +42,7 @@ def test_it_serves_the_estimator(example):
 
 
 def test_its_posterior_is_the_softmax_of_its_logits(example):
-    classifier, X, _ = fitted(example, ensemble=False, additive=False, temperature=1.0)
+    classifier, X, _ = fitted(example, ensemble=False, additive=False, trees=False, temperature=1.0)
     logits = classifier.network_.encode(X)
     softmax = np.exp(logits - logits.max(axis=1, keepdims=True))
     softmax /= softmax.sum(axis=1, keepdims=True)

@@ -9,7 +9,8 @@ import pytest
 
 from skdidicm import DiDiClassifier
 from skdidicm.core import ConfusionNoise, LogLinear, SymmetricNoise, UniformProcess, read_out
-from skdidicm.fit.additive import choose_share, learn_additive, learn_shape
+from skdidicm.fit.additive import learn_additive, learn_shape
+from skdidicm.fit.beside import choose_share
 from skdidicm.fit.state import HeldOut
 from skdidicm.fit.training import Rows
 from skdidicm.saving.model_file import write
@@ -19,7 +20,9 @@ RNG = np.random.default_rng(0)
 X = RNG.standard_normal((90, 3)) * [1, 100, 0.01]
 LOGIT = np.where(X[:, 0] > 0, 2.0, -2.0) + X[:, 1] / 100
 Y = (RNG.random(90) < 1 / (1 + np.exp(-LOGIT))).astype(int)
-SETTINGS = {"max_epochs": 8, "choose_epochs": True, "random_state": 0, "device": "cpu"}
+SETTINGS = {
+    "max_epochs": 8, "choose_epochs": True, "trees": False, "random_state": 0, "device": "cpu",
+}  # fmt: skip
 
 
 def held_out(proba, y, fold=None):
@@ -81,7 +84,9 @@ def test_the_share_is_that_of_the_lowest_nll_with_a_row_for_each_side():
     shares = np.linspace(0, 1, 10_001)[1:-1]
     p = (1 - shares) * first[np.arange(40), y][:, None] + shares * second[np.arange(40), y][:, None]
     nll = -np.log(p).sum(axis=0) - np.log(shares) - np.log(1 - shares)
-    assert choose_share(held_out(first, y), second) == pytest.approx(shares[nll.argmin()], abs=1e-3)
+    assert choose_share(first, second, held_out(first, y)) == pytest.approx(
+        shares[nll.argmin()], abs=1e-3
+    )
 
 
 def test_a_table_without_interactions_gives_it_more_than_one_with_them():

@@ -173,7 +173,7 @@ def test_with_averaging_the_fit_is_a_longer_one_that_ends_at_the_chosen_epoch():
     x = DIGITS.data[:150]
     x = x + rng.normal(scale=16, size=x.shape)  # so noisy that a part of the epochs is enough
     settings = {"max_epochs": 40, "random_state": 0, "device": "cpu", "ensemble": False}
-    settings["additive"] = False
+    settings |= {"additive": False, "trees": False}
     chosen = DiDiClassifier(choose_epochs=True, **settings).fit(x, Y)
     assert chosen.n_iter_ < 40
     longer = DiDiClassifier(

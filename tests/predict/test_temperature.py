@@ -80,7 +80,7 @@ def test_a_classifier_answers_at_its_temperature_which_may_change_after_fit(quic
 
 
 def test_the_trial_finds_the_temperature(quick):
-    model = quick(max_epochs=20, choose_epochs=True, additive=False).fit(X, y)
+    model = quick(max_epochs=20, choose_epochs=True, additive=False, trees=False).fit(X, y)
     chosen = next(row for row in model.trial_ if row["epochs"] == model.max_epochs_)
     assert model.temperature_ == chosen["temperature"] != 1
     without = quick(max_epochs=20, choose_epochs=True, temperature=1).fit(X, y)
@@ -113,7 +113,7 @@ def test_validation_rows_that_are_only_looked_at_have_no_part_in_it():
 
 
 def test_training_on_keeps_the_temperature(quick):
-    model = quick(max_epochs=8, choose_epochs=True, additive=False).fit(X, y)
+    model = quick(max_epochs=8, choose_epochs=True, additive=False, trees=False).fit(X, y)
     found = model.temperature_
     assert model.partial_fit(X, y).temperature_ == found != 1
 

@@ -1,0 +1,105 @@
+"""Learning of the randomised trees that answer beside the networks and the additive model."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skdidicm.fit.additive import ReadOut
+from skdidicm.fit.beside import choose_share, out_of_fold, temperature_of
+from skdidicm.fit.state import HeldOut
+from skdidicm.fit.training import Rows
+from skdidicm.predict.beside import mixed
+from skdidicm.predict.temperature import best_temperature, tempered
+from skdidicm.predict.trees import Trees, in_range
+
+_LOG_SCALE = 0.5  # the mean of trees is far from sure where single trees are; often about 0.6
+_DECIMALS = 12  # by which equal laws of leaves are recognised
+
+
+def learn_trees(
+    rows: Rows,
+    held: HeldOut,
+    others: NDArray[np.float64],
+    read_out: ReadOut,
+    seed: int,
+    temperature: float | None,
+) -> tuple[Trees, HeldOut]:
+    """Return the trees of the rows, and the held-out rows with the answers of trees to them.
+
+    Every fold's held-out rows are answered by trees of the others. These answers choose the
+    trees' own temperature, then their share, then the temperature of the answer of all.
+
+    Parameters
+    ----------
+    rows : Rows
+        All training rows, of a table.
+    held : HeldOut
+        What the networks of a trial say of held-out rows; `row` is the place among `rows`.
+    others : ndarray (m, k)
+        What all other models say of the held-out rows.
+    read_out : callable
+        Keeps class probabilities away from zero.
+    seed : int
+        Draws the splits of the nodes.
+    temperature : float or None
+        The temperature of the answer, or None for that of the held-out rows.
+    """
+    (plain,) = out_of_fold(rows, held, lambda seen: [_grown(seen, read_out, seed)])
+    sharpness, _ = best_temperature(plain, held.target, held.weight, log_scale=_LOG_SCALE)
+    answer = read_out(tempered(plain, sharpness))
+    share = choose_share(others, answer, held)
+    if temperature is None:
+        temperature = temperature_of(mixed(others, answer, share), held)
+    grown = _grown(rows, read_out, seed)
+    learnt = replace(grown, sharpness=sharpness, share=share, temperature=temperature)
+    return learnt, replace(held, trees=answer)
+
+
+def _grown(rows: Rows, read_out: ReadOut, seed: int) -> Trees:
+    """Return scikit-learn's extremely randomised trees with its default parameters."""
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    row, label = np.nonzero(rows.target)  # a soft label counts as several rows
+    x = rows.x.astype(np.float64)
+    low, width = x.min(axis=0), np.ptp(x, axis=0)
+    width = np.where(width > 0, width, 1.0)
+    forest = ExtraTreesClassifier(random_state=seed)
+    weight = rows.weight[row] * rows.target[row, label]
+    forest.fit(in_range(x, low, width)[row], label, sample_weight=weight)
+    parts = [tree.tree_ for tree in forest.estimators_]
+    root = np.cumsum([0, *(part.node_count for part in parts)])[:-1]
+    own = np.arange(sum(part.node_count for part in parts))
+    left, right = (
+        np.concatenate(
+            [getattr(part, side) + first for part, first in zip(parts, root, strict=True)]
+        )
+        for side in ("children_left", "children_right")
+    )
+    column, threshold, value = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("feature", "threshold", "value")
+    )
+    leaf = column < 0
+    law = np.zeros((len(own), rows.target.shape[1]))
+    law[:, forest.classes_] = value[:, 0] / value[:, 0].sum(axis=1, keepdims=True)
+    proba, number = np.unique(law[leaf].round(_DECIMALS), axis=0, return_inverse=True)
+    law_of = np.zeros(len(own), dtype=np.intp)
+    law_of[leaf] = number.ravel()
+    return Trees(
+        low=low,
+        width=width,
+        root=root,
+        column=np.where(leaf, 0, column),
+        threshold=_below(threshold),
+        left=np.where(leaf, own, left),
+        right=np.where(leaf, own, right),
+        law=law_of,
+        proba=read_out(proba),
+    )
+
+
+def _below(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the largest single-precision numbers that are no larger."""
+    single = threshold.astype(np.float32)
+    return np.where(single > threshold, np.nextafter(single, np.float32(-np.inf)), single)

@@ -1,0 +1,79 @@
+"""The randomised trees that answer beside the networks on tables."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skdidicm.predict.temperature import tempered
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Decision trees whose mean is an answer, and its part in the answer of all.
+
+    The nodes of all m trees are numbered from 0, and children come after their parent.
+
+    Attributes
+    ----------
+    low, width : ndarray (d,)
+        Smallest value of every column among the training rows, and the largest minus it.
+    root : ndarray (m,) of int
+        The first node of each tree.
+    column : ndarray (nodes,) of int
+        The column that a node splits by.
+    threshold : ndarray (nodes,)
+        The largest value that goes left, in units of the column's width from `low`.
+    left, right : ndarray (nodes,) of int
+        The next nodes; a leaf is its own.
+    law : ndarray (nodes,) of int
+        The row of `proba` that a leaf answers.
+    proba : ndarray (laws, k)
+        The different class probabilities of leaves.
+    sharpness : float
+        Temperature of the mean of the trees.
+    share, temperature : float
+        See `Beside`.
+    """
+
+    low: NDArray[np.float64]
+    width: NDArray[np.float64]
+    root: NDArray[np.intp]
+    column: NDArray[np.intp]
+    threshold: NDArray[np.float32]
+    left: NDArray[np.intp]
+    right: NDArray[np.intp]
+    law: NDArray[np.intp]
+    proba: NDArray[np.float64]
+    sharpness: float = 1.0
+    share: float = 0.0
+    temperature: float = 1.0
+
+    def __call__(self, x: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the class probabilities (n, k) of rows (n, d) by the trees alone."""
+        u = in_range(x, self.low, self.width)
+        row = np.arange(len(u))[:, None]
+        at = np.repeat(self.root[None, :], len(u), axis=0)
+        while True:
+            below = u[row, self.column[at]] <= self.threshold[at]
+            after = np.where(below, self.left[at], self.right[at])
+            if np.array_equal(after, at):
+                break
+            at = after
+        proba = np.zeros((len(u), self.proba.shape[1]))
+        for law in self.law[at].T:  # tree by tree, for the sake of memory
+            proba += self.proba[law]
+        return tempered(proba / len(self.root), self.sharpness)
+
+
+def in_range(
+    x: NDArray[np.floating], low: NDArray[np.float64], width: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Return columns between 0, their smallest value, and 1, the largest, as trees see them.
+
+    Trees do not tell values beyond the range of their training rows apart, and this makes them
+    independent of units, however large or small.
+    """
+    with np.errstate(over="ignore"):
+        u = (np.asarray(x, dtype=np.float64) - low) / width
+    return np.clip(u, 0, 1).astype(np.float32)

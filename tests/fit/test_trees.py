@@ -1,0 +1,164 @@
+"""The trees that answer beside the networks and the additive model of tables."""
+
+import copy
+import functools
+import pickle
+
+import numpy as np
+import pytest
+from scipy.special import logit
+
+from skdidicm import DiDiClassifier
+from skdidicm.core import LogLinear, UniformProcess, read_out
+from skdidicm.fit.state import HeldOut
+from skdidicm.fit.training import Rows
+from skdidicm.fit.trees import learn_trees
+from skdidicm.saving.model_file import write
+from skdidicm.saving.persistence import ModelFileError, content_of
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((90, 3)) * [1, 100, 0.01]
+Y = ((X[:, 0] > 0) ^ (X[:, 1] > 0)).astype(int)
+SETTINGS = {"max_epochs": 4, "choose_epochs": True, "random_state": 0, "device": "cpu"}
+FOLD = np.arange(90) % 3
+keep = functools.partial(read_out, process=UniformProcess(2), schedule=LogLinear())
+
+
+def held_out(y):
+    return HeldOut(np.arange(90), FOLD, np.full((90, 2), 0.5), np.eye(2)[y], np.ones(90), 90)
+
+
+def learnt(y, others=None, temperature=None):
+    others = np.full((90, 2), 0.5) if others is None else others
+    return learn_trees(
+        Rows(X, np.eye(2)[y], np.ones(90)), held_out(Y), others, keep, 0, temperature
+    )
+
+
+@pytest.fixture(scope="module")
+def trained():
+    pytest.importorskip("torch")
+    return DiDiClassifier(**SETTINGS).fit(X, Y)
+
+
+@pytest.fixture
+def model(trained):
+    return copy.deepcopy(trained)
+
+
+def test_answers_out_of_fold_do_not_know_the_labels_of_their_fold():
+    own = FOLD == 1
+    found = [learnt(y) for y in (Y, np.where(own, 1 - Y, Y))]
+    least = keep(np.array([[1.0, 0.0]]))[0, 1]
+    odds = [  # without the temperature, which all held-out rows choose
+        trees.sharpness * logit((held.trees[own, 1] - least) / (1 - 2 * least))
+        for trees, held in found
+    ]
+    np.testing.assert_allclose(odds[0], odds[1], atol=1e-6)
+    assert np.abs(found[0][1].trees - found[1][1].trees)[~own].max() > 0.1
+
+
+def test_their_share_is_high_where_the_others_know_nothing_and_low_where_they_know_all():
+    sure = 0.99 * np.eye(2)[Y] + 0.005
+    assert learnt(Y)[0].share > 0.8
+    assert learnt(Y, sure)[0].share < 0.2
+
+
+def test_a_given_temperature_is_kept():
+    assert learnt(Y, temperature=1.5)[0].temperature == 1.5
+
+
+def test_the_answer_is_the_tempered_mixture(model):
+    share, temperature = model.trees_share_, model.temperature_
+    assert 0 < share < 1
+    others = copy.copy(model).set_params(trees=False, temperature=1).predict_proba(X)
+    own = np.asarray(read_out(model._fitted.trees(X), model.process_, model.schedule_))
+    expected = ((1 - share) * others + share * own) ** (1 / temperature)
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(model.predict_proba(X), expected, rtol=1e-9)
+    np.testing.assert_allclose(model.predict_path(X)[:, -1], expected, rtol=1e-9)
+
+
+def test_out_of_fold_answers_have_the_shares_of_all_three(model):
+    held = model._fitted.held_out
+    shares = np.array([model.additive_share_, model.trees_share_])
+    expected = (1 - shares.sum()) * held.proba + shares[0] * held.additive + shares[1] * held.trees
+    np.testing.assert_allclose(model.oob_untempered_, expected)
+
+
+def test_they_can_be_switched_off(model):
+    alone = DiDiClassifier(**SETTINGS, trees=False).fit(X, Y)
+    model.set_params(trees=False)
+    np.testing.assert_array_equal(model.predict_proba(X), alone.predict_proba(X))
+    assert model.temperature_ == alone.temperature_
+    assert model.trees_share_ == 0
+    assert not model.resolved_params_["trees"]
+
+
+def test_the_additive_model_can_be_left_out(model):
+    alone = DiDiClassifier(**SETTINGS, additive=False).fit(X, Y)
+    assert alone.additive_share_ == 0
+    assert 0 < alone.trees_share_ < 1
+
+
+def test_members_answer_without_them_and_training_on_drops_them(model):
+    assert model.members_[0].trees_share_ == 0
+    model.partial_fit(X, Y)
+    assert model.trees_share_ == 0
+
+
+def test_images_noisy_labels_and_fits_without_a_trial_have_none():
+    pytest.importorskip("torch")
+    settings = SETTINGS | {"max_epochs": 1, "trees": True}
+    images, y = RNG.random((40, 4, 4)), np.arange(40) % 2
+    assert DiDiClassifier(**settings).fit(images, y).trees_share_ == 0
+    assert DiDiClassifier(**settings, label_noise=0.1).fit(X, Y).trees_share_ == 0
+    settings["choose_epochs"] = False
+    assert DiDiClassifier(**settings).fit(X, Y).trees_share_ == 0
+
+
+def test_they_are_saved_and_pickled(model, tmp_path):
+    model.save(tmp_path / "model.skd")
+    loaded = DiDiClassifier.load(tmp_path / "model.skd")
+    expected = model.predict_proba(X)
+    for again in (loaded, pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(again.predict_proba(X), expected)
+        np.testing.assert_array_equal(again.oob_decision_function_, model.oob_decision_function_)
+
+
+def test_a_file_of_an_earlier_version_has_none(model, tmp_path):
+    tensors, header = content_of(model._model)
+    del header["trees"], header["parameters"]["trees"]
+    tensors = {name: v for name, v in tensors.items() if "trees" not in name}
+    write(tmp_path / "model.skd", header, tensors)
+    loaded = DiDiClassifier.load(tmp_path / "model.skd")
+    np.testing.assert_array_equal(
+        loaded.predict_proba(X), model.set_params(trees=False).predict_proba(X)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("left", lambda left: np.zeros_like(left)),  # would never end
+        ("right", lambda right: np.arange(len(right), dtype=np.int32)),
+        ("column", lambda column: column + 3),
+        ("law", lambda law: law - 1),
+        ("root", lambda root: root + 10**6),
+        ("proba", lambda proba: 2 * proba),
+        ("threshold", lambda threshold: threshold * np.nan),
+        ("width", lambda width: 0 * width),
+        ("low", lambda low: low[:2]),
+        ("share", lambda share: 1.5),
+        ("sharpness", lambda sharpness: 0.0),
+    ],
+)
+def test_a_file_whose_parts_do_not_fit_is_refused(model, tmp_path, name, change):
+    tensors, header = content_of(model._model)
+    if name in header["trees"]:
+        header["trees"][name] = change(header["trees"][name])
+    else:
+        tensors[f"trees.{name}"] = change(tensors[f"trees.{name}"])
+    write(tmp_path / "model.skd", header, tensors)
+    with pytest.raises(ModelFileError, match="trees do not fit"):
+        DiDiClassifier.load(tmp_path / "model.skd")
