@@ -176,7 +176,6 @@ def resolve(
         early_stopping=given["early_stopping"],
         effort=effort,
     )
-    channel = make_channel(given["label_noise"], n_classes)
     batch_size = chosen("batch_size")
     enumerate_labels = _enumerates(given["n_draws"], kind, n, batch_size, n_classes)
     conditioning = resolve_conditioning(given["conditioning"], given["network"], kind.conditioning)
@@ -190,7 +189,7 @@ def resolve(
         conditioning=conditioning,
         parameterization=parameterization,
         objective=objective,
-        label_noise=channel,
+        label_noise=make_channel(given["label_noise"], n_classes),
         unknown_noise=_auto(given["label_noise"]),
         weight_decay=chosen("weight_decay"),
         device=given["device"],
@@ -210,9 +209,7 @@ def resolve(
         every_fold=effort == "thorough",
         ensemble=resolve_ensemble(given["ensemble"], given["network"], input_shape, n, effort),
         additive=choose_epochs and resolve_additive(given["additive"], input_shape, n, n_classes),
-        trees=choose_epochs
-        and (channel is None and not _auto(given["label_noise"]))  # trees learn labels as they are
-        and resolve_additive(given["trees"], input_shape, n, n_classes),
+        trees=choose_epochs and resolve_additive(given["trees"], input_shape, n, n_classes),
         temperature=None if _auto(given["temperature"]) else float(given["temperature"]),
         early_stopping=given["early_stopping"],
         n_iter_no_change=given["n_iter_no_change"],

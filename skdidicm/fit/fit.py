@@ -185,7 +185,7 @@ def _learn_beside(fitted: Fitted, rows: Rows, held: HeldOut, settings: Settings)
             rows, held, keep, settings.temperature, fitted.channel
         )
         others = held.answer(fitted.additive, None)
-    if settings.trees:
+    if settings.trees and fitted.channel is None:  # trees learn labels as they are
         seed = int(np.random.default_rng([fitted.seeds.split, 2]).integers(2**31))
         fitted.trees, held = learn_trees(rows, held, others, keep, seed, settings.temperature)
     return held

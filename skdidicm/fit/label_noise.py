@@ -150,9 +150,12 @@ def _evidence(counts: NDArray[np.float64], prior: NDArray[np.float64]) -> float:
 
 
 def held_out_answers(fitted: Fitted, held: HeldOut) -> NDArray[np.float64]:
-    """Return the probabilities (m, k) of the true class of held-out rows, as `predict_proba`."""
-    last = fitted.trees or fitted.additive or fitted  # the temperature is that of all together
-    return tempered(held.answer(fitted.additive, fitted.trees), last.temperature)
+    """Return the probabilities (m, k) of the true class of held-out rows.
+
+    They are those of `predict_proba` without trees, which learn no label noise.
+    """
+    last = fitted.additive or fitted
+    return tempered(held.answer(fitted.additive, None), last.temperature)
 
 
 def _rate(confusion: NDArray[np.float64]) -> float:
