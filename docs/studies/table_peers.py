@@ -96,7 +96,7 @@ def compare(cells, n):
         np.array([[means(m, t, figure) for t in tables] for m in names])
         for figure in ("nll", "accuracy", "ece", "seconds")
     )
-    print(f"\n{n} rows, {len(tables)} tables")
+    print(f"\n**{n} rows, {len(tables)} tables**\n")
     print("| model | NLL, ratio | lower on | accuracy, points | accuracy, % | ECE, % | fit, s |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for i, name in enumerate(names):
@@ -126,9 +126,10 @@ def rank(names, nll):
     k, n_tables = nll.shape
     critical = studentized_range.ppf(0.95, k, np.inf) / np.sqrt(2)
     critical *= np.sqrt(k * (k + 1) / (6 * n_tables))
-    order = ", ".join(f"{names[i]} {ranks[i]:.2f}" for i in np.argsort(ranks))
-    print(f"\nAverage ranks: {order}")
-    print(f"Friedman p = {friedmanchisquare(*nll).pvalue:.1g}; Nemenyi difference {critical:.2f}")
+    order = ", ".join(f"{names[i]} {ranks[i]:.1f}" for i in np.argsort(ranks))
+    chance = friedmanchisquare(*nll).pvalue
+    print(f"\nAverage ranks: {order}. Friedman's test has p = {chance:.1g};")
+    print(f"two ranks differ significantly from {critical:.1f} on (Nemenyi, 5%).")
 
 
 def main():

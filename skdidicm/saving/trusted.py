@@ -20,6 +20,7 @@ SKOPS_TRUSTED = [
     "skdidicm.predict.additive.Additive",
     "skdidicm.predict.additive.Shape",
     "skdidicm.predict.familiarity.Familiar",
+    "skdidicm.predict.trees.Trees",
     "skdidicm_keras.backend.KerasNetwork",
     "skdidicm_torch.backend.TorchNetwork",
     "skdidicm_torch.trunk.TorchTrunk",
