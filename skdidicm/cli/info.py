@@ -22,6 +22,7 @@ def info(
         print_json(content)
         return
     parameters, resolved = content.pop("parameters"), content.pop("resolved")
+    columns = content.pop("columns")
     parameters |= {
         name: f"{resolved[name]} (auto)"
         for name, value in parameters.items()
@@ -36,6 +37,8 @@ def info(
         (name.removeprefix("n_").replace("_", " "), str(value)) for name, value in content.items()
     ]
     print_table(None, ("Model", ""), rows)
+    if columns:
+        print_table(None, ("Column", "Taken as"), columns.items())
     print_table(None, ("Parameter", ""), [(name, str(v)) for name, v in parameters.items()])
 
 
@@ -51,6 +54,7 @@ def model_info(model: Path) -> dict[str, Any]:
         "file": str(file),
         "classes": record.names_of(classifier.classes_.tolist()),
         "input_shape": list(classifier.input_shape_),
+        "columns": kinds_of_inputs(classifier),
         "versions": header["versions"],
         "epochs": classifier.n_iter_,
         "temperature": classifier._used_temperature,
@@ -62,6 +66,22 @@ def model_info(model: Path) -> dict[str, Any]:
         },
         "resolved": classifier.resolved_params_,
     }
+
+
+def kinds_of_inputs(classifier: Any) -> dict[str, str] | None:
+    """Return what a fitted classifier takes every column for; None if all are plain numbers."""
+    columns = classifier.columns_
+    if columns is None or columns.plain:
+        return None
+    d = len(columns.fill)
+    names = getattr(classifier, "feature_names_in_", range(d))
+    kinds = ["number"] * d
+    for i in columns.gaps:
+        kinds[i] = "number with gaps"
+    for i, category in columns.categories.items():
+        n = len(category.levels)
+        kinds[i] = f"category of {n} level{'s' * (n != 1)}" + ", and others" * category.other
+    return {str(name): kind for name, kind in zip(names, kinds, strict=True)}
 
 
 def backends(json: Json = False) -> None:

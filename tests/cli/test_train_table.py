@@ -182,3 +182,14 @@ def test_a_table_without_rows_is_refused(cli, run, tmp_path):
     result = cli("predict", run.folder, tmp_path / "none.csv")
     assert result.code
     assert "none.csv has no rows" in result.err
+
+
+def test_info_says_what_the_columns_are_taken_for(cli, run, read_json):
+    columns = read_json(cli("info", run.folder, "--json").out)["columns"]
+    assert columns == {
+        "age": "number with gaps",
+        "zip": "category of 4 levels",
+        "city": "category of 2 levels",
+        "ok": "number with gaps",
+    }
+    assert "number with gaps" in cli("info", run.folder).out
