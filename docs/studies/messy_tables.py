@@ -110,21 +110,17 @@ def measure(name: str, n: int, seed: int, method: str) -> dict[str, Any]:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """Print means over seeds, as a table of reStructuredText."""
-    frame = pd.DataFrame(rows)
-    means = frame.groupby(["data", "n", "method"], sort=False)[
-        ["nll", "accuracy", "ece", "fit"]
-    ].mean()
-    print(".. list-table::\n   :header-rows: 1\n")
-    print("   * - table, rows\n" + "\n".join(f"     - {method}" for method in METHODS))
+    """Print means over seeds as a table of reStructuredText: NLL, accuracy, ECE, seconds."""
+    figures = ["nll", "accuracy", "ece", "fit"]
+    means = pd.DataFrame(rows).groupby(["data", "n", "method"], sort=False)[figures].mean()
+    print(".. list-table::\n   :header-rows: 1\n\n   * - table, rows")
+    print("\n".join(f"     - {method}" for method in METHODS))
     for (name, n), of in means.groupby(level=[0, 1], sort=False):
         print(f"   * - {name}, {n:,}")
         for method in METHODS:
             row = of.loc[(name, n, method)]
-            print(
-                f"     - {row.nll:.3f}, {100 * row.accuracy:.1f}%, {100 * row.ece:.1f}%, "
-                f"{row.fit:.1f} s"
-            )
+            percent = f"{100 * row.accuracy:.1f}%, {100 * row.ece:.1f}%"
+            print(f"     - {row.nll:.3f}; {percent}; {row.fit:.{1 if row.fit >= 1 else 2}f} s")
 
 
 def main(file: Path, sizes: list[int]) -> None:
