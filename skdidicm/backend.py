@@ -234,6 +234,43 @@ class ExportsOnnx(Protocol):
         ...
 
 
+class WholeAnswer(Protocol):
+    """From rows to class probabilities, on arrays of any library."""
+
+    @property
+    def levels(self) -> Sequence[float]:
+        """The noise levels that log scores are asked for, in this order."""
+        ...
+
+    def __call__(self, networks: Callable[[Any], Callable[..., Any]], b: int, x: Any, /) -> Any:
+        """Return the probabilities (n, k) of rows x (n, *input_shape) by b networks.
+
+        `networks` maps what the rows become, without gaps, to a function that returns log scores
+        (b n, k) for labels and noise (b n,), the rows of one network after those of another.
+        """
+        ...
+
+
+@runtime_checkable
+class ExportsAnswer(Protocol):
+    """A network that, with others, exports the whole answer to ONNX, an optional capability."""
+
+    def export_answer(
+        self,
+        others: Sequence[Any],
+        answer: WholeAnswer,
+        input_shape: tuple[int, ...],
+        path: Path,
+        trunk: Trunk | None = None,
+        /,
+    ) -> None:
+        """Write one graph from "x" (n, *input_shape), for any n, to "probabilities" (n, k).
+
+        With a frozen `trunk`, x are pictures and the networks take its features.
+        """
+        ...
+
+
 @runtime_checkable
 class OnDevice(Protocol):
     """A network that names its device, an optional capability."""

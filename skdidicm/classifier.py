@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import Tags, _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdidicm.backend import BuildNetwork, ReturnsFeatures, ScoreNetwork, Trunk
+from skdidicm.backend import BuildNetwork, ExportsAnswer, ReturnsFeatures, ScoreNetwork, Trunk
 from skdidicm.core import Channel, Process, SamplerPlan, Schedule
 from skdidicm.fit import validation as check
 from skdidicm.fit.callbacks import CallbackSupportMixin, FitTask, with_callbacks
@@ -58,12 +58,14 @@ from skdidicm.predict.conformal import (
     uniforms,
 )
 from skdidicm.predict.familiarity import familiarity, features_of
+from skdidicm.predict.graph import Answer, example_rows
 from skdidicm.predict.label_quality import LabelQuality, quality_of_labels, quality_of_votes
 from skdidicm.predict.prediction import initial_law, posterior, posteriors
 from skdidicm.predict.temperature import tempered
 from skdidicm.predict.threshold import Threshold, choose_threshold
 from skdidicm.registry import get_backend, new_trunk, on_cpu
 from skdidicm.saving import hub, persistence
+from skdidicm.saving.onnx_file import write_onnx
 from skdidicm.saving.run_folder import MODEL
 
 if TYPE_CHECKING:
@@ -1120,6 +1122,54 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             path, cls.__name__, cls._of_model, backend=backend, device=device, network=network
         )
 
+    def export_onnx(self, path: str | PathLike[str]) -> None:
+        """Write one ONNX graph from raw rows to class probabilities, and check it.
+
+        The graph does what `predict_proba` does with the present settings: all networks that
+        answer, every step of the sampler, additive model and trees of a table, and the temperature.
+
+        Parameters
+        ----------
+        path : path-like
+            The file, by convention with the suffix `.onnx`; an existing file is replaced.
+
+        Raises
+        ------
+        ValueError
+            If something that answers cannot be in a graph, such as categories or a calibrator.
+        ImportError
+            If a package is missing that the extra `onnx` installs.
+        RuntimeError
+            If onnxruntime gives other probabilities than `predict_proba`; nothing is written.
+
+        Notes
+        -----
+        The input "x" (n, *input_shape) has any number of rows, in the units of `fit`: numbers of a
+        table, with NaN for gaps if `fit` had some, or pixels. The output "probabilities" (n, k) has
+        its columns in the order of `classes_`, whose names are in the metadata. The export of an
+        ensemble takes about a minute.
+        """
+        check_is_fitted(self)
+        self._checked_parameters()
+        network, *others = self._networks
+        if not isinstance(network, ExportsAnswer):
+            raise ValueError(
+                f"the backend {self.backend!r} exports no ONNX; load the saved model with one that "
+                "does, such as torch."
+            )
+        answer, trunk = self._whole_answer(), self._fitted.trunk
+        config = network.config
+        mean, scale = (config.mean, config.scale) if trunk is None else (trunk.config.white / 2, 1)
+        x = example_rows(self.input_shape_, mean, scale, answer, 5)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "X does not have valid feature names")
+            expected = self.predict_proba(x)
+
+        def export(file: Path) -> None:
+            network.export_answer(others, answer, self.input_shape_, file, trunk)
+
+        write_onnx(Path(path), export, self.classes_, x, expected)
+
     def save_pretrained(self, folder: str | PathLike[str]) -> None:
         """Write the fitted estimator to a folder as on the Hugging Face Hub: model.skd and a card.
 
@@ -1406,6 +1456,32 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         from skdidicm.report import notebook
 
         return notebook.facts(self._fitted, self._used_temperature, len(self._networks))
+
+    def _whole_answer(self) -> Answer:
+        """Return `predict_proba` as a function of rows, or raise ValueError if it is none."""
+        if self._calibrator is not None:
+            raise ValueError(
+                f"the calibrator {self.calibrator!r} cannot be in an ONNX graph; set "
+                "calibrator=None, or calibrate the exported probabilities with it."
+            )
+        columns = self._columns
+        if columns is not None and columns.categories:
+            raise ValueError(
+                f"the columns {list(columns.categories)} are categories, which ONNX does not take; "
+                "fit on numbers instead, such as those of scikit-learn's OneHotEncoder."
+            )
+        beside: list[tuple[Any, float]] = []
+        if self._additive is not None:
+            beside.append((self._additive, self._additive.share))
+        if self._trees is not None:
+            beside.append((self._trees.unrolled, self._trees.share))
+        return Answer(
+            self._sampler_plan(),
+            float(self._used_temperature),
+            beside,
+            None if columns is None else columns.fill,
+            () if columns is None else columns.gaps,
+        )
 
     def _write_pretrained(self, folder: Path, name: str) -> None:
         """Write the model, and a card that says how to load it by that name unless there is one."""

@@ -44,7 +44,7 @@ class StackedAnswers:
         names = {id(value): name for name, value in module.named_parameters()}
         # Asking every module for its parameters by name would take longer than a prediction.
         each = zip(*(chain(*trained_weights(network)) for network in networks), strict=True)
-        with torch.inference_mode():
+        with torch.no_grad():  # weights of inference mode could not be exported
             weights = {names[id(same[0])]: torch.stack(same) for same in each}
             self._mean, self._inverse_scale = standardisation(networks)
             self._module = FixedLevels(module, weights, self._levels)
@@ -58,16 +58,25 @@ class StackedAnswers:
 
     def encode(self, x: NDArray[np.floating], /) -> tuple[Tensor, ...]:
         """Return the features of host rows (n, d) for all networks."""
-        rows = torch.tensor(x, device=self._first.device).to(self._first.dtype)
         with torch.inference_mode():
-            return self._module.encode((rows - self._mean) * self._inverse_scale)
+            return self.encode_tensor(torch.tensor(x, device=self._first.device))
+
+    def encode_tensor(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Return the features of rows (n, d) that are a tensor."""
+        rows = rows.to(self._first.dtype)
+        return self._module.encode((rows - self._mean) * self._inverse_scale)
 
     def log_score(self, features: tuple[Tensor, ...], label: Tensor, level: int, /) -> Tensor:
         """Return log scores (b n, k) for labels (b n,), or (b n, m, k) for (b n, m)."""
         with torch.inference_mode():
-            own = label.view(self._n_networks, len(label) // self._n_networks, -1)
-            output = self._module.of_labels(features, own, level).view(*label.shape, -1)
+            output = self.outputs(features, label, level)
         return self._scores(output, label, self._levels[level].expand(label.shape))
+
+    def outputs(self, features: tuple[Tensor, ...], label: Tensor, level: int) -> Tensor:
+        """Return what `log_score` makes log scores of."""
+        m = label.shape[1] if label.ndim > 1 else 1
+        own = label.view(self._n_networks, -1, m)
+        return self._module.of_labels(features, own, level).view(*label.shape, -1)
 
     def log_scores(self, features: tuple[Tensor, ...], /) -> Tensor:
         """Return the log scores (b n, l, k, k) for all labels at all levels."""

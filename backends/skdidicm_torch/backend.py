@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from skdidicm.backend import Batch, NetworkConfig, TrunkConfig, on_this_machine
+from skdidicm.backend import Batch, NetworkConfig, TrunkConfig, WholeAnswer, on_this_machine
 from skdidicm.core import check_objective, denoising_loss, log_score
 from skdidicm.networks import DropoutMasks, image_size, n_channels, resolve_network
 from skdidicm_torch.answers import StackedAnswers, can_answer
@@ -21,7 +21,7 @@ from skdidicm_torch.conditioning import ConditionedNetwork
 from skdidicm_torch.dense import BackboneNetwork
 from skdidicm_torch.device import resolve_device, resolve_precision
 from skdidicm_torch.networks import create_network
-from skdidicm_torch.onnx import export_onnx
+from skdidicm_torch.onnx import export_answer, export_onnx
 from skdidicm_torch.stacked import StackedTraining, can_stack
 from skdidicm_torch.trunk import TorchTrunk, create_trunk
 
@@ -167,13 +167,32 @@ class TorchNetwork:
             for name, value in own.items():
                 value.copy_(torch.as_tensor(state[name]))
 
-    def export_onnx(self, folder: Path, /) -> None:
-        """Write the two halves of the network as ONNX; see `skdidicm_torch.onnx`."""
+    def export_answer(
+        self,
+        others: Sequence[Any],
+        answer: WholeAnswer,
+        input_shape: tuple[int, ...],
+        path: Path,
+        trunk: Any = None,
+        /,
+    ) -> None:
+        """Write the whole answer as one ONNX graph; see `skdidicm_torch.onnx`."""
+        self._refuse_dropout()
+        networks = [self, *others]
+        for network in networks:
+            network.module.eval()
+        export_answer(networks, answer, input_shape, path, trunk)
+
+    def _refuse_dropout(self) -> None:
         if self.config.dropout:
             raise ValueError(
                 f"the network has dropout={self.config.dropout}, which the export to ONNX does not "
                 "support; export a network with dropout=0."
             )
+
+    def export_onnx(self, folder: Path, /) -> None:
+        """Write the two halves of the network as ONNX; see `skdidicm_torch.onnx`."""
+        self._refuse_dropout()
         module = self.module.eval()
         export_onnx(module, self.standardise, self.config, self.dtype, folder)
 

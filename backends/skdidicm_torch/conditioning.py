@@ -106,7 +106,8 @@ class ConditionedNetwork(nn.Module):
         if sigma.shape[1] > 1 and not sigma.stride(1):  # and from one number
             sigma = sigma[:, :1]
         n, n_levels = label.shape[0], sigma.shape[0]  # len would be a constant under torch.export
-        if n_levels > 1 or n <= self.n_classes:
+        exporting = torch.compiler.is_compiling()  # then n is not known
+        if n_levels > 1 or (not exporting and n <= self.n_classes):
             return Condition(self.ff_emb(sigma) + self.label_embedder(label))
         table = self.ff_emb(sigma[0])[:, None] + self.label_embedder.weight  # (m or 1, k, 128)
         first = torch.arange(len(table), device=label.device) * self.n_classes

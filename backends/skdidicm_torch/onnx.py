@@ -1,16 +1,23 @@
-"""Export to ONNX in two halves, so that a runtime can sample without torch."""
+"""Export to ONNX: the whole answer as one graph, or a network in two halves to sample with."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skdidicm.backend import NetworkConfig
+from skdidicm.backend import NetworkConfig, WholeAnswer
+from skdidicm.core import log_score
+from skdidicm_torch.answers import StackedAnswers, can_answer
 from skdidicm_torch.conditioning import ConditionedNetwork
+from skdidicm_torch.trunk import TorchTrunk
+
+if TYPE_CHECKING:
+    from skdidicm_torch.backend import TorchNetwork
 
 ENCODE, DECODE = "encode.onnx", "decode.onnx"
 
@@ -70,14 +77,9 @@ def export_onnx(
     RuntimeError
         If the results of onnxruntime and torch differ.
     """
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"exporting to ONNX needs {error.name}, which is not installed; install it with: pip "
-            "install onnx onnxscript onnxruntime"
-        ) from error
+    check_packages()
+    import onnxruntime
+
     folder.mkdir(parents=True, exist_ok=True)
     encode, decode = _Encode(module, standardise).eval(), _Decode(module).eval()
     x, label, sigma = _example(config, dtype, 3)
@@ -108,6 +110,114 @@ def export_onnx(
             f"the ONNX model is off by up to {np.abs(outputs - expected).max():.2g}; report it "
             "with the versions of torch, onnxscript and onnxruntime."
         )
+
+
+def check_packages() -> None:
+    """Raise ImportError if a package is missing that the export needs."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"exporting to ONNX needs {error.name}, which is not installed; install it with: pip "
+            'install "skdidicm[onnx]"'
+        ) from error
+
+
+def export_answer(
+    networks: Sequence["TorchNetwork"],
+    answer: WholeAnswer,
+    input_shape: tuple[int, ...],
+    path: Path,
+    trunk: TorchTrunk | None = None,
+) -> None:
+    """Write one graph from rows "x" (n, *input_shape) to "probabilities" (n, k).
+
+    Parameters
+    ----------
+    networks : sequence of TorchNetwork
+        The networks that answer together.
+    answer : WholeAnswer
+        How their log scores become probabilities.
+    input_shape : tuple of int
+        Shape of a row.
+    path : Path
+        The file to write.
+    trunk : TorchTrunk, optional
+        Turns pictures into the rows of the networks.
+
+    Raises
+    ------
+    ImportError
+        If onnx, onnxscript or onnxruntime is not installed.
+    ValueError
+        If torch cannot export an operation of the networks.
+    """
+    check_packages()
+    module = _Whole(networks, answer, trunk).eval().requires_grad_(False)
+    x = torch.zeros(3, *input_shape, dtype=networks[0].dtype, device=networks[0].device)
+    try:
+        _export(module, (x,), ["x"], ["probabilities"], path)
+    except Exception as error:  # of many kinds: the exporter passes on what it meets
+        raise ValueError(
+            f"torch cannot export this classifier to ONNX ({type(error).__name__}); save it with "
+            "save instead, or choose another network."
+        ) from error
+
+
+class _Whole(nn.Module):
+    """From rows to probabilities: the trunk, all networks, and what makes an answer of them."""
+
+    def __init__(
+        self, networks: Sequence["TorchNetwork"], answer: WholeAnswer, trunk: TorchTrunk | None
+    ) -> None:
+        super().__init__()
+        self._networks, self._answer, self._trunk = networks, answer, trunk
+        self._modules_of_networks = nn.ModuleList(network.module for network in networks)
+        self._module_of_trunk = None if trunk is None else trunk.module
+        self._joint = None
+        if can_answer(networks, len(answer.levels)):
+            self._joint = StackedAnswers(networks, answer.levels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x if self._trunk is None else self._trunk.features_of(x).to(x.dtype)
+        p: Tensor = self._answer(self._scores, len(self._networks), rows)
+        return p.to(x.dtype)
+
+    def _scores(self, rows: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the log scores (b n, k) of n rows by b networks, for labels and noise (b n,)."""
+        config, outputs = self._networks[0].config, self._outputs(rows)
+
+        def scores(label: Tensor, sigma: Tensor) -> Tensor:
+            output = outputs(label, sigma)
+            if config.parameterization == "posterior":
+                # Samplers take log scores up to a constant of the row. `core.log_score` subtracts
+                # the entry at the label, and to pick it would make n a constant of the graph.
+                q_t: Tensor = config.process.diffuse(output.softmax(dim=-1), sigma)
+                return q_t.clamp(min=torch.finfo(q_t.dtype).smallest_normal).log()
+            found: Tensor = log_score(
+                output, label, sigma, process=config.process, parameterization="score"
+            )
+            return found
+
+        return scores
+
+    def _outputs(self, rows: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the raw outputs (b n, k), for labels and noise as in `_scores`."""
+        b = len(self._networks)
+        if self._joint is not None:
+            joint, level = self._joint, count()
+            together = joint.encode_tensor(rows)
+            return lambda label, _: joint.outputs(together, label, next(level))
+        each = [net.module.encode(net.standardise(rows)) for net in self._networks]
+
+        def outputs(label: Tensor, sigma: Tensor) -> Tensor:
+            labels, noise = label.view(b, -1).unbind(), sigma[: rows.shape[0]]
+            own = zip(self._networks, each, labels, strict=True)
+            return torch.cat([net.module.decode(f, y, noise).to(net.dtype) for net, f, y in own])
+
+        return outputs
 
 
 def _example(config: NetworkConfig, dtype: torch.dtype, n: int) -> tuple[Tensor, Tensor, Tensor]:

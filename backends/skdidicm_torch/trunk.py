@@ -92,12 +92,15 @@ class TorchTrunk:
             torch.inference_mode(),
             torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16),
         ):
-            rows = torch.tensor(x, device=self.device).float() / self.config.white
-            rows = rows[..., None] if rows.ndim == 3 else rows
-            found: NDArray[np.floating] = (
-                self.module.levels(rows.permute(0, 3, 1, 2)).float().cpu().numpy()
-            )
-        return found
+            found = self.features_of(torch.tensor(x, device=self.device)).float()
+        features: NDArray[np.floating] = found.cpu().numpy()
+        return features
+
+    def features_of(self, x: Tensor) -> Tensor:
+        """Return the features (n, f) of pictures that are a tensor (n, *input_shape)."""
+        rows = x.float() / self.config.white
+        rows = rows[..., None] if rows.ndim == 3 else rows
+        return self.module.levels(rows.permute(0, 3, 1, 2))
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return copies of weights and buffers by name."""

@@ -16,20 +16,14 @@ def export(
         Path | None, typer.Option(help="Folder to write.", show_default="RUN/export")
     ] = None,
     onnx: Annotated[
-        bool, typer.Option(help="Also write the two halves of the network as ONNX.")
+        bool, typer.Option(help="Also write the model, and its network in two halves, as ONNX.")
     ] = True,
 ) -> None:
-    """Write a model as JSON and safetensors (model.skd) and as ONNX (encode, decode)."""
+    """Write a model as JSON and safetensors (model.skd) and as ONNX (model, encode, decode)."""
     from skdidicm.backend import ExportsOnnx
 
     folder = output or (run if run.is_dir() else run.parent) / "export"
     classifier, record = _load(run)
-    columns = classifier.columns_
-    if onnx and columns is not None and not columns.plain:
-        raise ValueError(
-            f"{run} takes columns with gaps or categories, which ONNX files would not turn into "
-            "numbers; pass --no-onnx."
-        )
     with run_folder.locked(folder):
         classifier.save(folder / run_folder.MODEL)
         if record is not None:
@@ -43,18 +37,25 @@ def export(
                 "model with a backend that does, such as torch."
             )
         network.export_onnx(folder)
-        say(f"{folder}: encode.onnx and decode.onnx, checked with onnxruntime")
+        say(
+            f"{folder}: encode.onnx and decode.onnx, the network that learnt from all rows, to "
+            "sample with; checked with onnxruntime"
+        )
         config = classifier.network_.config
         if config.channel is not None and config.parameterization == "score":
-            say("The ONNX files give scores of the observed label, without its label noise.")
-        if classifier.additive_share_ or classifier.trees_share_:
-            say(f"The ONNX files hold no additive model and no trees of {run_folder.MODEL}.")
-        others = len(classifier._networks) - 1
-        if others:
-            say(
-                f"The ONNX files hold the network that learnt from all rows, not the "
-                f"{others} that answer beside it in {run_folder.MODEL}."
-            )
+            say("They give scores of the observed label, without its label noise.")
+        _export_whole(classifier, folder / "model.onnx")
+
+
+def _export_whole(classifier: Any, path: Path) -> None:
+    """Write the whole answer, or say why it cannot be."""
+    try:
+        classifier.export_onnx(path)
+    except ValueError as error:
+        path.unlink(missing_ok=True)  # of an earlier export
+        say(f"There is no {path.name}: {error}")
+    else:
+        say(f"{path}: from rows to probabilities in one call, checked with onnxruntime")
 
 
 def _load(run: Path) -> tuple[Any, RunRecord | None]:

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+from array_api_compat import device as device_of
 from numpy.typing import NDArray
-from scipy.special import softmax
+
+from skdidicm.core.arrays import Array, index_dtype, like, namespace, softmax
 
 _BOUND = 3.0  # robust deviations that no column exceeds
 _FAR = 1e9  # where a column has long reached its bound
@@ -30,17 +32,22 @@ class Shape:
     low: NDArray[np.float64]
     width: NDArray[np.float64]
 
-    def __call__(self, x: NDArray[np.floating]) -> NDArray[np.float64]:
+    def __call__(self, x: Array) -> Array:
         """Return rows (n, d) as (n, d + m): columns between -3 and 3, then the pieces.
 
         A piece is 0 below its beginning, 1 above its end and linear between, so that a weighted sum
         of the pieces of a column is any function that is linear between their ends.
         """
-        x = np.asarray(x, dtype=np.float64)
+        xp = namespace(x)
+        x = xp.astype(x, xp.float64)
+        centre, scale, low, width = (
+            like(v, x) for v in (self.centre, self.scale, self.low, self.width)
+        )
+        column = xp.asarray(self.column, dtype=index_dtype(xp), device=device_of(x))
         with np.errstate(over="ignore"):
-            u = np.clip((x - self.centre) / self.scale, -_FAR, _FAR)
-            pieces = np.clip((x[:, self.column] - self.low) / self.width, 0, 1)
-        return np.hstack([u / np.hypot(1, u / _BOUND), pieces])
+            u = xp.clip((x - centre) / scale, min=-_FAR, max=_FAR)
+            pieces = xp.clip((xp.take(x, column, axis=1) - low) / width, min=0.0, max=1.0)
+        return xp.concat([u / xp.sqrt(1 + (u / _BOUND) ** 2), pieces], axis=1)
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class Additive:
     share: float = 0.0
     temperature: float = 1.0
 
-    def __call__(self, x: NDArray[np.floating]) -> NDArray[np.float64]:
+    def __call__(self, x: Array) -> Array:
         """Return the class probabilities (n, k) of rows (n, d) by this model alone."""
-        p: NDArray[np.float64] = softmax(self.shape(x) @ self.coef + self.intercept, axis=1)
-        return p
+        seen = self.shape(x)
+        return softmax(seen @ like(self.coef, seen) + like(self.intercept, seen))

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdidicm.core import SamplerPlan, read_out, time_steps
+from skdidicm.core.arrays import Array
 
 
 class Beside(Protocol):
@@ -46,8 +47,6 @@ def answered(
     return law
 
 
-def mixed(
-    first: NDArray[np.float64], second: NDArray[np.float64], share: float
-) -> NDArray[np.float64]:
+def mixed(first: Array, second: Array, share: float) -> Array:
     """Return the mean of two answers, of which the second has the given share."""
     return first + share * (second - first)

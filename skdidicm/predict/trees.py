@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+from array_api_compat import device as device_of
 from numpy.typing import NDArray
 
+from skdidicm.core.arrays import Array, index_dtype, like, namespace, softmax
+from skdidicm.metrics import FLOOR
 from skdidicm.predict.temperature import tempered
 
 
@@ -64,6 +67,37 @@ class Trees:
         for law in self.law[at].T:  # tree by tree, for the sake of memory
             proba += self.proba[law]
         return tempered(proba / len(self.root), self.sharpness)
+
+    def unrolled(self, x: Array) -> Array:
+        """Return the same on arrays of any library, in as many steps whatever the rows."""
+        xp = namespace(x)
+        low, width, proba = (like(v, x) for v in (self.low, self.width, self.proba))
+        threshold = xp.asarray(self.threshold, dtype=xp.float32, device=device_of(x))
+        root, column, left, right, law = (
+            xp.asarray(v, dtype=index_dtype(xp), device=device_of(x))
+            for v in (self.root, self.column, self.left, self.right, self.law)
+        )
+        (n, d), m = x.shape, len(self.root)
+        u = xp.astype(xp.clip((x - low) / width, min=0.0, max=1.0), xp.float32)
+        first = xp.reshape(xp.arange(n, dtype=root.dtype, device=device_of(x)) * d, (n, 1))
+        first = xp.reshape(xp.broadcast_to(first, (n, m)), (-1,))
+        at = xp.reshape(xp.broadcast_to(root[None, :], (n, m)), (-1,))
+        for _ in range(self._depth()):
+            seen = xp.take(xp.reshape(u, (-1,)), first + xp.take(column, at))
+            below = seen <= xp.take(threshold, at)
+            at = xp.where(below, xp.take(left, at), xp.take(right, at))
+        found = xp.reshape(xp.take(proba, xp.take(law, at), axis=0), (n, m, proba.shape[1]))
+        p = xp.mean(found, axis=1)
+        if self.sharpness != 1:
+            p = softmax(xp.log(xp.clip(p, min=FLOOR)) / self.sharpness)
+        return p
+
+    def _depth(self) -> int:
+        """Return the number of steps after which every row is at a leaf."""
+        at, depth = self.root, 0
+        while len(at := at[self.left[at] != at]):
+            at, depth = np.unique(np.concatenate([self.left[at], self.right[at]])), depth + 1
+        return depth
 
 
 def in_range(

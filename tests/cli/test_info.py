@@ -47,15 +47,28 @@ def test_the_networks_of_an_ensemble_are_counted(cli, torch, digits, read_json, 
     assert model.set_params(ensemble=True)._facts()["Network"].endswith(" weights, and 5 more")
 
 
-def test_an_export_says_whose_halves_it_holds(cli, torch, digits, tmp_path):
+def test_an_export_says_what_its_files_hold(cli, torch, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    model = DiDiClassifier(max_epochs=1, choose_epochs=True, device="cpu").fit(*digits)
+    X, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 2
+    model = DiDiClassifier(steps=2, max_epochs=1, choose_epochs=True, device="cpu").fit(X, y)
     model.save(tmp_path / "model.skd")
     result = cli("export", tmp_path)
     assert result.code == 0, result.err
-    assert "not the 5 that answer beside it" in " ".join(result.err.split())
+    said = " ".join(result.err.split())
+    assert "encode.onnx and decode.onnx, the network that learnt from all rows" in said
+    assert "model.onnx: from rows to probabilities" in said
     again = DiDiClassifier.load(tmp_path / "export" / "model.skd")
-    np.testing.assert_array_equal(again.predict_proba(digits[0]), model.predict_proba(digits[0]))
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    session = onnxruntime.InferenceSession(tmp_path / "export" / "model.onnx")
+    kind = {"tensor(float)": np.float32}.get(session.get_inputs()[0].type, np.float64)
+    found = session.run(None, {"x": X.astype(kind)})[0]
+    np.testing.assert_allclose(found, model.predict_proba(X), atol=2e-5)
+    model.set_params(sampler="cl").save(tmp_path / "model.skd")
+    result = cli("export", tmp_path)
+    assert result.code == 0
+    assert "There is no model.onnx: sampler is 'cl'" in " ".join(result.err.split())
+    assert not (tmp_path / "export" / "model.onnx").exists()
 
 
 def test_info_is_a_table_for_people(cli, fashion_run):

@@ -1,5 +1,7 @@
 """Trees as arrays, compared with scikit-learn's own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesClassifier
@@ -54,3 +56,10 @@ def test_a_class_that_no_row_has_is_never_answered():
 def test_constant_columns_and_a_single_class():
     trees = grown(np.ones((10, 2)), np.eye(2)[np.zeros(10, int)], np.ones(10))
     np.testing.assert_allclose(trees(np.zeros((3, 2))), np.eye(2)[[0, 0, 0]], atol=1e-9)
+
+
+def test_unrolled_trees_answer_alike_in_any_library(array, agree):
+    trees = replace(grown(X, np.eye(3)[Y], np.ones(80)), sharpness=0.8)
+    agree(trees.unrolled(array(NEW)), trees(NEW), float64=1e-12)
+    alone = grown(np.ones((10, 2)), np.eye(2)[np.zeros(10, int)], np.ones(10))  # roots are leaves
+    agree(alone.unrolled(array(np.zeros((3, 2)))), alone(np.zeros((3, 2))), float64=1e-12)
