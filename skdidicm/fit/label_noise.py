@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from skdidicm.core import Channel, ConfusionNoise
+from skdidicm.fit.confusions import smoothed, symmetric
 from skdidicm.fit.state import Fitted, HeldOut
 from skdidicm.metrics import negative_log_likelihood
 from skdidicm.predict.temperature import tempered
@@ -135,18 +135,8 @@ def most_likely_confusion(
         seen = np.maximum(proba @ confusion.T, np.finfo(np.float64).tiny)
         counts = confusion * ((given / seen).T @ proba)
         rate = np.clip(_rate(counts / counts.sum() * k), _LOWEST, 1 - 1 / k)
-        mean = np.where(np.eye(k, dtype=bool), 1 - rate, rate / max(k - 1, 1))
-        best = max(weights, key=lambda w: _evidence(counts, w * mean))
-        counts = counts + best * mean
-        confusion = counts / counts.sum(axis=0)
+        confusion = smoothed(counts, symmetric(rate, k), weights)
     return confusion
-
-
-def _evidence(counts: NDArray[np.float64], prior: NDArray[np.float64]) -> float:
-    """Return the log probability of counts in columns with Dirichlet priors, up to a constant."""
-    total, of_prior = counts.sum(axis=0), prior.sum(axis=0)
-    whole = (gammaln(of_prior) - gammaln(of_prior + total)).sum()
-    return float(whole + (gammaln(prior + counts) - gammaln(prior)).sum())
 
 
 def held_out_answers(fitted: Fitted, held: HeldOut) -> NDArray[np.float64]:

@@ -6,10 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdidicm.core import ConfusionNoise
+from skdidicm.fit.confusions import smoothed, symmetric
 
 _ITERATIONS = 200
 _CONVERGED = 1e-6  # largest change of a probability in one iteration that counts as none
-_PRIOR = 1.0  # rows of every true class that speak in advance for the mean confusions
+_PRIOR = 2.0  # votes of each annotator that speak in advance for the rate of all together
+_WEIGHTS = (
+    0.1,
+    0.3,
+    1.0,
+    3.0,
+    10.0,
+    30.0,
+    100.0,
+    300.0,
+    1000.0,
+)  # of symmetric confusions, in rows
 _CERTAIN = 1e-3  # probability of a wrong soft label that counts as none
 _TINY = 1e-30
 
@@ -79,8 +91,9 @@ def most_likely_annotators(
     -----
     The expectation-maximisation of Dawid and Skene (1979) from the shares of the votes, and with
     `proba` that of Raykar et al. (JMLR 2010) with a fixed classifier. Each annotator's confusions
-    have a prior of one row of every true class with the confusions of all annotators together, so
-    that one with few votes is like the others.
+    have a prior about symmetric errors at the annotator's own rate, since few votes do not
+    determine k (k - 1) entries: without it, weak annotators of two classes can be taken to agree on
+    anything. The rate of an annotator with few votes is near that of all together.
 
     Examples
     --------
@@ -98,9 +111,11 @@ def most_likely_annotators(
     for _ in range(_ITERATIONS):
         seen = np.zeros((a, k, k))
         np.add.at(seen, (votes.annotator, votes.label), q[votes.row])
-        pooled = seen.sum(axis=0) + np.full((k, k), 1 / k)
-        seen += _PRIOR * pooled / pooled.sum(axis=0)
-        confusions = seen / seen.sum(axis=1, keepdims=True)
+        total = seen.sum(axis=(1, 2))
+        wrong = total - np.einsum("ajj->a", seen)
+        of_all = (wrong.sum() + 1) / (total.sum() + 2)
+        rate = (wrong + _PRIOR * of_all) / (total + _PRIOR)
+        confusions = smoothed(seen, symmetric(rate, k), _WEIGHTS)
         log_q = np.log(np.maximum(q.mean(axis=0) if proba is None else proba, _TINY))
         log_q = np.broadcast_to(log_q, (n, k)).copy()
         np.add.at(log_q, votes.row, np.log(confusions)[votes.annotator, votes.label])
