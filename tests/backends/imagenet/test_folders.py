@@ -25,6 +25,7 @@ def test_a_second_start_is_refused_while_the_first_runs(
 ):
     first = train(tmp_path, log_every=1, **strong)
     first.after("update 1/16")
+    first.kill(signal.SIGSTOP)  # it holds its lock, and cannot end before the others start
     second = train(tmp_path, **strong)
     assert second.wait() == 1
     assert f"{tmp_path} is being written by process {first.number} on" in second.text
@@ -33,6 +34,7 @@ def test_a_second_start_is_refused_while_the_first_runs(
     for run in group:  # only one of them tries to take the lock, but all end
         assert run.wait() == 1, run.text
         assert f"is being written by process {first.number}" in run.text
+    first.kill(signal.SIGCONT)
     assert first.wait() == 0, first.text
     assert_same(state_of(tmp_path), state_of(four_epochs))
 
