@@ -17,7 +17,8 @@ PASSES = 16
 
 _SMALL = 64  # pixels; for smaller images "auto" is didirn-tiny
 _TINY = 16  # pixels; smaller images are not pooled in the stem of didirn-tiny
-_PATCHED = 32  # pixels; the stem of didirn-patch reduces larger images to less than twice this
+_PATCHED = 32  # pixels; the convolution of didirn-patch's stem reduces images to less than twice this
+_LARGE = 128  # pixels; such images are not pooled as well in the stem of didirn-patch
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def resnet_size(name: str, image_size: tuple[int, int] | None = None) -> ResNetS
         return replace(size, stem_pool=None)
     if name == "didirn-patch":
         stride = max(1, min(image_size) // _PATCHED)
-        return replace(size, stem_size=2 * stride + 1, stem_stride=stride)
+        pool = None if min(image_size) >= _LARGE else size.stem_pool
+        return replace(size, stem_size=2 * stride + 1, stem_stride=stride, stem_pool=pool)
     return size
 
 

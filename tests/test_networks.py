@@ -78,6 +78,7 @@ def test_the_stem_of_patches_sees_every_pixel_and_reduces_large_images(pixels):
     assert size.stem_size >= size.stem_stride
     if pixels >= 32:
         assert 32 <= pixels // size.stem_stride < 64
+    assert (size.stem_pool is None) == (pixels >= 128)
 
 
 def test_every_block_has_a_width():
