@@ -105,8 +105,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         A name that the backend knows ("mlp", "didirn-tiny", "didirn18", "didirn50", ..., or
         "timm/NAME" for a network of timm), or a module of its framework that maps images to
         features. "auto" is "mlp" for tables, "didirn-tiny" for images under 64 pixels, and for
-        larger ones "didirn-patch" on a CPU, whose time hardly depends on their size, else
-        "didirn18".
+        larger ones "didirn-patch" on a CPU, which trains it in minutes, else "didirn18".
     pretrained : bool or path-like, default=False
         Whether `network`, "timm/NAME" or a module, starts from weights: those that belong to the
         name, which timm downloads once, those that the module has, or those in a file

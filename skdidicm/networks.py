@@ -17,7 +17,7 @@ PASSES = 16
 
 _SMALL = 64  # pixels; for smaller images "auto" is didirn-tiny
 _TINY = 16  # pixels; smaller images are not pooled in the stem of didirn-tiny
-_PATCHED = 32  # pixels; the convolution of didirn-patch's stem reduces images to less than twice this
+_PATCHED = 32  # pixels; the stem's convolution of didirn-patch reduces images to 32 to 63
 _LARGE = 128  # pixels; such images are not pooled as well in the stem of didirn-patch
 
 
