@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdidicm.datasets import Split
+from skdidicm.errors import reason
 from skdidicm.tables import TableError, is_date, is_number
 
 if TYPE_CHECKING:
@@ -60,10 +61,9 @@ def read_frame(
             'with: pip install "skdidicm[tables]"'
         ) from error
     except (ValueError, OSError) as error:  # those of the parsers, too
-        reason = (str(error).splitlines() or [""])[0]
         raise TableError(
-            f"{name} cannot be read as a table ({reason}); expected CSV in UTF-8 with commas, .tsv "
-            "with tabs, or parquet."
+            f"{name} cannot be read as a table ({reason(error)}); expected CSV in UTF-8 with "
+            "commas, .tsv with tabs, or parquet."
         ) from error
     _check_header(frame, name)
     return frame[[column for column in frame if not str(column).startswith("Unnamed: ")]]

@@ -12,6 +12,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skdidicm.errors import reason
+
 MAX_PIXELS = 2**27
 """A larger image is not decoded, since it may be a decompression bomb."""
 
@@ -61,9 +63,8 @@ def open_picture(file: str | IO[bytes], name: str, mode: str = "RGB") -> Any:
             "remove it."
         ) from error
     except Exception as error:  # decoders of damaged files raise whatever they meet
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadPictureError(
-            f"{name} cannot be read as a picture ({reason}); replace or remove it."
+            f"{name} cannot be read as a picture ({reason(error)}); replace or remove it."
         ) from error
 
 

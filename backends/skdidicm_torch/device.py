@@ -4,6 +4,8 @@ import multiprocessing
 
 import torch
 
+from skdidicm.errors import reason
+
 PRECISIONS = ("auto", "float32", "float64", "bfloat16")
 
 
@@ -24,10 +26,9 @@ def resolve_device(device: str) -> torch.device:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
         raise ValueError(
-            f"device is {device!r}, which torch cannot use here ({reason}); expected 'auto', "
-            "'cpu', 'cuda', 'cuda:1', 'mps' or another device of this machine."
+            f"device is {device!r}, which torch cannot use here ({reason(error)}); expected "
+            "'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or another device of this machine."
         ) from error
     return torch.device(device)
 

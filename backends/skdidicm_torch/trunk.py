@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skdidicm.backend import Preparation, TrunkConfig, on_this_machine
+from skdidicm.errors import reason
 from skdidicm.networks import TIMM, image_size, n_channels
 from skdidicm_torch.dense import pooled
 from skdidicm_torch.device import resolve_device, resolve_precision
@@ -214,10 +215,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # readers of damaged files raise whatever they meet
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise ValueError(
-            f"{path} cannot be read as weights ({reason}); expected a safetensors file, or a "
-            "state_dict that torch.save wrote."
+            f"{path} cannot be read as weights ({reason(error)}); expected a safetensors file, or "
+            "a state_dict that torch.save wrote."
         ) from error
     for key in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):

@@ -16,6 +16,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from skdidicm.errors import reason
+
 _USER_ERRORS = (ValueError, OSError, ImportError, FloatingPointError, MemoryError)
 _OUT_OF_MEMORY = "out of memory"  # what torch says in a RuntimeError
 _UNBOUNDED = 100_000  # columns of text
@@ -74,7 +76,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}."
     if _OUT_OF_MEMORY in str(error).lower():
-        return f"{str(error).splitlines()[0]} A smaller --batch-size takes less memory."
+        return f"{reason(error)}. A smaller --batch-size takes less memory."
     if isinstance(error, MemoryError):
         return "there is not enough memory."
     return str(error).strip() or f"{type(error).__name__}, without further explanation."

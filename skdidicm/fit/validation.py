@@ -27,6 +27,7 @@ from skdidicm.core import (
 )
 from skdidicm.core.noise_levels import TIMES
 from skdidicm.core.samplers import LABEL_RULES, SOLVERS
+from skdidicm.errors import reason
 from skdidicm.fit.columns import FROM_DTYPE, is_missing
 from skdidicm.networks import CONDITIONINGS, is_builtin
 
@@ -94,7 +95,7 @@ def _on_host(tensor: Any, name: str) -> NDArray[Any]:
         found: NDArray[Any] = exact.numpy()
     except (TypeError, RuntimeError) as error:
         raise ValueError(
-            f"{name} is a tensor that cannot become an array of NumPy ({_first_line(error)}); pass "
+            f"{name} is a tensor that cannot become an array of NumPy ({reason(error)}); pass "
             "a dense tensor of ordinary numbers that has data."
         ) from error
     return found
@@ -107,7 +108,7 @@ def _from_sequence(values: Any, name: str) -> NDArray[Any]:
     except (TypeError, ValueError, RuntimeError, LookupError) as error:
         raise ValueError(
             f"{name} is a {type(values).__name__} that cannot become one array "
-            f"({_first_line(error)}); expected rows of the same shape and of ordinary numbers."
+            f"({reason(error)}); expected rows of the same shape and of ordinary numbers."
         ) from error
     if found.ndim == 0:
         raise ValueError(
@@ -115,10 +116,6 @@ def _from_sequence(values: Any, name: str) -> NDArray[Any]:
             "a list, so collect all rows in one of these."
         )
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 EFFORTS = ("fast", "auto", "thorough")

@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from skdidicm.errors import reason
 from skdidicm.folders import SPLITS, find_split, is_text, pictures_below
 from skdidicm.pictures import BadPictureError, open_picture, without_warnings
 
@@ -104,7 +105,7 @@ def inspect_image(path: str) -> ImageInfo:
 
 def _reason(error: BadPictureError) -> str:
     """Return the decoder's message, without the sentence of `open_picture` around it."""
-    return str(error.__cause__ or "it claims too many pixels").splitlines()[0]
+    return reason(error.__cause__) if error.__cause__ else "it claims too many pixels"
 
 
 def inspect_images(files: Sequence[str], jobs: int) -> Iterator[ImageInfo]:

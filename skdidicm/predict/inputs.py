@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skdidicm.errors import reason
 from skdidicm.frames import PARQUET, read_frame
 from skdidicm.tables import TableError, read_table
 
@@ -150,9 +151,8 @@ def _array_of(content: bytes, name: str) -> NDArray[Any]:
             read = np.lib.format.read_array_header_2_0
         shape, by_columns, dtype = read(file)
     except (ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0]
         raise ValueError(
-            f"{name} is not an array in NumPy's format ({reason}); write it with numpy.save."
+            f"{name} is not an array in NumPy's format ({reason(error)}); write it with numpy.save."
         ) from error
     if dtype.kind not in "biuf":
         raise ValueError(f"{name} holds values of type {dtype}; expected an array of numbers.")

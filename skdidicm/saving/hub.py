@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from skdidicm.errors import reason
 from skdidicm.saving.run_folder import MODEL
 
 CARD = "README.md"
@@ -39,7 +40,7 @@ def find_pretrained(name: str | Path, **options: Any) -> Path:
     except (OSError, ValueError) as error:  # of the network, the Hub, its cache or the name
         raise FileNotFoundError(
             f"{str(name)!r} is no folder, and {MODEL} cannot be had from a repository of that name "
-            f"({_reason(error)}); expected a folder or 'user/model', and for private ones a token."
+            f"({reason(error)}); expected a folder or 'user/model', and for private ones a token."
         ) from error
 
 
@@ -58,7 +59,7 @@ def publish(folder: Path, repo_id: str, *, private: bool | None, token: Any, mes
         )
     except (OSError, ValueError) as error:
         raise OSError(
-            f"the model cannot be uploaded to {repo_id!r} ({_reason(error)}); expected a name "
+            f"the model cannot be uploaded to {repo_id!r} ({reason(error)}); expected a name "
             "'user/model' and a token that may write, as `hf auth login` stores."
         ) from error
     return str(commit.commit_url)
@@ -73,7 +74,3 @@ def _huggingface_hub() -> Any:
             'pip install "skdidicm[hub]"'
         ) from error
     return huggingface_hub
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -28,13 +28,14 @@ LEAVES = {
     "frames",
     "folders",
     "pictures",
+    "errors",
 }  # import no room of `skdidicm`
 # What the order alone would allow.
 APART = {
     "plotting": {"registry", "backend"},
     "imagenet": {"registry", "backend"},
 }
-FOR_BACKENDS = {"core", "backend", "networks"}
+FOR_BACKENDS = {"core", "backend", "networks", "errors"}
 OF_TRAINERS = {"imagenet", "folders", "pictures"}
 
 

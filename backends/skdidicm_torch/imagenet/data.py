@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from skdidicm.errors import reason
 from skdidicm.imagenet import sources
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.fingerprint import encoded
@@ -175,7 +176,7 @@ def naming_killed_workers() -> Iterator[None]:
     except RuntimeError as error:
         killed = _is_of_worker(error)
         if killed:
-            raise KilledWorkerError(str(error).splitlines()[0]) from error
+            raise KilledWorkerError(reason(error)) from error
         raise
     finally:
         if not killed:  # else the loader's finalisers are still to come
@@ -236,8 +237,7 @@ class Loader:
             broken = isinstance(error, ConnectionError | EOFError) or error.errno is not None
             if not self.workers or not broken:
                 raise
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise KilledWorkerError(reason) from error
+            raise KilledWorkerError(reason(error)) from error
 
 
 def _leave_signals(_: int) -> None:

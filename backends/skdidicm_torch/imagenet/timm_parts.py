@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from skdidicm.backend import Preparation
 from skdidicm.core.arrays import one_hot
+from skdidicm.errors import reason
 from skdidicm.folders import find_tars
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.corruptions import Corruption
@@ -190,11 +191,10 @@ def create_timm(
     except Exception as error:
         if not pretrained:
             raise
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise OSError(
-            f"the weights of timm/{name} cannot be had ({reason}); connect this machine once so "
-            "that timm can download them, or set pretrained to the path of a file of weights "
-            "(.safetensors or .pth)."
+            f"the weights of timm/{name} cannot be had ({reason(error)}); connect this machine "
+            "once so that timm can download them, or set pretrained to the path of a file of "
+            "weights (.safetensors or .pth)."
         ) from error
     return network
 
