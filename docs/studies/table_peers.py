@@ -160,7 +160,8 @@ def main():
                 cell = {"table": table, "n": n, "seed": seed, "model": of, **found}
                 cells[table, n, seed, of] = cell
                 file.write(json.dumps(cell) + "\n")
-    shown = {k: v for k, v in cells.items() if k[0] in TABLES[given.tables]}
+    named = {*given.models, *PARTS}
+    shown = {k: v for k, v in cells.items() if k[0] in TABLES[given.tables] and k[3] in named}
     complete = defaultdict(set)
     for table, n, seed, name in shown:
         complete[table, n, seed].add(name)
