@@ -140,7 +140,7 @@ def test_unknown_noise_is_found():
         DiDiClassifier(label_noise=noise, **settings).fit(x, given) for noise in (None, "auto")
     )
     share = np.array([np.bincount(given[y == j], minlength=4) for j in range(4)]).T / 100
-    assert np.abs(auto.label_noise_ - share).max() < 0.15
+    assert np.abs(auto.label_noise_ - share).sum(axis=0).mean() / 2 < 0.15  # without noise, 0.35
     nll = [negative_log_likelihood(y, model.predict_proba(x)).mean() for model in (plain, auto)]
     assert nll[1] < 0.75 * nll[0]
 
