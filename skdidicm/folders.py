@@ -113,19 +113,23 @@ def count(folder: Path, most: int) -> int:
     return n
 
 
-def pictures_below(folder: Path) -> list[str]:
+def pictures_below(folder: str | Path, around: frozenset[str] = frozenset()) -> list[str]:
     """Return the files below a folder that have an image suffix, in arbitrary order.
 
-    Hidden files and folders are left out.
+    Hidden files and folders are left out. Links to folders are followed, unless they lead back to
+    one of the folders around them, whose real names `around` has.
     """
-    found = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not _is_hidden(name)]
-        found += [
-            os.path.join(parent, name)  # noqa: PTH118 - a Path for each of a million files is slow
-            for name in names
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not _is_hidden(name)  # noqa: PTH122
-        ]
+    around |= {os.path.realpath(folder)}
+    _, folders, names = next(os.walk(folder), ("", [], []))
+    found = [
+        os.path.join(folder, name)  # noqa: PTH118 - a Path for each of a million files is slow
+        for name in names
+        if os.path.splitext(name)[1].lower() in SUFFIXES and not _is_hidden(name)  # noqa: PTH122
+    ]
+    for name in folders:
+        inner = os.path.join(folder, name)  # noqa: PTH118
+        if not _is_hidden(name) and os.path.realpath(inner) not in around:
+            found += pictures_below(inner, around)
     return found
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skdidicm.folders import count, find_split, find_tars, is_text, scan, subset
+from skdidicm.folders import count, find_split, find_tars, is_text, pictures_below, scan, subset
 
 
 def make(root, tree):
@@ -42,6 +42,23 @@ def test_class_folders_may_be_links(tmp_path):
     make(tmp_path, ["real/1.png", "split/a/1.png"])
     (tmp_path / "split/b").symlink_to(tmp_path / "real")
     assert scan(tmp_path / "split").labels == [0, 1]
+
+
+def test_links_that_lead_back_are_not_followed(tmp_path):
+    make(tmp_path, ["a/1.png", "b/in/2.png", "other/3.png"])
+    for link in ("a/up", "b/in/up", "b/in/again", "other/up"):
+        (tmp_path / link).symlink_to(tmp_path)
+    (tmp_path / "b/out").symlink_to(tmp_path / "other")
+    found = pictures_below(tmp_path / "b")
+    assert sorted(os.path.relpath(file, tmp_path / "b") for file in found) == [
+        "in/2.png",
+        "in/again/a/1.png",
+        "in/again/other/3.png",
+        "in/up/a/1.png",
+        "in/up/other/3.png",
+        "out/3.png",
+        "out/up/a/1.png",
+    ]
 
 
 @pytest.mark.parametrize(
