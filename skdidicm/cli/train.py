@@ -3,6 +3,7 @@
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -189,6 +190,8 @@ def train(source: DataSource, parameters: dict[str, Any], run: RunOptions) -> No
                 print_table(source.title, ("Column", "Taken as"), columns.items())
         else:
             check_classes(data)
+        if source.name == "folder":
+            check_readable(data.X_test)
         noun = "rows" if is_table else "images"
         say(f"Training on {len(data.X_train)} {noun} of {source.title}.")
         history = HistoryFile(output)
@@ -231,6 +234,13 @@ def check_classes(data: "Split") -> None:
             f"the {len(data.X_train)} training images include no {names}; raise --n-train, or draw "
             "others with --seed."
         )
+
+
+def check_readable(files: Sequence[str]) -> None:
+    """Raise BadPictureError for a damaged test picture, which would end the run after training."""
+    from skdidicm.pictures import Pictures
+
+    Pictures(files, size=1)[:]
 
 
 def fit(

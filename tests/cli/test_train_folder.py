@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -97,6 +99,16 @@ def test_what_contradicts_itself_is_refused(own_pictures, cli, options, words):
     result = cli("train", "folder", own_pictures, *options)
     assert result.code == 2
     assert words in " ".join(result.err.replace("│", " ").split())
+
+
+def test_a_damaged_test_picture_is_named_before_the_training(own_pictures, cli, tmp_path):
+    shutil.copytree(own_pictures, tmp_path / "own")
+    bad = Path(load_folder_split(tmp_path / "own").X_test[0])
+    bad.write_bytes(bad.read_bytes()[:-40])
+    result = cli("train", "folder", tmp_path / "own", *TINY, "--output", tmp_path / "run")
+    assert result.code == 1
+    assert f"{bad} cannot be read as a picture" in result.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_without_classes_says_what_is_expected(cli, tmp_path):
