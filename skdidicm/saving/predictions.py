@@ -157,7 +157,15 @@ def check_output(output: Path, *, overwrite: bool) -> None:
 def _claim(job: FolderJob, files: Sequence[str]) -> None:
     """Make the folder of the parts, or check that those in it are of the same job."""
     digest = hashlib.sha256("\0".join(files).encode(errors="surrogateescape")).hexdigest()
-    plan = {"model": job.model, "files": digest, "columns": job.columns, "part": PART}
+    plan = {
+        "model": job.model,
+        "root": str(job.root.resolve()),
+        "files": digest,
+        "rows": repr(job.row_format),
+        "names": list(job.names),
+        "columns": job.columns,
+        "part": PART,
+    }
     file = job.parts / _PLAN
     with FileLock(job.lock):
         job.parts.mkdir(exist_ok=True)

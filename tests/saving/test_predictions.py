@@ -1,4 +1,5 @@
 import csv
+import shutil
 import threading
 
 import numpy as np
@@ -141,7 +142,15 @@ def test_no_more_than_two_parts_are_in_memory(folder, monkeypatch):
     assert max(ahead) <= 2 * predictions.PART + 1  # the damaged one is never predicted
 
 
-@pytest.mark.parametrize("change", [{"model": "other"}, {"top": 1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "other"},
+        {"top": 1},
+        {"names": ("a", "b", "c")},
+        {"row_format": RowFormat(shape=(4, 4), pixel_max=1)},
+    ],
+)
 def test_parts_of_another_job_are_not_mixed_in(folder, change):
     def stop(x):
         raise KeyboardInterrupt
@@ -150,6 +159,22 @@ def test_parts_of_another_job_are_not_mixed_in(folder, change):
         predict_folder(job(folder), stop, silent)
     with pytest.raises(ValueError, match=r"out\.csv\.parts holds predictions of other pictures"):
         predict_folder(job(folder, **change), by_brightness, silent)
+
+
+def test_pictures_of_the_same_names_in_another_folder_are_not_mixed_in(folder):
+    calls = []
+
+    def stop_later(x):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return by_brightness(x)
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_folder(job(folder), stop_later, silent)
+    other = shutil.copytree(folder, folder.with_name("other"))
+    with pytest.raises(ValueError, match="holds predictions of other pictures"):
+        predict_folder(job(other, output=folder.parent / "out.csv"), by_brightness, silent)
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
