@@ -613,9 +613,14 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     def _with_answers(
         self, votes: Votes, held: HeldOut
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the true classes of held-out rows and all confusions, by votes and answers."""
-        proba = self._calibrated(self._untempered(held))
-        return most_likely_annotators(votes.of_rows(held.row), proba)
+        """Return the true classes of held-out rows and all confusions, by votes and answers.
+
+        Rows without an answer have the shares of the classes in its place.
+        """
+        proba = held.spread(self._calibrated(self._untempered(held)))
+        proba = np.where(np.isnan(proba), held.target.mean(axis=0), proba)
+        truth, confusions = most_likely_annotators(votes, proba)
+        return truth[held.row], confusions
 
     def partial_fit(
         self,
@@ -1348,7 +1353,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         held = self._held_out
         proba = self._calibrated(self._untempered(held))
         if ((held.target > 0).sum(axis=1) > 1).any() and self._fitted.annotators is not None:
-            right, likelier = quality_of_votes(proba, held.target, self.class_prior_)
+            # Votes were weighed with the shares of the classes without weights of rows or classes.
+            right, likelier = quality_of_votes(proba, held.target, held.target.mean(axis=0))
         else:
             right, likelier = quality_of_labels(proba, held.target, self._fitted.channel)
         own = held.row >= 0  # else they are the user's validation rows

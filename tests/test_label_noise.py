@@ -6,6 +6,7 @@ from scipy.special import softmax
 
 from skdidicm import DiDiClassifier
 from skdidicm.core import ConfusionNoise, SymmetricNoise
+from skdidicm.fit.votes import Votes, most_likely_annotators
 from skdidicm.metrics import negative_log_likelihood
 
 pytest.importorskip("torch")
@@ -228,6 +229,36 @@ def test_votes_are_learnt_with_the_confusions_of_every_annotator(tmp_path):
     model.save(tmp_path / "model.skd")
     again = DiDiClassifier.load(tmp_path / "model.skd")
     np.testing.assert_array_equal(again.annotators_, model.annotators_)
+
+
+def test_annotators_are_judged_by_votes_on_all_rows(quick):
+    """The thirty rows of early stopping alone would be off by several times as much."""
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 3
+    said = votes(y, [0.1, 0.2, 0.4], rng)
+    x = np.eye(3)[y] + 0.1 * rng.standard_normal((300, 3))
+    model = quick(early_stopping=True, max_epochs=30).fit_votes(x, said)
+    assert 0 < np.isfinite(model.oob_untempered_[:, 0]).sum() <= 30
+    right = np.einsum("ajj->a", model.annotators_) / 3
+    np.testing.assert_allclose(right, (said == y[:, None]).mean(axis=0), atol=0.03)
+
+
+def test_the_quality_of_votes_counts_them_by_their_likelihood(quick):
+    """Weights of classes change the answers, but not what votes are evidence for."""
+    rng = np.random.default_rng(0)
+    y = (np.arange(120) % 6 == 0).astype(int)
+    said = np.where(rng.random((120, 3)) < 0.25, 1 - y[:, None], y[:, None])
+    x = y[:, None] + rng.standard_normal((120, 2))
+    settings = {"choose_epochs": True, "class_weight": "balanced", "additive": False}
+    model = quick(trees=False, **settings).fit_votes(x, said)
+    row, annotator = np.indices(said.shape)
+    found = Votes(row.ravel(), annotator.ravel(), said.ravel(), (120, 3, 2))
+    q, confusions = most_likely_annotators(found)
+    likelihood = np.prod([confusions[a][said[:, a]] for a in range(3)], axis=0)
+    law = model.oob_decision_function_ * likelihood
+    law /= law.sum(axis=1, keepdims=True)
+    expected = law[np.arange(120), q.argmax(axis=1)]
+    np.testing.assert_allclose(model.label_quality_.probability, expected, atol=1e-3)
 
 
 def test_unanimous_votes_are_labels(quick):
