@@ -23,6 +23,7 @@ _WEIGHTS = (
     1000.0,
 )  # of symmetric confusions, in rows
 _CERTAIN = 1e-3  # probability of a wrong soft label that counts as none
+_FEWEST = 0.5  # rows of a class below which its soft labels count as certain, as nothing is known
 _TINY = 1e-30
 
 
@@ -56,18 +57,6 @@ class Votes:
         """Whether a row has several votes."""
         return len(np.unique(self.row)) < len(self.row)
 
-    def of_rows(self, rows: NDArray[np.intp]) -> "Votes":
-        """Return the votes on some rows, which are numbered anew."""
-        place = np.full(self.shape[0], -1)
-        place[rows] = np.arange(len(rows))
-        kept = place[self.row] >= 0
-        return Votes(
-            place[self.row[kept]],
-            self.annotator[kept],
-            self.label[kept],
-            (len(rows), *self.shape[1:]),
-        )
-
 
 def most_likely_annotators(
     votes: Votes, proba: NDArray[np.float64] | None = None
@@ -79,8 +68,8 @@ def most_likely_annotators(
     votes : Votes
         At least one.
     proba : ndarray (n, k), optional
-        Probabilities of the true class before any vote, from networks. By default all rows have
-        the shares of the classes, which are estimated too.
+        Probabilities of the true class before any vote, from networks or as shares of the classes.
+        By default all rows have the shares of the classes, which are estimated too.
 
     Returns
     -------
@@ -155,7 +144,8 @@ def noise_of_soft_labels(
     mass = weight @ of_truth
     joint = (q * weight[:, None]).T @ of_truth
     own = np.eye(len(mass))
-    confusion = np.where(mass > 0, joint / np.maximum(mass, _TINY), own)
+    typical = weight.sum() / np.count_nonzero(weight)
+    confusion = np.where(mass > _FEWEST * typical, joint / np.maximum(mass, _TINY), own)
     confusion = confusion / confusion.sum(axis=0)
     return None if np.abs(confusion - own).max() < _CERTAIN else ConfusionNoise(confusion)
 

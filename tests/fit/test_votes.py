@@ -110,10 +110,10 @@ def test_a_class_without_mass_and_rows_without_weight():
     np.testing.assert_allclose(noise.observe(mean), mean)  # the mean of soft labels is the prior
 
 
-def test_votes_of_some_rows(crowd):
-    _, said, _ = crowd
-    some = np.array([7, 2, 11])
-    part = votes_of(said).of_rows(some)
-    expected = votes_of(said[some])
-    np.testing.assert_array_equal(part.counts, expected.counts)
-    assert part.shape == expected.shape
+def test_a_class_without_votes_is_not_taken_for_a_mixture_of_others():
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 2, 300)
+    votes = votes_of(np.where(rng.random((300, 3)) < 0.3, 1 - true[:, None], true[:, None]))
+    q, _ = most_likely_annotators(votes)
+    noise = noise_of_soft_labels(q, np.ones(300))
+    np.testing.assert_array_equal(noise.matrix()[:, 2], [0, 0, 1])
