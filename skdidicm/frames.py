@@ -1,6 +1,7 @@
 """Tables of numbers, text and gaps in CSV and parquet files, as data frames of pandas."""
 
 import io
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from skdidicm.datasets import Split
 from skdidicm.errors import reason
+from skdidicm.fit.columns import is_code
 from skdidicm.tables import TableError, is_date, is_number
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 PARQUET = b"PAR1"  # how such a file begins
 _GAPS = ("?",)  # besides those of pandas: empty cells, NA, N/A, NaN, null and None
-_CODE = r"0\d+"  # numbers that begin with 0 are codes, such as 01002
+_MAY_BE_CODE = re.compile(rb'[,\t\r\n][ "]*0\d')  # at the beginning of a cell
 
 
 def read_frame(
@@ -86,10 +88,10 @@ def _read_csv(content: bytes, name: str, texts: Sequence[str]) -> "pd.DataFrame"
 def _codes(content: bytes, name: str, frame: "pd.DataFrame") -> list[str]:
     """Return the columns of numbers in which some begin with 0."""
     numbers = [str(column) for column in frame if frame[column].dtype.kind in "if"]
-    if b",0" not in content and b"\t0" not in content and b"\n0" not in content:
+    if not _MAY_BE_CODE.search(content):
         return []
     texts = _read_csv(content, name, numbers)
-    return [c for c in numbers if texts[c].str.fullmatch(_CODE, na=False).any()]
+    return [c for c in numbers if any(map(is_code, texts[c].dropna()))]
 
 
 def _check_header(frame: "pd.DataFrame", name: str) -> None:

@@ -59,6 +59,10 @@ def test_numbers_that_begin_with_zero_are_codes(file):
     assert set(split.X_train.zip.dropna()) == {"00", "01", "02", "03"}
     assert split.X_train.share.dtype == float
     assert read_frame(text.encode(), "rows.csv").zip.dtype == float  # unless they are asked for
+    quoted = b'zip,class\r\n"01002",a\r\n"21002",b\r\n'
+    assert read_frame(quoted, "rows.csv", codes=True).zip.tolist() == ["01002", "21002"]
+    spaced = b"class,zip\na, 01002\nb, 21002\n"
+    assert read_frame(spaced, "rows.csv", codes=True).zip.tolist() == ["01002", "21002"]
 
 
 def test_dates_may_be_chosen_as_categories(file):
