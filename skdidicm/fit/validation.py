@@ -352,7 +352,7 @@ def check_votes(votes: ArrayLike) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     if array.dtype.kind == "f":
         given &= ~np.isnan(array)
     elif array.dtype == object:
-        given &= np.array([[not _is_missing(v) for v in row] for row in array.tolist()])
+        given &= np.array([[not is_missing(v) for v in row] for row in array.tolist()])
     if not given.any():
         raise ValueError("votes has none that was given; expected at least one label.")
     return array, given
@@ -366,11 +366,6 @@ def voted_labels(votes: NDArray[Any], given: NDArray[np.bool_]) -> NDArray[Any]:
     if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.rint(labels)).all():
         labels = labels.astype(np.int64)
     return check_labels(labels)
-
-
-def _is_missing(value: Any) -> bool:
-    """Return whether a value is None, NaN, or pandas' NA, which answers no comparison."""
-    return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
 def check_soft_labels(q_0: ArrayLike) -> NDArray[np.float64]:

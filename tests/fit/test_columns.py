@@ -220,6 +220,7 @@ def test_one_file_and_a_pickle_hold_the_columns(quick, tmp_path, X):
 DAY = pd.Timestamp("2024-02-29")
 BAD_COLUMNS = {
     "dates": (FRAME.assign(born=DAY), {}, "column 'born' of X holds dates .*year"),
+    "complex": (FRAME.assign(z=1j), {}, "column 'z' of X holds values of type complex"),
     "dates with a zone": (FRAME.assign(born=DAY.tz_localize("UTC")), {}, "'born'.*dates"),
     "dates among objects": (FRAME.assign(born=DAY).astype({"born": object}), {}, "'born'.*dates"),
     "durations": (FRAME.assign(took=pd.Timedelta("1h")), {}, "'took'.* dates or durations"),
