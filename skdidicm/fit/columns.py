@@ -349,7 +349,7 @@ def _kind(column: Any) -> str:
 
 def _kind_of_objects(values: Iterable[Any]) -> str:
     given = {type(value) for value in values if not is_missing(value)}
-    if all(issubclass(k, numbers.Number | np.bool_) and k is not complex for k in given):
+    if all(issubclass(kind, numbers.Number | np.bool_) for kind in given) and complex not in given:
         return "number"
     if all(issubclass(kind, str) for kind in given):
         return "text"
