@@ -37,7 +37,8 @@ def sources_of(X: Any) -> Sequence[Any] | None:
     Raises
     ------
     ValueError
-        If X is a loader or a data set that hands out its rows in another way.
+        If X is a loader or a data set that hands out its rows in another way, or if pictures are
+        mixed with something else.
     """
     _refuse_loaders(X)
     if isinstance(X, Pictures):
@@ -48,7 +49,13 @@ def sources_of(X: Any) -> Sequence[Any] | None:
         return None
     if _is_data_set(X):
         return [Item(X, row) for row in range(len(X))] if _has_pictures(X) else None
-    return list(X) if _is_picture(next(iter(X), None)) else None
+    first = next(iter(X), None)
+    if isinstance(first, bytes) or hasattr(first, "read"):
+        raise ValueError(
+            f"X holds {type(first).__name__} objects; pass the paths of pictures, or what "
+            "PIL.Image.open returns for each (of bytes, with io.BytesIO)."
+        )
+    return [as_image(value) for value in X] if _is_picture(first) else None
 
 
 def labelled(X: Any) -> tuple[Any, Any]:
@@ -126,10 +133,12 @@ def as_image(value: Any) -> Any:
     if is_tensor and pixels.ndim == 3:  # torch has the channels first
         pixels = pixels.transpose(1, 2, 0)
     pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
-    if pixels.ndim not in (2, 3) or pixels.dtype.kind not in "uif" or pixels.size == 0:
+    flat_or_colours = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] in (2, 3, 4))
+    if not flat_or_colours or pixels.dtype.kind not in "uif" or pixels.size == 0:
         raise ValueError(
             f"an item of X is a {type(value).__name__} of shape {pixels.shape}; expected the path "
-            "of a picture, a PIL image, or an array or tensor of pixels."
+            "of a picture, a PIL image, an array (height, width, channels), or a tensor with the "
+            "channels first."
         )
     if pixels.dtype != np.uint8:
         low, high = float(pixels.min()), float(pixels.max())

@@ -36,8 +36,9 @@ class RowFormat:
     pixel_max : float, default=255
         Value of white in the training images; only image files are scaled to it.
     crop : float, optional
-        Fraction of an image's shorter side in the centre crop that the model was evaluated on; by
-        default whole images are resized to `shape`.
+        Fraction of an image's shorter side in the centre crop that the model was evaluated on. By
+        default it is 1 if rows are square and in colour, as for files in `fit`, and other images
+        are resized to `shape` whole.
     columns : sequence of str, optional
         Names of the model's columns; a table with other names, or another order, is refused.
     header : bool, optional
@@ -201,10 +202,12 @@ def _image(content: bytes, name: str, model: RowFormat) -> NDArray[Any]:
     from skdidicm.pictures import centre, open_picture
 
     picture = open_picture(io.BytesIO(content), name, mode)
-    if model.crop is not None:
-        return np.asarray(centre(picture, shape[0], model.crop))[None]
-    resized = picture.resize((shape[1], shape[0]), Image.Resampling.BOX)
-    pixels = np.asarray(resized).reshape(1, *shape)
+    square = shape[0] == shape[1] and mode == "RGB"
+    if model.crop is not None or square:
+        picture = centre(picture, shape[0], model.crop or 1)
+    else:
+        picture = picture.resize((shape[1], shape[0]), Image.Resampling.BOX)
+    pixels = np.asarray(picture).reshape(1, *shape)
     if model.pixel_max == 255:
         return pixels
     return (pixels * (model.pixel_max / 255)).astype(np.float32)

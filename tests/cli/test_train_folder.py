@@ -63,11 +63,14 @@ def test_the_run_is_like_any_other(own_run, own_pictures, cli, tmp_path, read_js
     assert exported.code == 0, exported.err
 
 
-def test_predict_sees_the_pictures_as_training_did(own_run, own_pictures, cli, read_json):
+def test_predict_sees_the_pictures_as_training_did(own_run, own_pictures, cli, read_json, tmp_path):
     files = sorted((own_pictures / "red").iterdir())[:3]
     found = read_json(cli("predict", own_run.folder, *files, "--json").out)["predictions"]
     proba = DiDiClassifier.load(own_run.folder / "model.skd").predict_proba(files)
-    for row, p in zip(found, proba, strict=True):
+    alone = shutil.copy(own_run.folder / "model.skd", tmp_path)  # without the record of the run
+    without = read_json(cli("predict", alone, *files, "--json").out)["predictions"]
+    for row, other, p in zip(found, without, proba, strict=True):
+        assert other["classes"][0]["probability"] == row["classes"][0]["probability"]
         assert row["classes"][0]["class"] == ("green", "red")[p.argmax()]
         assert row["classes"][0]["probability"] == pytest.approx(p.max())
 

@@ -1,3 +1,6 @@
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -129,8 +132,6 @@ class TestTheSize:
 
 
 def rows_folder(rows):
-    from pathlib import Path
-
     return Path(rows.files[0]).parents[1]
 
 
@@ -165,6 +166,25 @@ def test_a_damaged_file_is_named(rows, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"bad\.jpg cannot be read as a picture"):
         DiDiClassifier(**QUICK).fit([*rows.files[1:], tmp_path / "bad.jpg"], rows.y)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda file: [file, None], "an item of X is a NoneType"),
+        (lambda file: [io.BytesIO(file.read_bytes())], r"BytesIO objects; pass the paths"),
+        (lambda file: [file.read_bytes()], r"bytes objects; pass the paths"),
+        (lambda _: Items([np.zeros((3, 20, 20), np.uint8)] * 2), "array .height, width, channels"),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_the_way_in(change, words, rows, fitted):
+    with pytest.raises(ValueError, match=words):
+        fitted.predict(change(Path(rows.files[0])))
+
+
+def test_pictures_and_arrays_may_be_mixed(rows, fitted):
+    mixed = [rows.files[0], *rows.X[1:3], Image.open(rows.files[3])]
+    np.testing.assert_array_equal(fitted.predict_proba(mixed), fitted.predict_proba(rows.X[:4]))
 
 
 def test_a_model_of_tables_takes_no_pictures(rows):
