@@ -21,7 +21,6 @@ SKOPS_TRUSTED = [
     "skdidicm.predict.additive.Shape",
     "skdidicm.predict.familiarity.Familiar",
     "skdidicm.predict.trees.Trees",
-    "skdidicm.predict.trees.Trees",
     "skdidicm_keras.backend.KerasNetwork",
     "skdidicm_torch.backend.TorchNetwork",
     "skdidicm_torch.trunk.TorchTrunk",
