@@ -47,17 +47,22 @@ def find_pretrained(name: str | Path, **options: Any) -> Path:
 def publish(folder: Path, repo_id: str, *, private: bool | None, token: Any, message: str) -> str:
     """Upload the files of a folder as one commit, and return its address.
 
-    The repository is created if necessary. A card that is already there stays.
+    The repository is created if necessary. A card that is already there stays; one in the folder
+    gets the full name of a repository that was given without its user.
     """
     hub = _huggingface_hub()
     api = hub.HfApi(token=token, library_name=_LIBRARY)
+    given, card = repo_id, folder / CARD
     try:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        text = card.read_text(encoding="utf-8")
+        named = text.replace(f"from_pretrained({given!r})", f"from_pretrained({repo_id!r})")
+        card.write_text(named, encoding="utf-8")
         kept = [CARD] if api.file_exists(repo_id, CARD) else None
         commit = api.upload_folder(
             repo_id=repo_id, folder_path=folder, commit_message=message, ignore_patterns=kept
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # without a connection, one of the HTTP library's own
         raise OSError(
             f"the model cannot be uploaded to {repo_id!r} ({reason(error)}); expected a name "
             "'user/model' and a token that may write, as `hf auth login` stores."

@@ -85,6 +85,10 @@ def test_an_estimator_that_is_not_fitted_writes_nothing(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+class OfflineError(Exception):
+    """Stands for an error of the HTTP library, which is no OSError."""
+
+
 class Hub:
     """Stands for the Hub: keeps what is uploaded."""
 
@@ -94,8 +98,10 @@ class Hub:
     def create_repo(self, repo_id, **settings):
         if self.settings["token"] == "wrong":
             raise OSError("401 Client Error.\nRequest ID: 1")
+        if self.settings["token"] == "offline":
+            raise OfflineError("Connection refused")
         self.settings |= settings
-        return type("Repository", (), {"repo_id": f"me/{repo_id}"})
+        return type("Repository", (), {"repo_id": repo_id if "/" in repo_id else f"me/{repo_id}"})
 
     def file_exists(self, repo_id, name):
         return name in FILES.get(repo_id, ())
@@ -121,7 +127,7 @@ def hub(monkeypatch):
 
 def test_a_model_that_was_pushed_comes_back(model, hub, tmp_path):
     assert model.push_to_hub("iris", private=True) == "https://huggingface.co/me/iris/commit/1"
-    assert b"from_pretrained('iris')" in hub["me/iris"]["README.md"]
+    assert b"from_pretrained('me/iris')" in hub["me/iris"]["README.md"]
     cached = tmp_path / "models--me--iris"  # the cache of huggingface_hub
     (cached / "refs").mkdir(parents=True)
     (cached / "refs" / "main").write_text("1" * 40)
@@ -142,7 +148,10 @@ def test_a_card_in_the_repository_stays(model, hub):
     assert hub["me/iris"]["README.md"] == b"mine"
 
 
-def test_a_refused_upload_is_told_in_one_sentence(model, hub):
-    with pytest.raises(OSError, match=r"cannot be uploaded to 'iris' \(401 Client Error\); ") as e:
-        model.push_to_hub("iris", token="wrong")
+@pytest.mark.parametrize(
+    ("token", "words"), [("wrong", "401 Client Error"), ("offline", "Connection refused")]
+)
+def test_a_refused_upload_is_told_in_one_sentence(model, hub, token, words):
+    with pytest.raises(OSError, match=rf"cannot be uploaded to 'iris' \({words}\); ") as e:
+        model.push_to_hub("iris", token=token)
     assert "\n" not in str(e.value)
