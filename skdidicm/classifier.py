@@ -587,8 +587,17 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         weight = (np.bincount(row, minlength=len(array)) > 0).astype(np.float64)
         if sample_weight is not None:
             weight = weight * check.check_weight(sample_weight, weight)
+        going_on = hasattr(self, "_fitted") and self.warm_start
+        with self._restored_on_error(going_on=going_on):
+            self._fit_to_votes(X, found, names, weight)
+        return self
+
+    def _fit_to_votes(
+        self, X: Any, found: Votes, names: NDArray[Any], weight: NDArray[np.float64]
+    ) -> None:
+        """Train on votes, and estimate the confusions of the annotators; see `fit_votes`."""
         if not found.overlap:
-            target = np.where(found.counts.any(axis=1, keepdims=True), found.counts, 1 / shape[2])
+            target = np.where(found.counts.any(axis=1, keepdims=True), found.counts, 1 / len(names))
             self._fit(X, target, names, weight, None, None)
         elif self.label_noise is not None and not isinstance(self.label_noise, str):
             raise ValueError(
@@ -600,7 +609,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             noise = noise_of_soft_labels(target, weight)
             self._fit(X, target, names, weight, None, None, label_noise=noise)
             held = self._fitted.held_out
-            if held is not None and noise is not None and not self.warm_start:
+            done = self.warm_start or self._fitted.interrupted
+            if held is not None and noise is not None and not done:
                 truth, _ = self._with_answers(found, held)
                 better = noise_of_soft_labels(held.target, held.weight, truth)
                 self._fit(X, target, names, weight, None, None, label_noise=better)
@@ -608,7 +618,6 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         _, self._fitted.annotators = (
             most_likely_annotators(found) if held is None else self._with_answers(found, held)
         )
-        return self
 
     def _with_answers(
         self, votes: Votes, held: HeldOut

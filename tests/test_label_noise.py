@@ -319,3 +319,43 @@ def test_notebooks_show_the_noise(quick):
     assert "25.0% of the labels of a class are wrong" in html
     assert "Votes of" in quick().fit_votes(x, np.stack([y, y], axis=1))._repr_html_()
     assert "Label noise" not in quick().fit(x, y)._repr_html_()
+
+
+def counting(calls, error=None, at=0):
+    """Return an augmentation that counts its calls and raises an error in one of them."""
+
+    def augment(x, rng):
+        calls.append(1)
+        if len(calls) == at:
+            raise error
+        return x
+
+    return augment
+
+
+@pytest.mark.parametrize("method", ["fit", "fit_votes"])
+def test_no_other_fit_follows_one_that_was_interrupted_and_kept(quick, method):
+    rng, calls = np.random.default_rng(0), []
+    y = np.arange(120) % 3
+    said = votes(y, [0.2, 0.3, 0.3], rng)
+    settings = {"choose_epochs": True, "max_epochs": 8, "on_interrupt": "keep"}
+    augment = counting(calls, KeyboardInterrupt(), 40)
+    model = quick(augment=augment, label_noise="auto", **settings)
+    labels = said[:, 0] if method == "fit" else said
+    with pytest.warns(UserWarning, match="interrupted"):
+        getattr(model, method)(np.eye(3)[y], labels)
+    assert len(calls) == 40
+    assert model.predict_proba(np.eye(3)).shape == (3, 3)
+
+
+def test_an_error_in_the_second_fit_on_votes_restores_the_state_before_both(quick):
+    rng, calls = np.random.default_rng(0), []
+    y = np.arange(60) % 3
+    x, said = np.eye(3)[y], votes(y, [0.2, 0.3, 0.3], rng)
+    quick(choose_epochs=True, augment=counting(calls)).fit_votes(x, said)
+    failing = counting([], RuntimeError("broken"), len(calls))
+    model = quick(choose_epochs=True, augment=failing)
+    before = dict(vars(model))
+    with pytest.raises(RuntimeError, match="broken"):
+        model.fit_votes(x, said)
+    assert vars(model) == before

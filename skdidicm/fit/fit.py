@@ -97,6 +97,7 @@ def continued(earlier: Fitted, *, counting: bool) -> Fitted:
         familiar=[],
         history=list(earlier.history) if counting else [],
         n_iter=earlier.n_iter if counting else 0,
+        interrupted=False,
     )
 
 
@@ -226,7 +227,7 @@ def _trial(
         on_epoch=lambda row, n: bar.advance(n * row["epoch"], row),
         keep_on_interrupt=settings.keep_on_interrupt,
     )
-    fitted.trial = verdict.rounds
+    fitted.trial, fitted.interrupted = verdict.rounds, verdict.interrupted
     if settings.temperature is None:
         fitted.temperature = verdict.temperature
     if verdict.whole is not None:
@@ -314,6 +315,7 @@ def _train(
         if not (settings.keep_on_interrupt and fitted.n_iter):
             raise
         trial.warn_of_interruption(fitted.n_iter)
+        fitted.interrupted = True
     except NonFiniteLossError:
         if best_epoch:
             fitted.network.load_state(best_state)

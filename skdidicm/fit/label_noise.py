@@ -30,7 +30,7 @@ def fit_unknown_noise(train: Callable[[Channel | None], Fitted]) -> Fitted:
     `anchored`. The answers of the fit through that channel give a better one, by
     `most_likely_confusion`, and so on while held-out labels get more likely: this is
     expectation-maximisation with answers out of fold. A fit with noise is returned only if held-out
-    labels are clearly more likely under it.
+    labels are clearly more likely under it. No fit follows one that was interrupted and kept.
 
     Parameters
     ----------
@@ -38,6 +38,8 @@ def fit_unknown_noise(train: Callable[[Channel | None], Fitted]) -> Fitted:
         Trains through a channel, or None, and returns the result.
     """
     plain = train(None)
+    if plain.interrupted:
+        return plain
     if plain.held_out is None:
         warnings.warn(
             "label_noise='auto' needs rows that were held out, but this fit had none; labels were "
@@ -55,6 +57,8 @@ def fit_unknown_noise(train: Callable[[Channel | None], Fitted]) -> Fitted:
     best, nll, found = plain, np.inf, confusion
     for _ in range(_REFITS):
         fitted = train(ConfusionNoise(confusion))
+        if fitted.interrupted:
+            break
         held = fitted.held_out or held
         proba = held_out_answers(fitted, held)
         before = nll

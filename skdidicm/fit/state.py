@@ -169,6 +169,8 @@ class Fitted:
         Draws the order of the rows and the noise of training; further training continues it.
     n_rows : int or None
         Rows of the last fit; None for a model from a file, which does not store it.
+    interrupted : bool
+        Whether Ctrl-C ended the last training, which was kept.
     """
 
     classes: NDArray[Any]
@@ -195,6 +197,7 @@ class Fitted:
     n_iter: int = 0
     max_epochs: int = 0
     n_rows: int | None = None
+    interrupted: bool = False
 
     @property
     def channel(self) -> Channel | None:

@@ -60,6 +60,8 @@ class Verdict(NamedTuple):
         empty if no round was finished.
     whole : list of dict or None
         The history of the network of all rows, if it was trained for these epochs too.
+    interrupted : bool
+        Whether Ctrl-C ended it.
     """
 
     epochs: int
@@ -67,6 +69,7 @@ class Verdict(NamedTuple):
     rounds: list[HistoryRow]
     proba: list[NDArray[np.float64]]
     whole: list[HistoryRow] | None
+    interrupted: bool = False
 
 
 def round_ends(max_epochs: int, *, average: bool = False) -> list[int]:
@@ -173,6 +176,7 @@ def run_trial(
                     raise
                 best = best._replace(epochs=len(history), whole=history)
             warn_of_interruption(best.epochs)
+            best = best._replace(interrupted=True)
             break
         parts = [fold.predict() for fold in folds]
         proba = np.concatenate(parts)

@@ -132,7 +132,7 @@ def test_all_folds_are_trained_and_count_alike(recording_network):
         )
         for i, t in enumerate(told)
     ]
-    best, _, trial, proba, _ = run_trial(folds, plan, temperature=1.0)
+    best, _, trial, proba, *_ = run_trial(folds, plan, temperature=1.0)
     assert best == 8
     assert [len(fold.network.rates) for fold in folds] == [16] * 3
     assert [row["val_nll"] for row in trial] == pytest.approx([1.0, 0.7, 0.7])
