@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.folders import Folder, find_split, scan
+from skdidicm.folders import SPLITS, Folder, find_split, has_folders, scan
 from skdidicm.pictures import Pictures
 
 FASHION_CLASSES = (
@@ -161,7 +161,7 @@ def load_folder_split(
 ) -> Split:
     """Return the pictures below PATH/CLASS, a part of every class for tests.
 
-    With folders PATH/train and PATH/val (or validation, or test), these are the parts.
+    With folders PATH/train and PATH/val (or valid, validation, or test), these are the parts.
 
     Parameters
     ----------
@@ -181,6 +181,8 @@ def load_folder_split(
 
     Raises
     ------
+    FileNotFoundError
+        If PATH/train has folders, and there is no PATH/val.
     ValueError
         If there are fewer than two folders, or one has no pictures.
     """
@@ -188,6 +190,10 @@ def load_folder_split(
     try:
         parts = [find_split(root, "train"), find_split(root, "val")]
     except FileNotFoundError:
+        if any(
+            has_folders(root / name) for name in SPLITS["train"]
+        ):  # no class of that name, but a split
+            raise
         parts = [root]
     train = scan(parts[0])
     if len(parts) == 2:

@@ -11,7 +11,7 @@ SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".jp2", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff"}
     | {".tga", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
-SPLITS = {"train": ("train", "training"), "val": ("val", "validation", "test")}
+SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "test")}
 SUBSET_SEED = 42
 
 
@@ -102,6 +102,12 @@ def scan(folder: Path, classes: Sequence[str] | None = None) -> Folder:
             f"one file ending in {', '.join(sorted(SUFFIXES))}."
         )
     return Folder(names, files, labels)
+
+
+def has_folders(folder: Path) -> bool:
+    """Return whether there are folders in a folder that are not hidden; False if it is none."""
+    _, folders, _ = next(os.walk(folder), ("", [], []))
+    return not all(_is_hidden(name) for name in folders)
 
 
 def count(folder: Path, most: int) -> int:

@@ -220,6 +220,19 @@ class TestFolderSplit:
         assert all(Path(file).is_relative_to(own / "train") for file in split.X_train)
         assert len(split.X_train) == len(split.X_test) == 16
 
+    def test_a_split_without_the_other_is_no_class(self, own):
+        (own / "all").mkdir()
+        for name in ("cat", "dog", "owl"):
+            (own / name).rename(own / "all" / name)
+        (own / "all").rename(own / "train")
+        shutil.copytree(own / "train", own / "more")
+        with pytest.raises(FileNotFoundError, match="has no folder val or valid"):
+            load_folder_split(own)
+
+    def test_train_may_be_the_name_of_a_class(self, own):
+        (own / "dog").rename(own / "train")
+        assert load_folder_split(own).class_names == ("cat", "owl", "train")
+
     def test_one_picture_of_every_class_is_too_few(self, own):
         for file in own.rglob("*.png"):
             if file.name != "0.png":

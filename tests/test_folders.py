@@ -93,7 +93,7 @@ def test_validation_data_have_the_classes_of_the_training_data(tmp_path, tree, w
     assert words in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["val", "validation", "test"])
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "test"])
 def test_the_split_may_have_any_of_its_usual_names(tmp_path, name):
     make(tmp_path, [f"{name}/", "other.tar"])
     assert find_split(tmp_path, "val") == tmp_path / name

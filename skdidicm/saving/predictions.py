@@ -148,6 +148,8 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         raise ValueError(f"--output is {output}; expected a file ending in .csv or .parquet.")
     if not output.parent.is_dir():
         raise FileNotFoundError(f"{output.parent} is not a folder; create it first.")
+    if output.is_dir():
+        raise ValueError(f"{output} is a folder; choose another --output.")
     if output.exists() and not overwrite:
         raise ValueError(f"{output} exists; choose another --output, or pass --overwrite.")
     if output.suffix == ".parquet":

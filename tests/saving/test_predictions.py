@@ -184,10 +184,12 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
 
 def test_an_output_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "old.csv").touch()
+    (tmp_path / "folder.csv").mkdir()
     for name, words in (
         ("a.txt", r"ending in \.csv or \.parquet"),
         ("old.csv", "pass --overwrite"),
         ("no/a.csv", "create it first"),
+        ("folder.csv", "is a folder"),
     ):
         with pytest.raises((ValueError, OSError), match=words):
             check_output(tmp_path / name, overwrite=False)
