@@ -190,10 +190,8 @@ def load_folder_split(
     try:
         parts = [find_split(root, "train"), find_split(root, "val")]
     except FileNotFoundError:
-        if any(
-            has_folders(root / name) for name in SPLITS["train"]
-        ):  # no class of that name, but a split
-            raise
+        if any(has_folders(root / name) for name in SPLITS["train"]):
+            raise  # since it is no class
         parts = [root]
     train = scan(parts[0])
     if len(parts) == 2:
