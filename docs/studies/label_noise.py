@@ -42,7 +42,7 @@ HUMAN = (
     (8, 2, 2, 2, 2, 1, 2, 2, 68, 3),
     (3, 25, 2, 2, 1, 1, 1, 1, 5, 55),
 )
-PLAIN = {"conditioning": "none", "additive": False}
+PLAIN = {"conditioning": "none", "additive": False, "trees": False}
 METHODS = ("today", "known", "auto", "network", "network, known", "pruned", "forest")
 VOTED = ("majority", "shares", "Dawid-Skene", "fit_votes")
 RATES = (0.2, 0.35, 0.5)  # of three annotators, who err like the kind of noise
