@@ -223,4 +223,4 @@ class TestBackbones:
 
 
 def test_the_list_of_names_is_complete():
-    assert set(SHAPES) | {"didirn-tiny", "mlp"} == set(NETWORKS)
+    assert set(SHAPES) | {"didirn-tiny", "didirn-patch", "mlp"} == set(NETWORKS)

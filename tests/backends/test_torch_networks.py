@@ -181,7 +181,7 @@ class TestBackbones:
 
 
 def test_the_list_of_names_is_complete():
-    assert set(SHAPES) | {"didirn-tiny", "mlp"} == set(NETWORKS)
+    assert set(SHAPES) | {"didirn-tiny", "didirn-patch", "mlp"} == set(NETWORKS)
 
 
 @pytest.mark.parametrize(("side", "device"), [(32, "cpu"), (2100, "meta")])

@@ -107,7 +107,10 @@ class TestADataSetOfPairs:
 
 class TestTheSize:
     def test_is_by_default_the_median_shorter_side(self, rows):
-        sizes = [min(Image.open(file).size) for file in rows.files]
+        sizes = []
+        for file in rows.files:
+            with Image.open(file) as picture:
+                sizes.append(min(picture.size))
         own = DiDiClassifier(max_epochs=1).fit(list(rows.files), rows.y)
         assert own.input_shape_[0] == int(np.median(sizes))
         assert own.resolved_params_["image_size"] == own.input_shape_[0]

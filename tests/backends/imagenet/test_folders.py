@@ -53,7 +53,6 @@ def test_a_killed_run_holds_nothing(train, strong, tmp_path):
     ("changes", "words"),
     [
         ({"data": "/nonexistent"}, "/nonexistent has no folder train or training"),
-        ({"global_batch": 1600}, "make no update of 1600"),
         ({"model": "resnet999"}, "timm has no network 'resnet999'"),
         ({"auto_augment": "none-such"}, "--auto-augment is 'none-such'"),
         ({"seed": 5}, "was written with other settings"),
