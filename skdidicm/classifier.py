@@ -17,7 +17,7 @@ from sklearn.utils import Tags, _safe_indexing, check_array, check_consistent_le
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdidicm.backend import BuildNetwork, ExportsAnswer, ReturnsFeatures, ScoreNetwork, Trunk
-from skdidicm.core import Channel, Process, SamplerPlan, Schedule
+from skdidicm.core import Channel, Process, SamplerPlan, Schedule, reweighted
 from skdidicm.fit import validation as check
 from skdidicm.fit.callbacks import CallbackSupportMixin, FitTask, with_callbacks
 from skdidicm.fit.columns import (
@@ -42,7 +42,7 @@ from skdidicm.fit.defaults import (
 from skdidicm.fit.fit import continued, fit, untrained
 from skdidicm.fit.label_noise import fit_unknown_noise
 from skdidicm.fit.pictures import check_pictures, decoded, labelled, sources_of
-from skdidicm.fit.plan import hold_out, rebuilt, weighted_rows
+from skdidicm.fit.plan import hold_out, rebuilt, weighted_rows, with_class_weights
 from skdidicm.fit.pretrained import check_network, is_frozen, trunk_config
 from skdidicm.fit.state import Fitted, HeldOut, Seeds
 from skdidicm.fit.training import HistoryRow, NonFiniteLossError, Rows
@@ -270,8 +270,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Shares of the additive model and of the trees in the answer, which held-out rows chose; 0
         where there are none. The networks have the rest.
     label_noise_ : ndarray (k, k)
-        P(observed class i | true class j) through which the networks learnt; the identity without
-        label noise.
+        P(observed class i | true class j) through which the networks learnt, among rows that count
+        by `class_weight`; the identity without label noise.
     annotators_ : ndarray (annotators, k, k)
         P(annotator says class i | true class j), after `fit_votes`.
     oob_decision_function_ : ndarray (n, k)
@@ -606,7 +606,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             )
         else:
             target, _ = most_likely_annotators(found)
-            noise = noise_of_soft_labels(target, weight)
+            counted = with_class_weights(weight, target, names, self.class_weight)
+            noise = noise_of_soft_labels(target, counted)
             self._fit(X, target, names, weight, None, None, label_noise=noise)
             held = self._fitted.held_out
             done = self.warm_start or self._fitted.interrupted
@@ -1783,6 +1784,11 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         settings = resolve(parameters, x.shape[1:], len(rows.x), len(classes), on_cpu=cpu)
         # Looked up once: that reads the metadata of every installed package.
         settings = replace(settings, backend=backend, trunk=pretrained)
+        noise = settings.label_noise
+        if noise is not None and self.class_weight is not None and "label_noise" not in changes:
+            given_weight = check.check_weight(sample_weight, x)
+            of_class = check.class_weights(self.class_weight, classes, q_0, given_weight)
+            noise = reweighted(noise, of_class)
         process = check.make_process(self.rate_matrix, len(classes))
         schedule = check.make_schedule(self.schedule)
         labels = classes[rows.target.argmax(axis=1)]
@@ -1816,7 +1822,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         if settings.unknown_noise and not earlier:
             self._fitted = fit_unknown_noise(train)
         else:
-            train(settings.label_noise)
+            train(noise)
         if self._fitted.held_out:
             of_rows = held_place if self.early_stopping else place  # else those of a trial
             self._fitted.held_out = self._fitted.held_out.among(

@@ -359,3 +359,26 @@ def test_an_error_in_the_second_fit_on_votes_restores_the_state_before_both(quic
     with pytest.raises(RuntimeError, match="broken"):
         model.fit_votes(x, said)
     assert vars(model) == before
+
+
+@pytest.mark.parametrize("noise", [0.3, [[0.7, 0.3], [0.3, 0.7]]], ids=["rate", "matrix"])
+def test_weights_of_given_classes_are_part_of_the_noise(quick, tmp_path, noise):
+    """Rows of one kind are all of one class, so that weights must not make them doubtful."""
+    rng = np.random.default_rng(0)
+    y = (np.arange(600) % 10 == 0).astype(int)
+    given = np.where(rng.random(600) < 0.3, 1 - y, y)
+    model = quick(label_noise=noise, class_weight={0: 1.0, 1: 4.0}, max_epochs=60)
+    model.fit(np.eye(2)[y], given)
+    assert model.predict_proba(np.eye(2)).diagonal().min() > 0.85  # without them 0.54
+    np.testing.assert_allclose(model.label_noise_[:, 0], np.array([0.7, 1.2]) / 1.9)
+    model.save(tmp_path / "model.skd")
+    again = DiDiClassifier.load(tmp_path / "model.skd")
+    np.testing.assert_array_equal(again.label_noise, noise)
+    np.testing.assert_array_equal(again.label_noise_, model.label_noise_)
+
+
+def test_noise_that_is_an_object_is_saved(quick, tmp_path):
+    model = quick(label_noise=SymmetricNoise(3, 0.2)).fit(np.eye(3), [0, 1, 2])
+    model.save(tmp_path / "model.skd")
+    again = DiDiClassifier.load(tmp_path / "model.skd")
+    np.testing.assert_array_equal(again.label_noise, SymmetricNoise(3, 0.2).matrix())

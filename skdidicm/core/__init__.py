@@ -5,6 +5,7 @@ from skdidicm.core.channel import (
     ConfusionNoise,
     SymmetricNoise,
     responsibilities,
+    reweighted,
 )
 from skdidicm.core.losses import (
     bayes_cross_entropy,
@@ -46,6 +47,7 @@ __all__ = [
     "noise_levels",
     "read_out",
     "responsibilities",
+    "reweighted",
     "sample_labels",
     "sample_posterior",
     "sample_probabilities",

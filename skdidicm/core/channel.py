@@ -209,6 +209,24 @@ class ConfusionNoise:
         return self._matrix.copy()
 
 
+def reweighted(channel: Channel, weight: NDArray[np.floating]) -> ConfusionNoise:
+    """Return the noise among rows that count by weights (k,) >= 0 of their observed classes.
+
+    Rows of the true class j then count by v_j = sum_i w_i T[i, j], and the noise is
+    w_i T[i, j] / v_j.
+
+    Examples
+    --------
+    >>> reweighted(SymmetricNoise(2, 0.25), np.array([3.0, 1.0])).matrix()
+    array([[0.9, 0.5],
+           [0.1, 0.5]])
+    """
+    matrix = channel.matrix()
+    counted = np.asarray(weight)[:, None] * matrix
+    total = counted.sum(axis=0)
+    return ConfusionNoise(np.where(total > 0, counted / np.where(total > 0, total, 1), matrix))
+
+
 def responsibilities(law: Array, evidence: Array) -> Array:
     """Return the law of the true class given evidence too: law times evidence, normalised.
 

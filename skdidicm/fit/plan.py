@@ -27,12 +27,23 @@ def weighted_rows(
     """Return the rows with a positive weight, whose mean is one, and their places in x."""
     check_consistent_length(x, q_0)
     weight = check_weight(sample_weight, x)
-    if class_weight is not None:
-        weight = weight * (q_0 @ class_weights(class_weight, classes, q_0, weight))
+    weight = with_class_weights(weight, q_0, classes, class_weight)
     kept = np.flatnonzero(weight > 0)
     rows = Rows(x, q_0, weight)
     rows = rows if len(kept) == len(x) else rows.take(kept)
     return replace(rows, weight=rows.weight / rows.weight.mean()), kept
+
+
+def with_class_weights(
+    weight: NDArray[np.float64],
+    q_0: NDArray[np.float64],
+    classes: NDArray[Any],
+    class_weight: dict[Any, float] | str | None,
+) -> NDArray[np.float64]:
+    """Return the weights (n,) of rows times those of their classes."""
+    if class_weight is None:
+        return weight
+    return np.asarray(weight * (q_0 @ class_weights(class_weight, classes, q_0, weight)))
 
 
 def hold_out(rows: Rows, fraction: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -144,7 +144,7 @@ def noise_of_soft_labels(
     mass = weight @ of_truth
     joint = (q * weight[:, None]).T @ of_truth
     own = np.eye(len(mass))
-    typical = weight.sum() / np.count_nonzero(weight)
+    typical = weight.sum() / max(1, np.count_nonzero(weight))
     confusion = np.where(mass > _FEWEST * typical, joint / np.maximum(mass, _TINY), own)
     confusion = confusion / confusion.sum(axis=0)
     return None if np.abs(confusion - own).max() < _CERTAIN else ConfusionNoise(confusion)

@@ -5,6 +5,7 @@ beyond what the text itself holds, and types that no model has are refused with 
 """
 
 import json
+import numbers
 import os
 from dataclasses import asdict
 from typing import Any
@@ -95,6 +96,15 @@ def write_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
                 f"a string, with set_params({name}=...), before saving."
             )
     return found
+
+
+def matrix_of(label_noise: Any) -> NDArray[np.float64] | None:
+    """Return label noise that is a matrix, or an object with one; None for other parameters."""
+    if hasattr(label_noise, "matrix"):
+        label_noise = label_noise.matrix()
+    elif label_noise is None or isinstance(label_noise, str | numbers.Real):
+        return None
+    return np.asarray(label_noise, dtype=np.float64)
 
 
 def read_parameters(saved: dict[str, Any]) -> dict[str, Any]:

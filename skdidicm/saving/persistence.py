@@ -47,6 +47,7 @@ Estimator = TypeVar("Estimator")
 _NETWORK = "network."  # prefix of the network's own tensors among all tensors
 _TRUNK = "trunk."  # prefix of the tensors of a frozen network
 _FILL = "columns.fill"
+_GIVEN_NOISE = "label_noise_given"  # the parameter, where it is no number and not the networks' T
 _MEMBER = "member{}."  # what precedes the names of a member's tensors
 _OWN = "<given at load>"
 _CONFIG = (
@@ -210,6 +211,9 @@ def content_of(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         settings["label_noise"] = float(config.channel.rate)
     elif config.channel is not None:
         tensors["label_noise"] = config.channel.matrix()
+    given = plain.matrix_of(model.parameters.get("label_noise"))
+    if given is not None and not np.array_equal(given, tensors.get("label_noise", ())):
+        tensors[_GIVEN_NOISE] = given
     if fitted.annotators is not None:
         tensors["annotators"] = fitted.annotators
     if not isinstance(config.network, str):
@@ -358,7 +362,7 @@ def _model(
     names = _column_names(header["feature_names_in"], row)
     config = _config(header["config"], seen, process, tensors, own_network)
     if "label_noise" not in parameters:  # a matrix, which is apart from the others
-        parameters["label_noise"] = tensors.get("label_noise")
+        parameters["label_noise"] = tensors.get(_GIVEN_NOISE, tensors.get("label_noise"))
     if own_network is not None and header["parameters"].get("network") is None:
         parameters["network"] = own_network
     config = replace(config, device=device, trunk=config_of_trunk)
