@@ -107,11 +107,12 @@ def predict(
         raise typer.BadParameter(
             "pass FILES, or a folder with --data and a file to write with --output."
         )
-    if data is not None and (
-        coverage is not None or threshold is not None or members or familiarity
-    ):
+    printed = json or output_format is not Format.table
+    answers = coverage is not None or threshold is not None or members or familiarity
+    if data is not None and (answers or printed):
         raise typer.BadParameter(
-            "--set, --threshold, --members and --familiarity are for FILES, not --data."
+            "--set, --threshold, --members, --familiarity, --format and --json are for FILES, not "
+            "--data."
         )
     share = Share.of_torchrun()
     if share.world > 1 and backend.device is None:

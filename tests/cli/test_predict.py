@@ -438,6 +438,7 @@ class TestAFolder:
             (("--data", "."), "--output"),
             (("--output", "o.csv"), "--data"),
             (("--data", ".", "--output", "o.csv", "--members"), "are for FILES"),
+            (("--data", ".", "--output", "o.csv", "--json"), "are for FILES"),
             ((), "pass FILES, or a folder"),
         ],
     )
