@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.folders import SPLITS, Folder, find_split, has_folders, scan
+from skdidicm.folders import Folder, find_parts, scan
 from skdidicm.pictures import Pictures
 
 FASHION_CLASSES = (
@@ -186,13 +186,7 @@ def load_folder_split(
     ValueError
         If there are fewer than two folders, or one has no pictures.
     """
-    root = Path(path)
-    try:
-        parts = [find_split(root, "train"), find_split(root, "val")]
-    except FileNotFoundError:
-        if any(has_folders(root / name) for name in SPLITS["train"]):
-            raise  # since it is no class
-        parts = [root]
+    parts = find_parts(Path(path))
     train = scan(parts[0])
     if len(parts) == 2:
         test = scan(parts[1], train.classes)

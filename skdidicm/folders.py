@@ -40,6 +40,27 @@ def find_split(root: Path, split: str) -> Path:
     )
 
 
+def find_parts(root: Path) -> list[Path]:
+    """Return the folders of training and validation data, or the one that is not divided.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are training data in folders, and no others.
+    """
+    try:
+        return [find_split(root, "train"), find_split(root, "val")]
+    except FileNotFoundError:
+        if any(_has_folders(root / name) for name in SPLITS["train"]):
+            raise  # since it is no class
+        return [root]
+
+
+def _has_folders(folder: Path) -> bool:
+    _, folders, _ = next(os.walk(folder), ("", [], []))
+    return not all(_is_hidden(name) for name in folders)
+
+
 def find_tars(root: Path, split: str) -> Path:
     """Return the tar file of a split, or the folder with one tar file per class.
 
@@ -102,12 +123,6 @@ def scan(folder: Path, classes: Sequence[str] | None = None) -> Folder:
             f"one file ending in {', '.join(sorted(SUFFIXES))}."
         )
     return Folder(names, files, labels)
-
-
-def has_folders(folder: Path) -> bool:
-    """Return whether there are folders in a folder that are not hidden; False if it is none."""
-    _, folders, _ = next(os.walk(folder), ("", [], []))
-    return not all(_is_hidden(name) for name in folders)
 
 
 def count(folder: Path, most: int) -> int:

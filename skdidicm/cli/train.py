@@ -182,6 +182,8 @@ def train(source: DataSource, parameters: dict[str, Any], run: RunOptions) -> No
     """Train a classifier with some parameters on a data set, test, and write the run folder."""
     is_table = source.file is not None
     output = run.output or run_folder.default_folder(Path(source.title).stem)
+    if source.name == "folder" and source.folder is not None:
+        check_outside(output, Path(source.folder))
     with run_folder.new_run(output, overwrite=run.overwrite):
         data = run_folder.load_data(source)
         if is_table:
@@ -234,6 +236,18 @@ def check_classes(data: "Split") -> None:
             f"the {len(data.X_train)} training images include no {names}; raise --n-train, or draw "
             "others with --seed."
         )
+
+
+def check_outside(output: Path, pictures: Path) -> None:
+    """Raise ValueError if the pictures of a run, and of those beside it, would become a class."""
+    from skdidicm.folders import find_parts
+
+    for part in find_parts(pictures):
+        if output.resolve().is_relative_to(part.resolve()):
+            raise ValueError(
+                f"{output} lies in {part}, whose folders are classes; choose a folder elsewhere "
+                "with --output."
+            )
 
 
 def check_readable(files: Sequence[str]) -> None:

@@ -114,6 +114,15 @@ def test_a_damaged_test_picture_is_named_before_the_training(own_pictures, cli, 
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_among_the_classes_is_refused(own_pictures, cli, tmp_path, monkeypatch):
+    shutil.copytree(own_pictures, tmp_path / "own")
+    monkeypatch.chdir(tmp_path / "own")
+    result = cli("train", "folder", ".")
+    assert result.code == 1
+    assert "whose folders are classes; choose a folder elsewhere" in result.err
+    assert not (tmp_path / "own" / "runs").exists()
+
+
 def test_a_folder_without_classes_says_what_is_expected(cli, tmp_path):
     (tmp_path / "own" / "one").mkdir(parents=True)
     result = cli("train", "folder", tmp_path / "own", "--output", tmp_path / "run")
