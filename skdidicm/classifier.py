@@ -589,11 +589,17 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             weight = weight * check.check_weight(sample_weight, weight)
         going_on = hasattr(self, "_fitted") and self.warm_start
         with self._restored_on_error(going_on=going_on):
-            self._fit_to_votes(X, found, names, weight)
+            self._fit_to_votes(X, found, names, weight, going_on=going_on)
         return self
 
     def _fit_to_votes(
-        self, X: Any, found: Votes, names: NDArray[Any], weight: NDArray[np.float64]
+        self,
+        X: Any,
+        found: Votes,
+        names: NDArray[Any],
+        weight: NDArray[np.float64],
+        *,
+        going_on: bool,
     ) -> None:
         """Train on votes, and estimate the confusions of the annotators; see `fit_votes`."""
         if not found.overlap:
@@ -610,11 +616,11 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             noise = noise_of_soft_labels(target, counted)
             self._fit(X, target, names, weight, None, None, label_noise=noise)
             held = self._fitted.held_out
-            done = self.warm_start or self._fitted.interrupted
+            done = going_on or self._fitted.interrupted
             if held is not None and noise is not None and not done:
                 truth, _ = self._with_answers(found, held)
                 better = noise_of_soft_labels(held.target, held.weight, truth)
-                self._fit(X, target, names, weight, None, None, label_noise=better)
+                self._fit(X, target, names, weight, None, None, anew=True, label_noise=better)
         held = self._fitted.held_out
         _, self._fitted.annotators = (
             most_likely_annotators(found) if held is None else self._with_answers(found, held)
@@ -1709,9 +1715,14 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
                     warnings.warn(doubt, UserWarning, stacklevel=2)
         return values.numbers if self._columns is None else encode(values, self._columns)
 
-    def _fit(self, *arguments: Any, one_epoch: bool = False, **changes: Any) -> Self:
-        """Fit with changed parameters; after an error, restore the previous state."""
-        going_on = hasattr(self, "_fitted") and (one_epoch or self.warm_start)
+    def _fit(
+        self, *arguments: Any, one_epoch: bool = False, anew: bool = False, **changes: Any
+    ) -> Self:
+        """Fit with changed parameters; after an error, restore the previous state.
+
+        With `anew`, training does not go on from an earlier fit whatever `warm_start` is.
+        """
+        going_on = hasattr(self, "_fitted") and (one_epoch or self.warm_start) and not anew
         with self._restored_on_error(going_on=going_on):
             self._learn(*arguments, changes=changes, one_epoch=one_epoch, going_on=going_on)
         return self

@@ -348,6 +348,16 @@ def test_no_other_fit_follows_one_that_was_interrupted_and_kept(quick, method):
     assert model.predict_proba(np.eye(3)).shape == (3, 3)
 
 
+def test_a_first_fit_on_votes_does_not_depend_on_warm_start(quick):
+    y = np.arange(60) % 3
+    x, said = np.eye(3)[y], votes(y, [0.2, 0.3, 0.3], np.random.default_rng(0))
+    cold, warm = (
+        quick(choose_epochs=True, warm_start=start).fit_votes(x, said) for start in (False, True)
+    )
+    np.testing.assert_array_equal(warm.predict_proba(x), cold.predict_proba(x))
+    assert warm.fit_votes(x, said).members_ == []  # this one goes on
+
+
 def test_an_error_in_the_second_fit_on_votes_restores_the_state_before_both(quick):
     rng, calls = np.random.default_rng(0), []
     y = np.arange(60) % 3
