@@ -17,6 +17,8 @@ from skdidicm.errors import reason
 MAX_PIXELS = 2**27
 """A larger image is not decoded, since it may be a decompression bomb."""
 
+_LONGEST = 64  # times the shorter side, of what is resized: 224 pixels then take 10 MB
+
 _MOST_THREADS = 8  # that decode; Pillow decodes outside Python's lock
 
 
@@ -121,10 +123,15 @@ def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
 def centre(picture: Any, size: int, crop: float) -> Any:
     """Return the centre crop of a PIL image, size x size, as in evaluation.
 
-    `crop` is the fraction of the shorter side that is kept.
+    `crop` is the fraction of the shorter side that is kept. The ends of a strip are cut off first,
+    since a strip would take its length times the memory.
     """
     from PIL import Image
 
+    longest = _LONGEST * min(picture.size)
+    if max(picture.size) > longest:
+        cut = [max(0, side - longest) // 2 for side in picture.size]
+        picture = picture.crop((*cut, picture.width - cut[0], picture.height - cut[1]))
     short = math.floor(size / crop)
     width, height = (int(short * side / min(picture.size)) for side in picture.size)
     resized = picture.resize((width, height), Image.Resampling.BICUBIC)

@@ -254,6 +254,20 @@ class TestPictures:
         found = Pictures([Image.fromarray(wide)], 8)[:]
         assert found[0, :, 2:-2].min() == 255
 
+    @pytest.mark.parametrize("shape", [(1, 2**20, 3), (2**20, 1, 3)])
+    def test_a_strip_takes_no_more_memory_than_another_picture(self, shape, monkeypatch):
+        sizes, resize = [], Image.Image.resize
+
+        def counted(picture, size, *arguments):
+            sizes.append(size)
+            return resize(picture, size, *arguments)
+
+        monkeypatch.setattr(Image.Image, "resize", counted)
+        strip = np.zeros(shape, np.uint8)
+        strip.reshape(-1, 3)[2**19 - 9 : 2**19 + 9] = 255
+        assert Pictures([Image.fromarray(strip)], 32)[:].min() == 255
+        assert max(sizes[0]) <= 66 * 32
+
     def test_the_size_of_16_bit_pictures_and_the_order_of_rows_are_kept(self, tmp_path):
         deep = np.full((9, 9), 2**15, np.uint16)
         Image.fromarray(deep).save(tmp_path / "a.png")
