@@ -1796,7 +1796,12 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         # Looked up once: that reads the metadata of every installed package.
         settings = replace(settings, backend=backend, trunk=pretrained)
         noise = settings.label_noise
-        if noise is not None and self.class_weight is not None and "label_noise" not in changes:
+        if earlier and earlier.channel is None and noise is not None and not changes:
+            raise ValueError(
+                "label_noise is given, but training goes on with a network that has learnt without "
+                "it; fit anew with warm_start=False."
+            )
+        if noise is not None and self.class_weight is not None and not changes:
             given_weight = check.check_weight(sample_weight, x)
             of_class = check.class_weights(self.class_weight, classes, q_0, given_weight)
             noise = reweighted(noise, of_class)

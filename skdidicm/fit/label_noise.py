@@ -43,7 +43,7 @@ def fit_unknown_noise(train: Callable[[Channel | None], Fitted]) -> Fitted:
     if plain.held_out is None:
         warnings.warn(
             "label_noise='auto' needs rows that were held out, but this fit had none; labels were "
-            "taken to be right. Set choose_epochs=True, or pass more rows.",
+            "taken to be right. Call fit with choose_epochs=True, or pass more rows.",
             UserWarning,
             stacklevel=2,
         )

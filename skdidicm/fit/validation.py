@@ -473,7 +473,7 @@ def _check_label_noise(given: Mapping[str, Any]) -> None:
     if hasattr(given["calibrator"], "fit"):
         raise ValueError(
             f"the calibrator {given['calibrator']!r} would be fitted to wrong labels too, since "
-            "label_noise is given; leave one of them out."
+            "label_noise is given or votes disagree; set calibrator=None."
         )
 
 
