@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.folders import Folder, find_parts, scan
+from skdidicm.folders import Folder, find_parts, is_text, scan
 from skdidicm.pictures import Pictures
 
 FASHION_CLASSES = (
@@ -184,10 +184,13 @@ def load_folder_split(
     FileNotFoundError
         If PATH/train has folders, and there is no PATH/val.
     ValueError
-        If there are fewer than two folders, or one has no pictures.
+        If there are fewer than two folders, or one has no pictures or a name that is no text.
     """
     parts = find_parts(Path(path))
     train = scan(parts[0])
+    for name in train.classes:
+        if not is_text(name):
+            raise ValueError(f"{parts[0]} has a folder {name!r}, which is no UTF-8; rename it.")
     if len(parts) == 2:
         test = scan(parts[1], train.classes)
     else:

@@ -130,7 +130,8 @@ def predict(
         categories=_categories(classifier, record),
     )
     if data is not None and output is not None:
-        check_output(output, overwrite=overwrite)
+        late = share.rank > 0  # the first process may have written it already
+        check_output(output, overwrite=overwrite or late)
         if len(classifier.input_shape_) == 1:
             raise ValueError(
                 f"{model} takes rows of a table, not pictures; pass FILES, not --data."

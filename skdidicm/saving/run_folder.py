@@ -218,7 +218,7 @@ def _describe_holder(folder: Path) -> str:
 
 @contextmanager
 def new_run(folder: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Hold a folder for a new run of `train digits` or `train fashion-mnist`; nothing is changed.
+    """Hold a folder for a run that does not go on with an earlier one; nothing is changed.
 
     Raises
     ------

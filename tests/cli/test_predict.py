@@ -432,6 +432,16 @@ class TestAFolder:
         np.testing.assert_allclose(found, proba.max(axis=1), rtol=1e-4)
         assert [int(row["class"]) for row in rows] == proba.argmax(axis=1).tolist()
 
+    def test_a_late_process_finds_the_output_of_the_first(
+        self, cli, digits_run, pictures, tmp_path, monkeypatch
+    ):
+        options = ("--data", pictures, "--output", tmp_path / "out.csv", "--device", "cpu")
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        for rank in ("0", "1"):
+            monkeypatch.setenv("RANK", rank)
+            result = cli("predict", digits_run.folder, *options)
+            assert result.code == 0, result.err
+
     @pytest.mark.parametrize(
         ("options", "words"),
         [
