@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from skdidicm.cli import runs
-from skdidicm.cli.console import default_command, print_json, print_scores
+from skdidicm.cli.console import default_command, print_json, print_scores, say
 from skdidicm.cli.evaluate_imagenet import evaluate_imagenet
 from skdidicm.cli.options import BackendOptions, SamplerOptions, expand, given
 from skdidicm.saving import run_folder
 
 if TYPE_CHECKING:
-    from skdidicm.saving.run_folder import DataSource
+    from skdidicm.saving.run_folder import DataSource, RunRecord
 
 app = typer.Typer(
     cls=default_command("run"),
@@ -46,9 +46,12 @@ def evaluate(
     ] = False,
 ) -> None:
     """Test a model on the test data of its run."""
-    source = _source(model, data)
+    source, record = _source(model, data)
     classifier = runs.load_model(model, given(backend), given(sampler))
     split = run_folder.load_data(source)
+    changed = run_folder.check_unchanged(record, split)
+    if changed is not None:
+        say(changed)
     result, _ = runs.score(classifier, split)
     if json:
         content = {"model": str(model), "dataset": source.plain(), "settings": given(sampler)}
@@ -58,14 +61,14 @@ def evaluate(
         print_scores(f"{source.title}, {len(split.X_test)} test {noun}", result)
 
 
-def _source(model: Path, data: Path | None) -> "DataSource":
-    """Return the data set of a run, in another folder if one is given."""
+def _source(model: Path, data: Path | None) -> tuple["DataSource", "RunRecord"]:
+    """Return the data set of a run, in another folder if one is given, and the run's record."""
     file = run_folder.find_model(model)
     record = run_folder.read_record(file)
     source = None if record is None else record.dataset
-    if source is None:
+    if record is None or source is None:
         raise FileNotFoundError(
             f"{file.with_name(run_folder.METRICS)} with the data of the run is missing; expected "
             "it beside the model, as skdidicm train writes it."
         )
-    return source if data is None else source.moved(data)
+    return (source if data is None else source.moved(data)), record

@@ -117,7 +117,7 @@ def _test(
     if data is not None:
         source = source.moved(data)
     try:
-        X, y, n_all = _rows(source, classifier, record)
+        X, y, n_all = _rows(source, classifier, record, log)
     except FileNotFoundError as error:
         log(f"Without the test data: {error}")
         return None, f"The test data were not found, so nothing was predicted again: {error}"
@@ -129,12 +129,15 @@ def _test(
 
 
 def _rows(
-    source: DataSource, classifier: Classifier, record: RunRecord
+    source: DataSource, classifier: Classifier, record: RunRecord, log: Callable[[str], None]
 ) -> tuple[Any, NDArray[Any], int]:
     """Return test rows, the column of each one's class, and how many rows there are in all."""
     if source.name == "imagenet":
         return _pictures(source, classifier, record)
     split = run_folder.load_data(source)
+    changed = run_folder.check_unchanged(record, split)
+    if changed is not None:
+        log(changed)
     return split.X_test, classifier.classes_.searchsorted(split.y_test), len(split.y_test)
 
 

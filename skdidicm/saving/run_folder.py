@@ -494,3 +494,26 @@ def load_data(source: DataSource) -> "Split":
         f"the data set {source.name!r} is not known; expected digits, fashion-mnist, folder or "
         "table."
     )
+
+
+def check_unchanged(record: RunRecord, data: "Split") -> str | None:
+    """Return a warning if the data of a run have other numbers of rows than then.
+
+    Raises
+    ------
+    RunFolderError
+        If their classes are others, so that the numbers of the classes are.
+    """
+    if record.class_names and data.class_names and [*record.class_names] != [*data.class_names]:
+        new = sorted(set(data.class_names) ^ set(record.class_names))
+        raise RunFolderError(
+            f"the data have other classes than those that the model was trained on ("
+            f"{shorten(', '.join(new), 100)}); restore the data, or train again."
+        )
+    then, now = (record.n_train, record.n_test), (len(data.y_train), len(data.y_test))
+    if None in then or then == now:
+        return None
+    return (
+        f"The data have changed since the training: {then[0]} rows to train on and {then[1]} to "
+        f"test on then, {now[0]} and {now[1]} now. Some test rows may be ones of the training."
+    )

@@ -63,6 +63,18 @@ def test_the_run_is_like_any_other(own_run, own_pictures, cli, tmp_path, read_js
     assert exported.code == 0, exported.err
 
 
+def test_data_that_have_changed_are_told(own_run, own_pictures, cli, tmp_path):
+    more = shutil.copytree(own_pictures, tmp_path / "own")
+    evaluate = ("evaluate", own_run.folder, "--data", more)
+    assert "have changed" not in cli(*evaluate).err
+    shutil.copy(next((more / "red").iterdir()), more / "red" / "new.png")
+    assert "have changed since the training: 32 rows" in " ".join(cli(*evaluate).err.split())
+    shutil.copytree(more / "red", more / "blue")
+    result = cli(*evaluate)
+    assert result.code == 1
+    assert "other classes than those that the model was trained on (blue)" in result.err
+
+
 def test_predict_sees_the_pictures_as_training_did(own_run, own_pictures, cli, read_json, tmp_path):
     files = sorted((own_pictures / "red").iterdir())[:3]
     found = read_json(cli("predict", own_run.folder, *files, "--json").out)["predictions"]
