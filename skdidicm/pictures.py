@@ -20,6 +20,7 @@ MAX_PIXELS = 2**27
 _LONGEST = 64  # times the shorter side, of what is resized: 224 pixels then take 10 MB
 
 _MOST_THREADS = 8  # that decode; Pillow decodes outside Python's lock
+_LOADING = threading.Lock()  # of opened pictures, one of which may stand in several rows
 
 
 class BadPictureError(ValueError):
@@ -197,6 +198,10 @@ class Pictures:
     def _decoded(self, row: int) -> NDArray[np.uint8]:
         source = self.sources[row]
         source = source() if callable(source) else source
-        is_file = isinstance(source, str | os.PathLike)
-        picture = open_picture(os.fspath(source), str(source)) if is_file else upright(source)
+        if isinstance(source, str | os.PathLike):
+            picture = open_picture(os.fspath(source), str(source))
+        else:
+            with _LOADING:
+                source.load()
+            picture = upright(source)
         return np.asarray(centre(picture, self.size, 1))

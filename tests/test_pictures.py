@@ -248,6 +248,14 @@ class TestPictures:
         opened = [Image.open(file) for file in files]
         np.testing.assert_array_equal(Pictures(files, 16)[:], Pictures(opened, 16)[:])
 
+    def test_an_opened_picture_may_stand_in_many_rows(self, tmp_path):
+        pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        expected = Pictures([tmp_path / "a.png"], 8)[0]
+        for _ in range(10):
+            with Image.open(tmp_path / "a.png") as opened:
+                assert (Pictures([opened] * 16, 8)[:] == expected).all()
+
     def test_the_centre_is_taken(self):
         wide = np.zeros((8, 24, 3), np.uint8)
         wide[:, 8:16] = 255

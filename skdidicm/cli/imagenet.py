@@ -70,7 +70,8 @@ def train(
     """Train on a folder of pictures by the recipes of the paper, for ImageNet and the like.
 
     For your own pictures, 'train folder' is simpler: it can start from a pretrained network, needs
-    no val folder, and suits few pictures. Fewer than one batch of pictures get smaller batches here.
+    no val folder, and suits few pictures. Fewer than one batch of pictures get smaller batches
+    here.
 
     Under torchrun it uses every device: torchrun --nproc-per-node=8 -m skdidicm train imagenet ...
     """
