@@ -56,8 +56,8 @@ def hold_out(rows: Rows, fraction: float, seed: int) -> tuple[NDArray[np.intp], 
     n = len(rows.x)
     if n < 2:
         raise ValueError(
-            "early stopping and trials hold rows out to validate on, but X has one row; pass more "
-            "rows, or set early_stopping=False and choose_epochs='auto'."
+            "early stopping holds rows out to validate on, but X has one row; pass more rows, or "
+            "set early_stopping=False."
         )
     index, labels = np.arange(n), rows.target.argmax(axis=1)
     _, counts = np.unique(labels, return_counts=True)

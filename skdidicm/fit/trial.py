@@ -92,7 +92,7 @@ def split(
 
     A fold holds out a fifth of the rows, stratified by class. There are as many folds as are needed
     to hold out 400 rows, but five instead of four or with `every_part`, so that every row is held
-    out once.
+    out once. Raises ValueError for fewer rows than five.
 
     Examples
     --------
@@ -100,6 +100,11 @@ def split(
     [5, 5, 3, 2, 1]
     """
     n = len(labels)
+    if n < _PARTS:
+        raise ValueError(
+            f"a trial holds out fifths of the rows, but X has {n}; pass more rows, or set "
+            "choose_epochs='auto'."
+        )
     order = np.lexsort((np.random.default_rng(seed).random(n), labels))
     part = np.empty(n, dtype=np.intp)
     part[order] = np.arange(n) % _PARTS

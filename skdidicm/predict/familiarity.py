@@ -87,7 +87,9 @@ def learn_familiar(
         base, z = base @ pca.components_.T, z @ pca.components_.T
     present, index = np.unique(labels, return_inverse=True)
     means = np.stack([z[index == c].mean(axis=0) for c in range(len(present))])
-    precision = LedoitWolf(assume_centered=True).fit(z - means[index]).precision_
+    spread, precision = z - means[index], np.eye(z.shape[1])
+    if spread.any():  # else no direction differs from another
+        precision = LedoitWolf(assume_centered=True).fit(spread).precision_
     factor = np.linalg.cholesky(precision)
     familiar = Familiar(
         centre=centre.astype(np.float32),

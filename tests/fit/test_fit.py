@@ -116,6 +116,16 @@ def test_few_rows_are_split_so_that_neither_part_is_empty(n, fraction):
 def test_one_row_cannot_be_held_out(quick):
     with pytest.raises(ValueError, match=r"X has one row; pass more rows"):
         quick(early_stopping=True).fit(X[:1], y[:1])
+    with pytest.raises(ValueError, match=r"X has 4; pass more rows"):
+        quick(choose_epochs=True).fit(X[:4], [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize("settings", [{"choose_epochs": True}, {"early_stopping": True}])
+@pytest.mark.parametrize("labels", [np.arange(20) % 2, np.arange(20)], ids=["constant", "single"])
+def test_rows_that_do_not_differ_within_classes_can_be_held_out(quick, settings, labels):
+    rows = np.ones((20, 2)) if labels.max() == 1 else X[:20]
+    model = quick(**settings).fit(rows, labels)
+    assert np.isfinite(model.familiarity(rows)).all()
 
 
 def test_callbacks_see_the_estimator_and_every_row_of_its_history(quick):
