@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from skdidicm.datasets import Split
 from skdidicm.errors import reason
-from skdidicm.fit.columns import is_code
-from skdidicm.tables import TableError, is_date, is_number
+from skdidicm.tables import TableError, is_code, is_date, is_number
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -258,6 +258,17 @@ def is_number(text: str) -> bool:
     return True
 
 
+def is_code(text: str) -> bool:
+    """Return whether a number is written as a code, with zeros in front.
+
+    Examples
+    --------
+    >>> is_code("01002"), is_code("0"), is_code("0.5")
+    (True, False, False)
+    """
+    return len(text) > 1 and text[0] == "0" and text.isdigit()
+
+
 def is_date(text: str) -> bool:
     """Return whether a cell is a date, or a date and a time.
 

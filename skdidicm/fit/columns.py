@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.tables import is_date, is_number
+from skdidicm.tables import is_code, is_date, is_number
 
 FROM_DTYPE = "from_dtype"
 
@@ -444,17 +444,6 @@ def _check_no_dates(X: Any, place: int) -> None:
             "by numbers, such as the year, the month and the days since a fixed date, leave it "
             "out, or list it with all categories by their names in categorical_features."
         )
-
-
-def is_code(text: str) -> bool:
-    """Return whether a number is written as a code, with zeros in front.
-
-    Examples
-    --------
-    >>> is_code("01002"), is_code("0"), is_code("0.5")
-    (True, False, False)
-    """
-    return len(text) > 1 and text[0] == "0" and text.isdigit()
 
 
 def _brief(text: str) -> str:
