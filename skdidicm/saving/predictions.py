@@ -283,7 +283,7 @@ def _join(job: FolderJob, n_parts: int) -> bool:
 
 def _pyarrow() -> tuple[Any, Any]:
     try:
-        import pyarrow  # type: ignore[import-untyped]
+        import pyarrow
         from pyarrow import parquet
     except ImportError as error:
         raise ImportError(
