@@ -20,6 +20,11 @@ class TinyImages(DiDiClassifier):
         table = validate_data(self, X, reset=expected is None, dtype=[np.float64, np.float32])
         return table[:, :, None]
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = False  # only tables have gaps, not pictures
+        return tags
+
 
 FEW_EPOCHS = DiDiClassifier(max_epochs=20)
 CHAINS = DiDiClassifier(sampler="cl", max_epochs=80)
