@@ -62,7 +62,9 @@ def fits(truth, target, weight=1.0):
         proba = truth if channel is None else channel.recover(truth)
         n = len(target)
         held = HeldOut(np.arange(n), np.zeros(n, int), proba, target, np.full(n, weight), n)
-        return SimpleNamespace(held_out=held, additive=None, temperature=1.0, channel=channel)
+        return SimpleNamespace(
+            held_out=held, additive=None, temperature=1.0, channel=channel, interrupted=False
+        )
 
     return train, tried
 
@@ -85,7 +87,9 @@ def test_noise_that_explains_the_labels_better_is_returned():
         proba = truth if channel is not None else proba
         n = len(target)
         held = HeldOut(np.arange(n), np.zeros(n, int), proba, target, np.ones(n), n)
-        return SimpleNamespace(held_out=held, additive=None, temperature=1.0, channel=channel)
+        return SimpleNamespace(
+            held_out=held, additive=None, temperature=1.0, channel=channel, interrupted=False
+        )
 
     found = fit_unknown_noise(train).channel
     assert np.abs(found.matrix() - TRUE).max() < 0.1
@@ -102,6 +106,6 @@ def test_overlap_that_looks_like_noise_is_no_noise_and_is_told():
 
 
 def test_a_fit_without_held_out_rows_has_no_noise_and_says_so():
-    fitted = SimpleNamespace(held_out=None)
+    fitted = SimpleNamespace(held_out=None, interrupted=False)
     with pytest.warns(UserWarning, match="needs rows that were held out"):
         assert fit_unknown_noise(lambda _: fitted) is fitted
