@@ -3,11 +3,10 @@
 python answers_figure.py coverage.jsonl unfamiliar.jsonl OUTPUT.png
 """
 
-import json
 import sys
 from collections import defaultdict
-from pathlib import Path
 
+import json_lines
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -15,10 +14,6 @@ from skdidicm.plotting.canvas import OTHER_COLOR, TRUE_COLOR, WRONG_COLOR, cycle
 
 METHODS = {"familiarity": TRUE_COLOR, "entropy": WRONG_COLOR, "isolation forest": OTHER_COLOR}
 NAMES = {"Fashion-MNIST": "Fashion", "breast cancer": "cancer", "digits 0 to 7": "digits 0-7"}
-
-
-def rows_of(path):
-    return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
 def draw_coverage(ax, lines):
@@ -60,8 +55,8 @@ def draw_unfamiliar(ax, lines):
 def main(coverage, unfamiliar, output):
     figure = Figure(figsize=(9, 4.2), layout="constrained", dpi=110)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
-    draw_coverage(left, rows_of(coverage))
-    draw_unfamiliar(right, rows_of(unfamiliar))
+    draw_coverage(left, json_lines.read(coverage))
+    draw_unfamiliar(right, json_lines.read(unfamiliar))
     tidy(left)
     tidy(right)
     figure.savefig(output)

@@ -9,11 +9,11 @@ that the output has are not run again.
 """
 
 import argparse
-import json
 import time
 import warnings
 from pathlib import Path
 
+import json_lines
 import numpy as np
 from mapie.classification import CrossConformalClassifier
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -101,8 +101,7 @@ def main():
     parser.add_argument("--fashion", default="/usr/share/datasets/fashion-mnist")
     parser.add_argument("--splits", type=int, default=10)
     given = parser.parse_args()
-    lines = given.output.read_text().splitlines() if given.output.exists() else []
-    done = {(row["data"], row["split"]) for row in map(json.loads, lines)}
+    done = {(row["data"], row["split"]) for row in json_lines.read(given.output)}
     for split in range(given.splits):
         for name, n in SIZES.items():
             if (name, split) in done:
@@ -116,8 +115,7 @@ def main():
             rows, model = ours(settings, X, y, X_test, y_test)
             rows += mapie(settings | {"max_epochs": model.max_epochs_}, X, y, X_test, y_test)
             line = {"data": name, "split": split, "n": n, "n_test": len(y_test), "rows": rows}
-            with given.output.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            json_lines.append(given.output, line)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ deviation is added to every picture.
 """
 
 import argparse
-import json
 import math
 import time
 import traceback
 from pathlib import Path
 
+import json_lines
 import numpy as np
 
 START = time.time()
@@ -237,8 +237,7 @@ def worker(queue, args, seconds, end):
             row = job(args, *item, seconds, min(time.time() + 1.3 * seconds + 8, end - 8))
         except Exception as error:
             row = {"job": item, "error": repr(error)[:500], "trace": traceback.format_exc()[-1500:]}
-        with Path(args.out).open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        json_lines.append(args.out, row)
 
 
 def main():

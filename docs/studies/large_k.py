@@ -15,6 +15,7 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
+import json_lines
 import numpy as np
 from numpy.typing import NDArray
 
@@ -161,15 +162,14 @@ def main() -> None:
         for k, times in product(given.classes, TIMES):
             print("\n".join(json.dumps({"k": k, "times": times} | r) for r in gradients(k, times)))
         return
-    done = given.output.read_text(encoding="utf-8") if given.output.exists() else ""
+    done = [row.items() for row in json_lines.read(given.output)]
     for k, name in product(given.classes, FORMS):
         key = {"form": name, "k": k, "updates": given.updates, "seed": given.seed}
-        if json.dumps(key)[:-1] in done:
+        if any(key.items() <= row for row in done):
             continue
-        line = json.dumps(key | trained(name, k, given.updates, given.seed))
-        print(line, flush=True)
-        with given.output.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        row = key | trained(name, k, given.updates, given.seed)
+        print(row, flush=True)
+        json_lines.append(given.output, row)
 
 
 if __name__ == "__main__":

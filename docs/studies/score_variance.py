@@ -7,11 +7,11 @@ the output for every training and for every measurement; what the output has is 
 """
 
 import argparse
-import json
 import math
 from collections import defaultdict
 from pathlib import Path
 
+import json_lines
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -222,7 +222,7 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     path = arguments.output
-    lines = [json.loads(text) for text in path.read_text().splitlines()] if path.exists() else []
+    lines = json_lines.read(path)
     done = {(line["seed"], line["form"]) for line in lines}
     for seed in range(arguments.seeds):
         split = load(Cell("digits", N, NOISE, None, seed, ""))
@@ -233,8 +233,7 @@ def main():
                 variance(split, seed) if form == "variance" else learning_curve(split, seed, form)
             )
             lines.append({"seed": seed, "form": form} | found)
-            with path.open("a") as file:
-                file.write(json.dumps(lines[-1]) + "\n")
+            json_lines.append(path, lines[-1])
     plot(lines, arguments.figure)
 
 

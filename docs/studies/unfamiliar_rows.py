@@ -7,11 +7,11 @@ again. Networks are trained for few epochs, to be quick.
 """
 
 import argparse
-import json
 import time
 from functools import partial
 from pathlib import Path
 
+import json_lines
 import numpy as np
 from scipy.ndimage import zoom
 from scipy.stats import entropy
@@ -78,18 +78,14 @@ def main():
     parser.add_argument("--fashion", default="/usr/share/datasets/fashion-mnist")
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
-    lines = given.output.read_text().splitlines() if given.output.exists() else []
-    done = {(row["data"], row["seed"]) for row in map(json.loads, lines)}
+    done = {(row["data"], row["seed"]) for row in json_lines.read(given.output)}
     for seed in range(given.seeds):
         for name, (load, epochs) in TASKS.items():
             if (name, seed) in done:
                 continue
-            rows = [
-                json.dumps({"data": name, "seed": seed, **row})
-                for row in measure(*load(seed, given.fashion), epochs, seed)
-            ]
-            with given.output.open("a") as file:
-                file.write("\n".join(rows) + "\n")
+            found = measure(*load(seed, given.fashion), epochs, seed)
+            rows = [{"data": name, "seed": seed, **row} for row in found]
+            json_lines.append(given.output, *rows)
 
 
 def measure(X, y, test, unfamiliar, epochs, seed):
