@@ -82,6 +82,11 @@ def sentence(error: Exception) -> str:
     return str(error).strip() or f"{type(error).__name__}, without further explanation."
 
 
+def is_first() -> bool:
+    """Return whether this process writes files and messages for all of a distributed run."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(text: str) -> None:
     """Write a message to stderr."""
     typer.echo("\n".join(map(visible, text.split("\n"))), err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from skdidicm.cli.console import print_json, print_scores, print_table, say
+from skdidicm.cli.console import is_first, print_json, print_scores, print_table, say
 from skdidicm.cli.options import expand, given
 from skdidicm.imagenet.config import AT_EVALUATION, SETTINGS
 from skdidicm.saving import run_folder
@@ -105,7 +105,7 @@ def _fitted(resolved: "Resolved") -> "Resolved":
     most = math.ceil(config.global_batch / config.data_ratio)
     n = int(count(find_split(Path(config.data), "train"), most) * config.data_ratio)
     found = fitted(resolved, n, int(os.environ.get("WORLD_SIZE", "1")))
-    if found is not resolved and os.environ.get("RANK", "0") == "0":
+    if found is not resolved and is_first():
         now = found.config
         say(
             f"{n} training images do not fill a batch of {config.global_batch}, so --global-batch "

@@ -1,6 +1,5 @@
 """`skdidicm reproduce table1`: the paper's grid of runs, and one table and figure of them."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields, make_dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from skdidicm.cli import imagenet
-from skdidicm.cli.console import print_json, print_table, say
+from skdidicm.cli.console import is_first, print_json, print_table, say
 from skdidicm.cli.options import expand, given
 from skdidicm.saving.grid_runs import AXES
 
@@ -91,14 +90,14 @@ def table1(
     if plan:
         _print_plan(wanted, output, json=json)
         return
-    with hold_for_cells(output) if _is_first() else nullcontext():
+    with hold_for_cells(output) if is_first() else nullcontext():
         todo = {
             cell: resolved
             for cell, resolved in wanted.items()
             if not grid_runs.is_finished(output / cell.name, resolved)
         }
         _run_cells(todo, output, lambda: write_table(whole, output))
-        if _is_first():
+        if is_first():
             _print_written(whole, output, json=json)
 
 
@@ -109,17 +108,12 @@ def _run_cells(
     from skdidicm.saving import grid_runs, image_run
 
     for i, (cell, resolved) in enumerate(todo.items(), start=1):
-        if _is_first():
+        if is_first():
             say(f"cell {i} of {len(todo)}: {cell.name}")
         folder = output / cell.name
         image_run.train(resolved, folder, partial(grid_runs.write_result, folder, resolved))
-        if _is_first():
+        if is_first():
             after_each()
-
-
-def _is_first() -> bool:
-    """Return whether this process writes files and messages for all."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _numbers(text: str, kind: Any, flag: str) -> list[Any]:
