@@ -9,9 +9,9 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from skdidicm.core import SamplerPlan, read_out, sample_probabilities, time_steps
-from skdidicm.core.arrays import Array, like, softmax
-from skdidicm.metrics import FLOOR
+from skdidicm.core.arrays import Array, like
 from skdidicm.predict.beside import mixed
+from skdidicm.predict.temperature import tempered_array
 
 LogScore = Callable[[Array, Array], Array]
 
@@ -78,9 +78,7 @@ class Answer:
         wide = xp.astype(x, xp.float64)
         for model, share in self.beside:
             law = mixed(law, read_out(model(wide), self.plan.process, self.plan.schedule), share)
-        if self.temperature != 1:
-            law = softmax(xp.log(xp.clip(law, min=FLOOR)) / self.temperature)
-        return law
+        return tempered_array(law, self.temperature)
 
     def _laws(self, log_score: LogScore, b: int, x: Array) -> Array:
         """Return the answers (b, n, k) of the networks in double precision, untempered."""

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
 from skdidicm.core import Channel
-from skdidicm.metrics import log_proba
+from skdidicm.core.arrays import Array, namespace
+from skdidicm.core.arrays import softmax as softmax_array
+from skdidicm.metrics import FLOOR, log_proba
 
 _LOG_RANGE = (-1.0, 3.0)  # wider bounds let a few easy held-out rows choose extreme temperatures
 
@@ -72,3 +74,11 @@ def tempered(proba: NDArray[np.float64], temperature: float) -> NDArray[np.float
     with np.errstate(over="ignore"):
         p: NDArray[np.float64] = softmax(relative / temperature, axis=-1)
     return p
+
+
+def tempered_array(proba: Array, temperature: float) -> Array:
+    """Return the same as `tempered` by operations that a backend can export as a graph."""
+    if temperature == 1:
+        return proba
+    xp = namespace(proba)
+    return softmax_array(xp.log(xp.clip(proba, min=FLOOR)) / temperature)

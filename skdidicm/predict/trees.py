@@ -6,9 +6,8 @@ import numpy as np
 from array_api_compat import device as device_of
 from numpy.typing import NDArray
 
-from skdidicm.core.arrays import Array, index_dtype, like, namespace, softmax
-from skdidicm.metrics import FLOOR
-from skdidicm.predict.temperature import tempered
+from skdidicm.core.arrays import Array, index_dtype, like, namespace
+from skdidicm.predict.temperature import tempered, tempered_array
 
 _WALKS = 2**14  # of rows through trees at once: few enough for a CPU's caches
 
@@ -93,10 +92,7 @@ class Trees:
             below = seen <= xp.take(threshold, at)
             at = xp.where(below, xp.take(left, at), xp.take(right, at))
         found = xp.reshape(xp.take(proba, xp.take(law, at), axis=0), (n, m, proba.shape[1]))
-        p = xp.mean(found, axis=1)
-        if self.sharpness != 1:
-            p = softmax(xp.log(xp.clip(p, min=FLOOR)) / self.sharpness)
-        return p
+        return tempered_array(xp.mean(found, axis=1), self.sharpness)
 
     def _depth(self) -> int:
         """Return the number of steps after which every row is at a leaf."""
