@@ -633,7 +633,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
 
         Rows without an answer have the shares of the classes in its place.
         """
-        proba = held.spread(self._calibrated(self._untempered(held)))
+        proba = held.spread(self._answer_to(held))
         proba = np.where(np.isnan(proba), held.target.mean(axis=0), proba)
         truth, confusions = most_likely_annotators(votes, proba)
         return truth[held.row], confusions
@@ -1038,7 +1038,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         wanted = accuracy if error is None else 1 - error
         check.check_share("accuracy" if error is None else "error", wanted)
         check.check_share("level", level)
-        proba = self._calibrated(self._untempered(held))
+        proba = self._answer_to(held)
         best = proba.argmax(axis=1)
         right = held.target[np.arange(len(best)), best]
         return choose_threshold(proba.max(axis=1), right, held.weight, wanted, level)
@@ -1348,7 +1348,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     def oob_decision_function_(self) -> NDArray[np.float64]:
         """Out-of-fold probabilities (n, k) of the training rows; NaN where there are none."""
         held = self._held_out
-        return held.spread(self._calibrated(self._untempered(held)))
+        return held.spread(self._answer_to(held))
 
     @property
     def oob_untempered_(self) -> NDArray[np.float64]:
@@ -1367,7 +1367,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     def label_quality_(self) -> LabelQuality:
         """How trustworthy the training labels are, by networks that have not seen the row."""
         held = self._held_out
-        proba = self._calibrated(self._untempered(held))
+        proba = self._answer_to(held)
         if ((held.target > 0).sum(axis=1) > 1).any() and self._fitted.annotators is not None:
             # Votes were weighed with the shares of the classes without weights of rows or classes.
             right, likelier = quality_of_votes(proba, held.target, held.target.mean(axis=0))
@@ -1514,7 +1514,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         if not (folder / hub.CARD).exists():
             held, scores, n = self._fitted.held_out, None, 0
             if held is not None:
-                proba, n = self._calibrated(self._untempered(held)), len(held.proba)
+                proba, n = self._answer_to(held), len(held.proba)
                 scores = score_probabilities(held.target.argmax(axis=1), proba)
             card = model_card(name, self.input_shape_, self._facts(), scores, n)
             (folder / hub.CARD).write_text(card, encoding="utf-8")
@@ -1552,6 +1552,10 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     def _untempered(self, held: HeldOut) -> NDArray[np.float64]:
         """Return what networks, additive model and trees say of the held-out rows, untempered."""
         return held.answer(self._additive, self._trees)
+
+    def _answer_to(self, held: HeldOut) -> NDArray[np.float64]:
+        """Return what `predict_proba` would say of the held-out rows."""
+        return self._calibrated(self._untempered(held))
 
     def _with_network(self, network: ScoreNetwork) -> Self:
         """Return an estimator that predicts with this network alone."""
