@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import pickle
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from skdidicm import DiDiClassifier
 from skdidicm.core import ConfusionNoise, LogLinear, SymmetricNoise, UniformProcess, read_out
 from skdidicm.fit.additive import learn_additive, learn_shape
-from skdidicm.fit.beside import choose_share
 from skdidicm.fit.state import HeldOut
 from skdidicm.fit.training import Rows
 from skdidicm.saving.model_file import write
@@ -76,17 +74,6 @@ def test_columns_of_one_or_two_values_have_no_pieces(column):
 def test_infinite_quotients_stay_finite():
     shape = learn_shape(np.array([[0.0], [1e-300], [2e-300]]))
     assert np.isfinite(shape(np.array([[1e308], [-1e308]]))).all()
-
-
-def test_the_share_is_that_of_the_lowest_nll_with_a_row_for_each_side():
-    y = RNG.integers(0, 2, 40)
-    first, second = RNG.dirichlet([1, 1], size=(2, 40))
-    shares = np.linspace(0, 1, 10_001)[1:-1]
-    p = (1 - shares) * first[np.arange(40), y][:, None] + shares * second[np.arange(40), y][:, None]
-    nll = -np.log(p).sum(axis=0) - np.log(shares) - np.log(1 - shares)
-    assert choose_share(first, second, held_out(first, y)) == pytest.approx(
-        shares[nll.argmin()], abs=1e-3
-    )
 
 
 def test_a_table_without_interactions_gives_it_more_than_one_with_them():
@@ -213,12 +200,6 @@ def test_out_of_fold_answers_have_the_share_of_both(model):
     np.testing.assert_array_equal(model.oob_untempered_, held.proba)
 
 
-def test_members_answer_without_it_and_training_on_drops_it(model):
-    assert model.members_[0].additive_share_ == 0
-    model.partial_fit(X, Y)
-    assert model.additive_share_ == 0
-
-
 def test_images_and_fits_without_a_trial_have_none():
     pytest.importorskip("torch")
     images = RNG.random((40, 4, 4))
@@ -227,26 +208,6 @@ def test_images_and_fits_without_a_trial_have_none():
     assert DiDiClassifier(**settings).fit(images, y).additive_share_ == 0
     settings["choose_epochs"] = False
     assert DiDiClassifier(**settings).fit(X, Y).additive_share_ == 0
-
-
-def test_it_is_saved_and_pickled(model, tmp_path):
-    model.save(tmp_path / "model.skd")
-    loaded = DiDiClassifier.load(tmp_path / "model.skd")
-    expected = model.predict_proba(X)
-    for again in (loaded, pickle.loads(pickle.dumps(model))):
-        np.testing.assert_array_equal(again.predict_proba(X), expected)
-        np.testing.assert_array_equal(again.oob_decision_function_, model.oob_decision_function_)
-
-
-def test_a_file_of_an_earlier_version_has_none(model, tmp_path):
-    tensors, header = content_of(model._model)
-    del header["additive"], header["parameters"]["additive"]
-    tensors = {name: v for name, v in tensors.items() if "additive" not in name}
-    write(tmp_path / "model.skd", header, tensors)
-    loaded = DiDiClassifier.load(tmp_path / "model.skd")
-    np.testing.assert_array_equal(
-        loaded.predict_proba(X), model.set_params(additive=False).predict_proba(X)
-    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import pickle
 
 import numpy as np
 import pytest
@@ -101,12 +100,6 @@ def test_the_additive_model_can_be_left_out(model):
     assert 0 < alone.trees_share_ < 1
 
 
-def test_members_answer_without_them_and_training_on_drops_them(model):
-    assert model.members_[0].trees_share_ == 0
-    model.partial_fit(X, Y)
-    assert model.trees_share_ == 0
-
-
 def test_images_noisy_labels_and_fits_without_a_trial_have_none():
     pytest.importorskip("torch")
     settings = SETTINGS | {"max_epochs": 1, "trees": True}
@@ -115,26 +108,6 @@ def test_images_noisy_labels_and_fits_without_a_trial_have_none():
     assert DiDiClassifier(**settings, label_noise=0.1).fit(X, Y).trees_share_ == 0
     settings["choose_epochs"] = False
     assert DiDiClassifier(**settings).fit(X, Y).trees_share_ == 0
-
-
-def test_they_are_saved_and_pickled(model, tmp_path):
-    model.save(tmp_path / "model.skd")
-    loaded = DiDiClassifier.load(tmp_path / "model.skd")
-    expected = model.predict_proba(X)
-    for again in (loaded, pickle.loads(pickle.dumps(model))):
-        np.testing.assert_array_equal(again.predict_proba(X), expected)
-        np.testing.assert_array_equal(again.oob_decision_function_, model.oob_decision_function_)
-
-
-def test_a_file_of_an_earlier_version_has_none(model, tmp_path):
-    tensors, header = content_of(model._model)
-    del header["trees"], header["parameters"]["trees"]
-    tensors = {name: v for name, v in tensors.items() if "trees" not in name}
-    write(tmp_path / "model.skd", header, tensors)
-    loaded = DiDiClassifier.load(tmp_path / "model.skd")
-    np.testing.assert_array_equal(
-        loaded.predict_proba(X), model.set_params(trees=False).predict_proba(X)
-    )
 
 
 @pytest.mark.parametrize(
