@@ -246,7 +246,16 @@ def doubts(X: Any, values: Values, columns: Columns) -> list[str]:
 
 
 def needs_reading(X: Any, categories: Iterable[int]) -> bool:
-    """Return whether a table is to be read column by column, rather than as an array."""
+    """Return whether a table is to be read column by column, rather than as an array.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> [needs_reading(np.array([[1.0, gap]], dtype=object), ()) for gap in (None, pd.NA)]
+    [False, True]
+    """
+    if isinstance(X, np.ndarray) and X.dtype.kind == "O":  # NumPy knows no gap but NaN and None
+        return bool(categories) or any(type(value).__name__ in _MISSING for value in X.flat)
     return bool(categories) or any(_kind(column) != "plain" for column in _columns_of(X) or ())
 
 

@@ -89,6 +89,17 @@ def test_other_ways_to_write_the_same_table_have_the_same_answer(model, same):
     np.testing.assert_allclose(inputs(model, same), inputs(model, FRAME), rtol=1e-6)
 
 
+@pytest.mark.parametrize("gap", [pd.NA, pd.NaT, None], ids=["NA", "NaT", "None"])
+def test_every_gap_of_an_array_of_objects_is_nan(quick, gap):
+    X = np.ascontiguousarray(FRAME[["age", "children"]].to_numpy(float, na_value=np.nan))
+    objects = X.astype(object)
+    objects[np.isnan(X)] = gap
+    found = quick().fit(objects, Y)
+    assert found.columns_.gaps == (0, 1)
+    np.testing.assert_array_equal(found.predict_proba(objects), quick().fit(X, Y).predict_proba(X))
+    np.testing.assert_array_equal(found.predict_proba(objects.tolist()), found.predict_proba(X))
+
+
 def test_an_array_with_chosen_categories_learns_the_same(quick, model):
     array = FRAME.to_numpy(object)
     other = quick(categorical_features=[1, 4]).fit(array, Y)
@@ -229,6 +240,8 @@ BAD_COLUMNS = {
         "column 'age' of X holds text \\('old'\\) and other values; .*to_numeric"),
     "text in an array": (FRAME.to_numpy(object), {},
         "column 1 of X holds text .*data frame or categorical_features=\\[1\\]"),
+    "text and NA in an array": (np.array([["old", pd.NA], [1, 2]] * (N // 2), object), {},
+        "column 0 of X holds text \\('old'\\)"),
     "text that is not chosen": (FRAME, {"categorical_features": ["grade"]},
         "column 'city' of X holds text .*categorical_features=\\['city'\\]"),
     "dates as text": (FRAME.assign(born="29/02/2024"), {}, "dates as text \\('29/02/2024'"),
