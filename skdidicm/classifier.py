@@ -265,7 +265,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         One row per round of the trial: epochs, temperature, and val_nll at that temperature.
         Empty without a trial.
     temperature_ : float
-        The temperature that held-out rows chose, else 1.
+        The temperature of the answer: the one that was given, or that held-out rows chose, else 1.
     additive_share_, trees_share_ : float
         Shares of the additive model and of the trees in the answer, which held-out rows chose; 0
         where there are none. The networks have the rest.
@@ -762,7 +762,10 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         >>> float(classifier.predict_observed_proba(X).min().round(2))
         0.15
         """
-        proba = self.predict_proba(X)
+        return self._observed(self.predict_proba(X))
+
+    def _observed(self, proba: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the law (n, k) of the label that would be given, for that of the true class."""
         channel = self._fitted.channel
         return proba if channel is None else np.asarray(channel.observe(proba))
 
@@ -1329,7 +1332,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
 
     @property
     def temperature_(self) -> float:
-        """The temperature that held-out rows chose, else 1."""
+        """The temperature that was given, or that held-out rows chose, else 1."""
         beside = self._beside
         return beside[-1].temperature if beside else self._fitted.temperature
 
@@ -1514,9 +1517,10 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         if not (folder / hub.CARD).exists():
             held, scores, n = self._fitted.held_out, None, 0
             if held is not None:
-                proba, n = self._answer_to(held), len(held.proba)
+                proba, n = self._observed(self._answer_to(held)), len(held.proba)
                 scores = score_probabilities(held.target.argmax(axis=1), proba)
-            card = model_card(name, self.input_shape_, self._facts(), scores, n)
+            noisy = self._fitted.channel is not None
+            card = model_card(name, self.input_shape_, self._facts(), scores, n, noisy=noisy)
             (folder / hub.CARD).write_text(card, encoding="utf-8")
 
     def _checked_parameters(self, **changes: Any) -> dict[str, Any]:
@@ -1800,15 +1804,12 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         # Looked up once: that reads the metadata of every installed package.
         settings = replace(settings, backend=backend, trunk=pretrained)
         noise = settings.label_noise
-        if earlier and earlier.channel is None and noise is not None and not changes:
-            raise ValueError(
-                "label_noise is given, but training goes on with a network that has learnt without "
-                "it; fit anew with warm_start=False."
-            )
         if noise is not None and self.class_weight is not None and not changes:
             given_weight = check.check_weight(sample_weight, x)
             of_class = check.class_weights(self.class_weight, classes, q_0, given_weight)
             noise = reweighted(noise, of_class)
+        if earlier and not (changes or settings.unknown_noise or self.class_weight == "balanced"):
+            check.check_same_noise(noise, earlier.channel)
         process = check.make_process(self.rate_matrix, len(classes))
         schedule = check.make_schedule(self.schedule)
         labels = classes[rows.target.argmax(axis=1)]

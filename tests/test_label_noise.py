@@ -171,7 +171,7 @@ def test_clean_labels_are_fitted_as_without_noise(quick):
     np.testing.assert_array_equal(auto.predict_proba(x), plain.predict_proba(x))
 
 
-def test_noise_that_comes_after_the_first_fit_is_refused(quick):
+def test_noise_that_changes_after_the_first_fit_is_refused(quick):
     x, y = np.eye(3), [0, 1, 2]
     model = quick(warm_start=True).fit(x, y).set_params(label_noise=0.2)
     for go_on in (model.fit, model.partial_fit):
@@ -179,6 +179,9 @@ def test_noise_that_comes_after_the_first_fit_is_refused(quick):
             go_on(x, y)
     noisy = quick(label_noise=0.2, warm_start=True).fit(x, y)
     np.testing.assert_allclose(noisy.fit(x, y).label_noise_, SymmetricNoise(3, 0.2).matrix())
+    for other in (0.3, None):
+        with pytest.raises(ValueError, match="has learnt through other noise"):
+            noisy.set_params(label_noise=other).fit(x, y)
 
 
 def test_unknown_noise_needs_rows_that_were_held_out(quick):

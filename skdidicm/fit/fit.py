@@ -136,6 +136,8 @@ def fit(
         If the loss becomes NaN or infinite; the network then has its best weights before that.
     """
     fitted.n_rows = len(rows.x)
+    if settings.temperature is not None:
+        fitted.temperature = settings.temperature
     plan = training_plan(
         settings,
         fitted.process,

@@ -569,6 +569,19 @@ def make_channel(label_noise: Any, n_classes: int) -> Channel | None:
     return channel
 
 
+def check_same_noise(noise: Channel | None, earlier: Channel | None) -> None:
+    """Raise ValueError if training that goes on is to learn through other noise than before."""
+    if noise is None and earlier is None:
+        return
+    if noise is None or earlier is None or not np.allclose(noise.matrix(), earlier.matrix()):
+        now = "given" if earlier is None else "None" if noise is None else "changed"
+        then = "without it" if earlier is None else "through other noise"
+        raise ValueError(
+            f"label_noise is {now}, but training goes on with a network that has learnt {then}; "
+            "fit anew with warm_start=False."
+        )
+
+
 def make_process(rate_matrix: ArrayLike | None, n_classes: int) -> Process:
     """Return the uniform process, or that of a rate matrix (k, k)."""
     if rate_matrix is None:

@@ -40,6 +40,11 @@ On {n} training rows, each by a network that was not trained on it:
 {scores}
 """
 
+_GIVEN = """
+The labels of these rows may be wrong. The figures compare them with the probabilities of the label
+that would be given, not with those of the true class, which the model predicts.
+"""
+
 
 def model_card(
     name: str,
@@ -47,6 +52,8 @@ def model_card(
     facts: Mapping[str, str],
     scores: Scores | None = None,
     n_scored: int = 0,
+    *,
+    noisy: bool = False,
 ) -> str:
     """Return a model card in Markdown; text of the user cannot become markup.
 
@@ -62,6 +69,8 @@ def model_card(
         Scores on held-out rows.
     n_scored : int
         Number of these rows.
+    noisy : bool
+        Whether their labels may be wrong, and the scores are those of the observed label.
 
     Examples
     --------
@@ -71,6 +80,8 @@ def model_card(
     table = len(input_shape) == 1
     size = " x ".join(map(str, input_shape))
     figures = "" if scores is None else _FIGURES.format(n=n_scored, scores=_scored(scores))
+    if figures and noisy:
+        figures += _GIVEN
     return _CARD.format(
         task="tabular-classification" if table else "image-classification",
         title=_plain(name.rpartition("/")[2]) or "DiDiClassifier",

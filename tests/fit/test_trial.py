@@ -167,6 +167,12 @@ def test_the_fit_is_that_of_the_chosen_number_of_epochs():
     np.testing.assert_array_equal(chosen.predict_proba(X), plain.predict_proba(X))
 
 
+@pytest.mark.parametrize("additive", [True, False])
+def test_a_temperature_that_was_given_is_that_of_the_fit(quick, additive):
+    model = quick(temperature=1.5, choose_epochs=True, max_epochs=2, additive=additive)
+    assert model.fit(*load_iris(return_X_y=True)).temperature_ == 1.5
+
+
 def test_with_averaging_the_fit_is_a_longer_one_that_ends_at_the_chosen_epoch():
     pytest.importorskip("torch")
     rng = np.random.default_rng(0)

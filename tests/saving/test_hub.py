@@ -56,6 +56,16 @@ def test_the_card_says_how_to_load_the_model_and_how_good_it_is(model, tmp_path)
     assert "| Classes | 3: 0, 1, 2 |" in body
 
 
+def test_the_card_of_a_fit_to_wrong_labels_scores_the_given_labels(quick, tmp_path):
+    model = quick(choose_epochs=True, max_epochs=4, label_noise=0.3).fit(X, y)
+    model.save_pretrained(tmp_path)
+    body = (tmp_path / "README.md").read_text(encoding="utf-8")
+    proba = model.oob_decision_function_
+    given = 0.7 * proba + 0.15 * (1 - proba)
+    assert f"nats | {score_probabilities(y, given)['nll']:.3f} |" in body
+    assert "labels of these rows may be wrong" in body
+
+
 def test_a_card_of_the_users_own_stays(model, tmp_path):
     (tmp_path / "README.md").write_text("mine")
     model.save_pretrained(tmp_path)
