@@ -1,10 +1,13 @@
-"""Models of run folders, loaded for the commands that take one."""
+"""Models of run folders, loaded and scored for the commands that take one."""
 
 import numpy as np
 import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.metrics import accuracy_score, log_loss
 
 from skdidicm import DiDiClassifier
-from skdidicm.cli.runs import load_model
+from skdidicm.cli.runs import load_model, score, score_prior
+from skdidicm.datasets import Split
 
 
 @pytest.fixture
@@ -34,3 +37,32 @@ def test_a_sampler_that_is_none_is_refused_when_it_predicts(model):
     classifier = load_model(model, {}, {"steps": 0})
     with pytest.raises(ValueError, match="steps is 0"):
         classifier.predict_proba([[1.0]])
+
+
+@pytest.fixture
+def data(rng, torch):
+    """Two classes of different sizes, and test rows with other shares of them."""
+    X = rng.normal(size=(40, 2))
+    y = np.where(np.arange(40) % 4 == 0, "b", "a")
+    return Split(X[:30], y[:30], X[30:], y[30:], ())
+
+
+def test_the_prior_is_scored_as_scikit_learn_scores_a_dummy(quick, data):
+    classifier = quick().fit(data.X_train, data.y_train)
+    dummy = DummyClassifier(strategy="prior").fit(data.X_train, data.y_train)
+    p = dummy.predict_proba(data.X_test)
+    share = (data.y_test == "a").mean()
+    assert score_prior(classifier, data) == pytest.approx({
+        "prior_accuracy": dummy.score(data.X_test, data.y_test),
+        "prior_nll": log_loss(data.y_test, p),
+        "prior_ece": abs(p[0, 0] - share),  # one bin holds all rows
+    })  # fmt: skip
+
+
+def test_a_classifier_is_scored_with_the_answer_that_it_gives(quick, data):
+    classifier = quick().fit(data.X_train, data.y_train)
+    found, p = score(classifier, data)
+    np.testing.assert_array_equal(p, classifier.predict_proba(data.X_test))
+    assert found["nll"] == pytest.approx(log_loss(data.y_test, p))
+    assert found["accuracy"] == accuracy_score(data.y_test, classifier.predict(data.X_test))
+    assert found["prediction_seconds"] > 0
