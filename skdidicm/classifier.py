@@ -180,8 +180,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     average : bool, default="auto"
         Whether prediction uses a weighted average of the weights after each epoch; later epochs
         weigh more. The learning rate then stays at its peak for the first half of `max_epochs`;
-        otherwise it decays from the start. "auto" averages unless there are more than 5,000
-        images.
+        otherwise it decays from the start. "auto" averages, except with more than 5,000 images:
+        there the trial chooses between the average and the last weights of the same course, and
+        nothing is averaged without a trial.
     augment : {"auto", "shift"} or callable or None, default="auto"
         Augmentation of every training batch. "shift" moves images by up to a 14th of their size.
         "auto" is "shift" for images and None for tables. A callable maps

@@ -33,7 +33,8 @@ class Defaults:
     few rows for a trial, training takes the share `untried` of `max_epochs`, and with
     `effort="fast"` the share `fast`. With fewer rows than `ensemble`, the networks of the trial
     also predict. If all rows fit into one mini-batch, labels may be enumerated at `n_levels` noise
-    levels instead of drawn; 0 always draws.
+    levels instead of drawn; 0 always draws. Where `average` is None, a trial chooses between the
+    average and the last weights, and nothing is averaged without one.
     """
 
     parameterization: str
@@ -49,7 +50,7 @@ class Defaults:
     n_draws: int
     n_levels: int
     mixup: float
-    average: bool
+    average: bool | None
     untried: float
     fast: float
     ensemble: int
@@ -120,7 +121,7 @@ FEW_IMAGES = Defaults(
     ensemble=2000,  # from 2,000 images on a trial has one network, which adds little
 )
 
-MANY_IMAGES = replace(FEW_IMAGES, **_FORMS_OF_IMAGES["posterior"], mixup=0.1, average=False)
+MANY_IMAGES = replace(FEW_IMAGES, **_FORMS_OF_IMAGES["posterior"], mixup=0.1, average=None)
 
 
 def resolve(
@@ -181,6 +182,7 @@ def resolve(
     conditioning = resolve_conditioning(given["conditioning"], given["network"], kind.conditioning)
     if kind.conditioning == "head" != conditioning:  # elsewhere many draws are too dear
         kind = replace(kind, n_draws=_FORMS_OF_IMAGES["posterior"]["n_draws"])
+    average = chosen("average")
     return Settings(
         backend=given["backend"],
         network=_network(given["network"], input_shape, on_cpu=on_cpu),
@@ -204,7 +206,8 @@ def resolve(
         enumerate_labels=enumerate_labels,
         augment=resolve_augmentation(given["augment"], input_shape),
         mixup=float(chosen("mixup")),
-        average=bool(chosen("average")),
+        average=choose_epochs if average is None else bool(average),
+        choose_average=choose_epochs and average is None,
         choose_epochs=choose_epochs,
         every_fold=effort == "thorough",
         ensemble=resolve_ensemble(given["ensemble"], given["network"], input_shape, n, effort),

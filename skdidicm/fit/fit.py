@@ -138,6 +138,10 @@ def fit(
     fitted.n_rows = len(rows.x)
     if settings.temperature is not None:
         fitted.temperature = settings.temperature
+    several_classes = len(fitted.classes) > 1
+    has_trial = settings.choose_epochs and several_classes and not (going_on or one_epoch)
+    if settings.choose_average and not has_trial:
+        settings = replace(settings, average=False)
     plan = training_plan(
         settings,
         fitted.process,
@@ -145,19 +149,21 @@ def fit(
         fitted.network.config.objective,
         one_epoch=one_epoch,
     )
-    several_classes = len(fitted.classes) > 1
     members: list[ScoreNetwork] = []
     held_out: HeldOut | None = None
     trained = False
     with progress(plan.max_epochs, fitted.network, shown=settings.progress) as bar:
         done = 0.0
-        if settings.choose_epochs and several_classes and not (going_on or one_epoch):
+        if has_trial:
             looked_at = observer.watches or held is not None
             verdict, members, held_out = _trial(
                 fitted, rows, plan, settings, predict, bar, along=not looked_at
             )
             plan, trained = plan.ended_after(verdict.epochs), verdict.whole is not None
+            plan = replace(plan, last_weights=verdict.last_weights)
             done = bar.done
+        if settings.choose_average:
+            fitted.training["average"] = plan.average and not plan.last_weights
         fitted.max_epochs = plan.max_epochs if trained else fitted.n_iter + plan.max_epochs
         if several_classes and not trained:
             bar.expect(done + plan.max_epochs)
@@ -226,6 +232,7 @@ def _trial(
         whole=Learner(fitted.network, rows, fitted.rng) if along else None,
         temperature=settings.temperature,
         channel=fitted.channel,
+        choose_average=settings.choose_average,
         on_epoch=lambda row, n: bar.advance(n * row["epoch"], row),
         keep_on_interrupt=settings.keep_on_interrupt,
     )

@@ -70,6 +70,7 @@ class Settings:
     augment: Augmentation | None
     mixup: float
     average: bool
+    choose_average: bool
 
     choose_epochs: bool
     every_fold: bool

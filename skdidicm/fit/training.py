@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -62,7 +62,8 @@ class TrainingPlan:
     rows are blended in pairs (`mix`). The learning rate rises and falls (`learning_rate_at`)
     over `curve_epochs`, or `max_epochs`, unless it is constant. The first `frozen_epochs` train the
     head of a pretrained network alone. With `average` it stays at its
-    peak for the first half, and after every epoch the network has an average of its weights.
+    peak for the first half, and after every epoch the network has an average of its weights;
+    with `last_weights` too, it has the weights themselves after the last epoch.
     """
 
     process: Process
@@ -79,6 +80,7 @@ class TrainingPlan:
     mixup: float = 0.0
     constant_rate: bool = False
     average: bool = False
+    last_weights: bool = False
     curve_epochs: int | None = None
 
     def rate_at(self, update: int, n_batches: int) -> float:
@@ -210,12 +212,12 @@ def averaged(mean: State, weights: State, epoch: int) -> State:
 
 def epochs(
     network: ScoreNetwork, rows: Rows, plan: TrainingPlan, rng: np.random.Generator
-) -> Iterator[HistoryRow]:
+) -> Generator[HistoryRow, None, State]:
     """Train, and yield one row of history after every epoch; to stop, stop iterating.
 
     Ctrl-C leaves the weights of the last whole epoch.
     With `plan.average`, the network has the average of its weights whenever a row is yielded, and
-    at the end.
+    at the end, unless `plan.last_weights` asks for the last ones. These are returned in any case.
 
     Raises
     ------
@@ -252,10 +254,22 @@ def epochs(
             raise _not_finite(total, epoch)
         if plan.average:
             shown = averaged(shown, current, epoch + 1)
-            network.load_state(shown)
-        else:
+        if not plan.average or (plan.last_weights and epoch + 1 == plan.max_epochs):
             shown = current
+        else:
+            network.load_state(shown)
         yield _row(epoch, total, rate, start)
+    return current
+
+
+def last_weights(path: Generator[HistoryRow, None, State]) -> State:
+    """Return the last weights of a training by `epochs` whose last row was yielded."""
+    try:
+        next(path)
+    except StopIteration as end:
+        weights: State = end.value
+        return weights
+    raise ValueError("the training has not come to its end.")
 
 
 def joint_epochs(

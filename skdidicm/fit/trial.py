@@ -21,6 +21,7 @@ from skdidicm.fit.training import (
     TrainingPlan,
     epochs,
     joint_epochs,
+    last_weights,
     mean_nll,
 )
 from skdidicm.predict.temperature import best_temperature, tempered
@@ -60,6 +61,8 @@ class Verdict(NamedTuple):
         empty if no round was finished.
     whole : list of dict or None
         The history of the network of all rows, if it was trained for these epochs too.
+    last_weights : bool
+        Whether the last weights are better than their average, where that was to be found out.
     interrupted : bool
         Whether Ctrl-C ended it.
     """
@@ -69,6 +72,7 @@ class Verdict(NamedTuple):
     rounds: list[HistoryRow]
     proba: list[NDArray[np.float64]]
     whole: list[HistoryRow] | None
+    last_weights: bool = False
     interrupted: bool = False
 
 
@@ -121,6 +125,7 @@ def run_trial(
     whole: Learner | None = None,
     temperature: float | None = None,
     channel: Channel | None = None,
+    choose_average: bool = False,
     on_epoch: Callable[[HistoryRow, int], object] = lambda *_: None,
     keep_on_interrupt: bool = False,
 ) -> Verdict:
@@ -144,6 +149,8 @@ def run_trial(
         Temperature at which rounds are compared; by default the best one of each round.
     channel : Channel, optional
         Label noise through which held-out rows are scored.
+    choose_average : bool
+        Whether to look, after the last round, at the last weights and not only at the average.
     on_epoch : callable
         Called with a row of history, whose `epoch` is the mean over the networks, and their number.
     keep_on_interrupt : bool
@@ -183,19 +190,34 @@ def run_trial(
             warn_of_interruption(best.epochs)
             best = best._replace(interrupted=True)
             break
-        parts = [fold.predict() for fold in folds]
-        proba = np.concatenate(parts)
-        found = choose_temperature(proba, held, channel) if temperature is None else temperature
-        nll = mean_nll(tempered(proba, found), held, channel)
-        rounds.append({"epochs": end, "temperature": found, "val_nll": nll})
-        if not nll < lowest:
+        found: list[HistoryRow] = []
+        both = choose_average and end == plan.max_epochs
+        for last in (False, True) if both else (False,):
+            if last:
+                course.use_last_weights()
+            parts = [fold.predict() for fold in folds]
+            row = _scored(np.concatenate(parts), held, temperature, channel)
+            found.append({"epochs": end, **row})
+            if row["val_nll"] < lowest:
+                trained, lowest = end, row["val_nll"]
+                best = Verdict(end, row["temperature"], rounds, parts, course.whole(), last)
+                states = [fold.network.state() for fold in folds]
+        rounds.append(min(found, key=lambda row: row["val_nll"]))
+        if trained != end:
             break
-        trained, lowest = end, nll
-        best = Verdict(end, found, rounds, parts, course.whole())
-        states = [fold.network.state() for fold in folds]
     for fold, state in zip(folds, states, strict=True):
         fold.network.load_state(state)
     return best
+
+
+def _scored(
+    proba: NDArray[np.float64], held: Rows, temperature: float | None, channel: Channel | None
+) -> HistoryRow:
+    """Return the temperature of held-out rows, the given or the best one, and their NLL at it."""
+    if temperature is None:
+        temperature = choose_temperature(proba, held, channel)
+    nll = mean_nll(tempered(proba, temperature), held, channel)
+    return {"temperature": temperature, "val_nll": nll}
 
 
 def warn_of_interruption(n_epochs: int) -> None:
@@ -233,6 +255,10 @@ class _Course(Protocol):
         """Give the networks of the folds their trained weights."""
         ...
 
+    def use_last_weights(self) -> None:
+        """Give the networks their last weights after the whole plan, instead of the average."""
+        ...
+
     def whole(self) -> list[HistoryRow] | None:
         """Give the network of all rows its weights and return its history, if it is trained."""
         ...
@@ -254,6 +280,10 @@ class _OneByOne:
 
     def hand_over(self) -> None:
         pass  # they have them already
+
+    def use_last_weights(self) -> None:
+        for fold, path in zip(self._folds, self._paths, strict=True):
+            fold.network.load_state(last_weights(path))
 
     def whole(self) -> list[HistoryRow] | None:
         return None
@@ -281,6 +311,10 @@ class _Jointly:
     def hand_over(self) -> None:
         for i in range(self._n_folds):
             self._joint.hand_over(i)
+
+    def use_last_weights(self) -> None:
+        self._joint.average(1.0)
+        self.hand_over()
 
     def whole(self) -> list[HistoryRow] | None:
         if self._whole is None:

@@ -86,7 +86,10 @@ def test_what_few_and_many_rows_get_is_what_the_user_guide_says():
     assert (fewer.conditioning, fewer.n_draws) == ("head", 64)
     assert (few.conditioning, few.n_draws) == ("last", 4)
     assert (fewer.mixup, fewer.average) == (few.mixup, few.average) == (0.3, True)
-    assert (many.conditioning, many.n_draws, many.mixup, many.average) == ("last", 4, 0.1, False)
+    assert (many.conditioning, many.n_draws, many.mixup, many.average) == ("last", 4, 0.1, True)
+    assert [s.choose_average for s in (fewer, few, many)] == [False, False, True]
+    untried = resolve(AUTO | {"choose_epochs": False}, (8, 8), 5001, 3)
+    assert (untried.average, untried.choose_average) == (False, False)
     for n in (5000, 5001):
         assert (resolve(AUTO, (5,), n, 3).mixup, resolve(AUTO, (5,), n, 3).average) == (0, True)
         assert resolve(AUTO, (5,), n, 3).conditioning == "last"

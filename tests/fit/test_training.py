@@ -1,6 +1,7 @@
 """Noise for a mini-batch, the learning-rate curve, the epoch loop."""
 
 import math
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from skdidicm.fit.training import (
     corrupt,
     draw_levels,
     epochs,
+    last_weights,
     learning_rate_at,
 )
 
@@ -238,6 +240,26 @@ def test_whoever_looks_sees_the_average_and_training_goes_on_from_the_last_weigh
     assert len(network.batches) == 5
     assert network.updates == pytest.approx(seen)
     assert network.rates == [learning_rate_at(i, 5, 0.1, plateau=0.5) for i in range(5)]
+
+
+def test_a_plan_can_end_with_the_last_weights(recording_network, rng):
+    network = recording_network()
+    plan = make_plan(max_epochs=5, batch_size=6, average=True, last_weights=True)
+    *before, last = [network.updates for _ in epochs(network, make_rows(), plan, rng)]
+    epoch = np.arange(1.0, 5)
+    weight = epoch * (epoch + 1)
+    np.testing.assert_allclose(before, np.cumsum(weight * epoch) / np.cumsum(weight))
+    assert last == network.updates == 5
+
+
+def test_the_last_weights_are_told_whatever_the_network_has(recording_network, rng):
+    network = recording_network()
+    path = epochs(network, make_rows(), make_plan(max_epochs=5, batch_size=6, average=True), rng)
+    with pytest.raises(ValueError, match="not come to its end"):
+        last_weights(path)
+    list(islice(path, 4))
+    assert network.updates < 5
+    assert last_weights(path) == {"updates": 5}
 
 
 def test_the_curve_of_the_rate_can_be_longer_than_the_training(recording_network, rng):

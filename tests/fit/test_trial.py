@@ -1,6 +1,7 @@
 """The trial that chooses how long to train."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from sklearn.datasets import load_digits, load_iris
 
 from skdidicm import DiDiClassifier
 from skdidicm.core import LogLinear, UniformProcess
+from skdidicm.fit import defaults, fit, training, trial
 from skdidicm.fit.training import NonFiniteLossError, Rows, TrainingPlan, learning_rate_at
 from skdidicm.fit.trial import Fold, round_ends, run_trial, split
 
@@ -109,6 +111,43 @@ def test_the_rounds_of_averaged_weights_lie_on_one_curve(trial_of):
     assert network.rates == [learning_rate_at(i, 400, 0.1, plateau=0.5) for i in range(300)]
     assert best == 200
     assert [row["epochs"] for row in trial] == [50, 100, 150, 200, 300]
+
+
+@pytest.mark.parametrize(
+    ("of_average", "of_last", "epochs", "last"),
+    [(0.4, 0.3, 16, True), (0.6, 0.3, 16, True), (0.3, 0.4, 16, False), (0.6, 0.6, 12, False)],
+)
+def test_a_trial_that_comes_to_its_end_looks_at_the_last_weights_too(
+    recording_network, of_average, of_last, epochs, last
+):
+    plan = TrainingPlan(
+        UniformProcess(3), LogLinear(), "score_entropy", 16, 8, 0.1, 2, average=True
+    )
+    rows, held, network = rows_held(8), rows_held(9), recording_network()
+    answers = iter([1.0, 0.9, 0.8, 0.7, 0.5, of_average, of_last])
+    fold = Fold(
+        network, rows, np.random.default_rng(0), held, lambda: with_nll(next(answers), held)
+    )
+    verdict = run_trial([fold], plan, temperature=1.0, choose_average=True)
+    assert (verdict.epochs, verdict.last_weights) == (epochs, last)
+    assert verdict.rounds[-1] == pytest.approx(
+        {"epochs": 16, "temperature": 1, "val_nll": min(of_average, of_last)}
+    )
+    epoch = np.arange(1.0, epochs + 1)  # the weights count the updates
+    mean = np.average(epoch, weights=epoch * (epoch + 1))
+    assert network.updates == pytest.approx(epochs if last else mean)
+
+
+def test_a_trial_that_ends_early_does_not_look_at_the_last_weights(recording_network):
+    plan = TrainingPlan(
+        UniformProcess(3), LogLinear(), "score_entropy", 16, 8, 0.1, 2, average=True
+    )
+    rows, held, answers = rows_held(8), rows_held(9), iter([0.9, 1.0])
+    fold = Fold(
+        recording_network(), rows, np.random.default_rng(0), held,
+        lambda: with_nll(next(answers), held),
+    )  # fmt: skip
+    assert run_trial([fold], plan, temperature=1.0, choose_average=True).epochs == 2
 
 
 def test_a_round_whose_loss_is_not_finite_ends_the_trial(trial_of):
@@ -280,6 +319,41 @@ def test_networks_trained_at_once_agree_with_those_trained_one_after_another(
     for model in (found, expected):  # the same optimiser and the same stream of noise
         model.partial_fit(*data)
     np.testing.assert_allclose(found.predict_proba(x), expected.predict_proba(x), atol=1e-9)
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_the_fit_has_the_weights_that_the_trial_chose(monkeypatch, last):
+    """The last weights or the average, whether networks are trained at once or not."""
+    monkeypatch.setattr(defaults, "FEW_ROWS", replace(defaults.FEW_ROWS, average=None))
+    scored = trial._scored
+    seen = []
+
+    def prefer(*given):  # the last weights, whose answer is the seventh, or the average
+        seen.append(scored(*given))
+        return seen[-1] | {"val_nll": 0.5 * 0.9 ** len(seen) if last or len(seen) < 7 else 1.0}
+
+    monkeypatch.setattr(trial, "_scored", prefer)
+    models = []
+    for jointly in (True, False):
+        seen.clear()
+        settings = {"max_epochs": 16, "trees": False, "additive": False}
+        models.append(
+            trained((TABLE, SPECIES), jointly=jointly, monkeypatch=monkeypatch, **settings)
+        )
+        assert len(seen) == 7
+        assert models[-1].resolved_params_["average"] is not last
+    plan = {"max_epochs": 16, "temperature": models[0].temperature_, "choose_epochs": False}
+    alone = DiDiClassifier(random_state=1, precision="float64", device="cpu", **plan)
+    monkeypatch.setattr(defaults, "FEW_ROWS", replace(defaults.FEW_ROWS, average=True))
+    if last:  # the same curve of the learning rate, and its last weights
+        whole = training.epochs
+        monkeypatch.setattr(
+            fit, "epochs", lambda n, r, p, rng: whole(n, r, replace(p, last_weights=True), rng)
+        )
+    expected = alone.fit(TABLE, SPECIES).predict_proba(TABLE)
+    for model in models:
+        model.set_params(ensemble=False)
+        np.testing.assert_allclose(model.predict_proba(TABLE), expected, atol=1e-9)
 
 
 def test_callbacks_are_called_for_every_epoch_of_the_last_training_alone():
