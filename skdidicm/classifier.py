@@ -210,8 +210,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         have none.
     trees : bool, default="auto"
         Whether 100 extremely randomised trees answer beside both, with a share that the same rows
-        choose. "auto" is True for the same tables. They can be switched off after fit. Fits with
-        `label_noise` have none.
+        choose. "auto" is True for the same tables. They can be switched off after fit.
     temperature : float, default="auto"
         Probabilities are raised to the power of 1 / temperature and normalised: values above 1
         make them less confident. "auto" chooses it on the rows that a trial or early stopping

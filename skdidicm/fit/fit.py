@@ -194,9 +194,11 @@ def _learn_beside(fitted: Fitted, rows: Rows, held: HeldOut, settings: Settings)
             rows, held, keep, settings.temperature, fitted.channel
         )
         others = held.answer(fitted.additive, None)
-    if settings.trees and fitted.channel is None:  # trees learn labels as they are
+    if settings.trees:
         seed = int(np.random.default_rng([fitted.seeds.split, 2]).integers(2**31))
-        fitted.trees, held = learn_trees(rows, held, others, keep, seed, settings.temperature)
+        fitted.trees, held = learn_trees(
+            rows, held, others, keep, seed, settings.temperature, fitted.channel
+        )
     return held
 
 

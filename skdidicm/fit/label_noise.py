@@ -146,10 +146,10 @@ def most_likely_confusion(
 def held_out_answers(fitted: Fitted, held: HeldOut) -> NDArray[np.float64]:
     """Return the probabilities (m, k) of the true class of held-out rows.
 
-    They are those of `predict_proba` without trees, which learn no label noise.
+    They are those of `predict_proba`, without a calibrator.
     """
-    last = fitted.additive or fitted
-    return tempered(held.answer(fitted.additive, None), last.temperature)
+    last = fitted.trees or fitted.additive or fitted
+    return tempered(held.answer(fitted.additive, fitted.trees), last.temperature)
 
 
 def _rate(confusion: NDArray[np.float64]) -> float:

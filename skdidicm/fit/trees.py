@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from skdidicm.core import Channel
 from skdidicm.fit.additive import ReadOut
 from skdidicm.fit.beside import choose_share, out_of_fold, temperature_of
 from skdidicm.fit.state import HeldOut
 from skdidicm.fit.training import Rows
 from skdidicm.predict.beside import mixed
+from skdidicm.predict.label_quality import given_labels
 from skdidicm.predict.temperature import best_temperature, tempered
 from skdidicm.predict.trees import Trees, in_range
 
@@ -24,6 +26,7 @@ def learn_trees(
     read_out: ReadOut,
     seed: int,
     temperature: float | None,
+    channel: Channel | None = None,
 ) -> tuple[Trees, HeldOut]:
     """Return the trees of the rows, and the held-out rows with the answers of trees to them.
 
@@ -44,16 +47,44 @@ def learn_trees(
         Draws the splits of the nodes.
     temperature : float or None
         The temperature of the answer, or None for that of the held-out rows.
+    channel : Channel, optional
+        Label noise through which held-out rows are scored. Trees then learn what `true_classes`
+        returns.
     """
-    (plain,) = out_of_fold(rows, held, lambda seen: [_grown(seen, read_out, seed)])
-    sharpness, _ = best_temperature(plain, held.target, held.weight, log_scale=_LOG_SCALE)
+
+    def grown(seen: Rows) -> Trees:
+        if channel is not None:
+            seen = replace(seen, target=true_classes(seen, channel, read_out, seed))
+        return _grown(seen, read_out, seed)
+
+    (plain,) = out_of_fold(rows, held, lambda seen: [grown(seen)])
+    sharpness, _ = best_temperature(
+        plain, held.target, held.weight, log_scale=_LOG_SCALE, channel=channel
+    )
     answer = read_out(tempered(plain, sharpness))
-    share = choose_share(others, answer, held)
+    share = choose_share(others, answer, held, channel)
     if temperature is None:
-        temperature = temperature_of(mixed(others, answer, share), held)
-    grown = _grown(rows, read_out, seed)
-    learnt = replace(grown, sharpness=sharpness, share=share, temperature=temperature)
+        temperature = temperature_of(mixed(others, answer, share), held, channel)
+    learnt = replace(grown(rows), sharpness=sharpness, share=share, temperature=temperature)
     return learnt, replace(held, trees=answer)
+
+
+def true_classes(rows: Rows, channel: Channel, read_out: ReadOut, seed: int) -> NDArray[np.float64]:
+    """Return the laws (n, k) of the true classes of rows with noisy labels.
+
+    Trees of bootstrapped rows state the law of the observed label of every row that they have not
+    drawn. It is carried back through the noise, equation (14), and the label is evidence about it.
+    Trees that learn these laws are not those of the labels: full-grown trees, which are sure of
+    single rows, would have to be carried back one by one.
+    """
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    forest = ExtraTreesRegressor(  # its answer to indicators of classes is their mean
+        max_features="sqrt", bootstrap=True, oob_score=True, random_state=seed
+    )
+    forest.fit(in_range(rows.x, *_range(rows)), rows.target, sample_weight=rows.weight)
+    proba = read_out(channel.recover(forest.oob_prediction_))
+    return given_labels(proba, rows.target, channel)
 
 
 def _grown(rows: Rows, read_out: ReadOut, seed: int) -> Trees:
@@ -61,12 +92,10 @@ def _grown(rows: Rows, read_out: ReadOut, seed: int) -> Trees:
     from sklearn.ensemble import ExtraTreesClassifier
 
     row, label = np.nonzero(rows.target)  # a soft label counts as several rows
-    x = rows.x.astype(np.float64)
-    low, width = x.min(axis=0), np.ptp(x, axis=0)
-    width = np.where(width > 0, width, 1.0)
+    low, width = _range(rows)
     forest = ExtraTreesClassifier(random_state=seed)
     weight = rows.weight[row] * rows.target[row, label]
-    forest.fit(in_range(x, low, width)[row], label, sample_weight=weight)
+    forest.fit(in_range(rows.x, low, width)[row], label, sample_weight=weight)
     parts = [tree.tree_ for tree in forest.estimators_]
     root = np.cumsum([0, *(part.node_count for part in parts)])[:-1]
     own = np.arange(sum(part.node_count for part in parts))
@@ -97,6 +126,13 @@ def _grown(rows: Rows, read_out: ReadOut, seed: int) -> Trees:
         law=law_of,
         proba=read_out(proba),
     )
+
+
+def _range(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the smallest value of every column (d,), and the largest minus it or 1."""
+    x = rows.x.astype(np.float64)
+    width = np.ptp(x, axis=0)
+    return x.min(axis=0), np.where(width > 0, width, 1.0)
 
 
 def _below(threshold: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -31,6 +31,7 @@ _AVERAGED = (0.125, 0.25, 0.375, 0.5, 0.75, 1.0)  # the same for averaged weight
 _PARTS = 5  # equal parts of the rows, of which a fold holds one out
 _MIN_HELD = 400  # rows that the folds together hold out where there are as many
 _LOG_SCALE = 0.2  # temperatures of 0.8 to 1.2 are usual; 200 rows determine them to about a tenth
+_LOG_SCALE_OF_NOISE = 0.5  # networks that learn through wrong labels are often too unsure: 0.5 to 1
 
 
 @dataclass(frozen=True)
@@ -233,9 +234,11 @@ def choose_temperature(
     proba: NDArray[np.float64], held: Rows, channel: Channel | None = None
 ) -> float:
     """Return the best temperature of held-out rows, close to 1 if they are few."""
-    return best_temperature(proba, held.target, held.weight, log_scale=_LOG_SCALE, channel=channel)[
-        0
-    ]
+    log_scale = _LOG_SCALE if channel is None else _LOG_SCALE_OF_NOISE
+    found, _ = best_temperature(
+        proba, held.target, held.weight, log_scale=log_scale, channel=channel
+    )
+    return found
 
 
 class _Course(Protocol):

@@ -50,14 +50,27 @@ def quality_of_labels(
     """
     if channel is None:
         return (target * proba).sum(axis=1), proba.argmax(axis=1)
-    confusion = channel.matrix()
-    law = np.zeros_like(proba)
-    right = np.zeros(len(proba))
-    for i, evidence in enumerate(confusion):  # a row of T: the likelihood of observing class i
-        own = responsibilities(proba, np.broadcast_to(evidence, proba.shape))
-        right += target[:, i] * own[:, i]
-        law += target[:, i, None] * own
-    return right, law.argmax(axis=1)
+    share = target / np.maximum(channel.observe(proba), np.finfo(np.float64).tiny)
+    right = (share * proba * channel.matrix().diagonal()).sum(axis=1)
+    return right, given_labels(proba, target, channel).argmax(axis=1)
+
+
+def given_labels(
+    proba: NDArray[np.float64], target: NDArray[np.floating], channel: Channel
+) -> NDArray[np.float64]:
+    """Return the laws of the true classes (n, k) given rows and their noisy labels.
+
+    `proba` and `target` are those of `quality_of_labels`. The law is the mean, over the observed
+    classes of a soft label, of the laws that Bayes' rule gives for each.
+
+    Examples
+    --------
+    >>> from skdidicm.core import SymmetricNoise
+    >>> given_labels(np.array([[0.3, 0.7]]), np.array([[1.0, 0.0]]), SymmetricNoise(2, 0.2))
+    array([[0.63157895, 0.36842105]])
+    """
+    seen = np.maximum(channel.observe(proba), np.finfo(np.float64).tiny)
+    return np.asarray(proba * channel.adjoint(target / seen))
 
 
 def quality_of_votes(

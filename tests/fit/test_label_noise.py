@@ -63,7 +63,12 @@ def fits(truth, target, weight=1.0):
         n = len(target)
         held = HeldOut(np.arange(n), np.zeros(n, int), proba, target, np.full(n, weight), n)
         return SimpleNamespace(
-            held_out=held, additive=None, temperature=1.0, channel=channel, interrupted=False
+            held_out=held,
+            additive=None,
+            trees=None,
+            temperature=1.0,
+            channel=channel,
+            interrupted=False,
         )
 
     return train, tried
@@ -88,7 +93,12 @@ def test_noise_that_explains_the_labels_better_is_returned():
         n = len(target)
         held = HeldOut(np.arange(n), np.zeros(n, int), proba, target, np.ones(n), n)
         return SimpleNamespace(
-            held_out=held, additive=None, temperature=1.0, channel=channel, interrupted=False
+            held_out=held,
+            additive=None,
+            trees=None,
+            temperature=1.0,
+            channel=channel,
+            interrupted=False,
         )
 
     found = fit_unknown_noise(train).channel

@@ -8,10 +8,10 @@ import pytest
 from scipy.special import logit
 
 from skdidicm import DiDiClassifier
-from skdidicm.core import LogLinear, UniformProcess, read_out
+from skdidicm.core import ConfusionNoise, LogLinear, SymmetricNoise, UniformProcess, read_out
 from skdidicm.fit.state import HeldOut
 from skdidicm.fit.training import Rows
-from skdidicm.fit.trees import learn_trees
+from skdidicm.fit.trees import learn_trees, true_classes
 from skdidicm.saving.model_file import write
 from skdidicm.saving.persistence import ModelFileError, content_of
 
@@ -27,11 +27,10 @@ def held_out(y):
     return HeldOut(np.arange(90), FOLD, np.full((90, 2), 0.5), np.eye(2)[y], np.ones(90), 90)
 
 
-def learnt(y, others=None, temperature=None):
+def learnt(y, others=None, temperature=None, channel=None):
     others = np.full((90, 2), 0.5) if others is None else others
-    return learn_trees(
-        Rows(X, np.eye(2)[y], np.ones(90)), held_out(Y), others, keep, 0, temperature
-    )
+    rows = Rows(X, np.eye(2)[y], np.ones(90))
+    return learn_trees(rows, held_out(Y), others, keep, 0, temperature, channel)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +44,10 @@ def model(trained):
     return copy.deepcopy(trained)
 
 
-def test_answers_out_of_fold_do_not_know_the_labels_of_their_fold():
+@pytest.mark.parametrize("channel", [None, SymmetricNoise(2, 0.2)], ids=["sure", "noisy"])
+def test_answers_out_of_fold_do_not_know_the_labels_of_their_fold(channel):
     own = FOLD == 1
-    found = [learnt(y) for y in (Y, np.where(own, 1 - Y, Y))]
+    found = [learnt(y, channel=channel) for y in (Y, np.where(own, 1 - Y, Y))]
     least = keep(np.array([[1.0, 0.0]]))[0, 1]
     odds = [  # without the temperature, which all held-out rows choose
         trees.sharpness * logit((held.trees[own, 1] - least) / (1 - 2 * least))
@@ -55,6 +55,31 @@ def test_answers_out_of_fold_do_not_know_the_labels_of_their_fold():
     ]
     np.testing.assert_allclose(odds[0], odds[1], atol=1e-6)
     assert np.abs(found[0][1].trees - found[1][1].trees)[~own].max() > 0.1
+
+
+@pytest.mark.parametrize(
+    "channel",
+    [SymmetricNoise(2, 0.3), ConfusionNoise([[0.6, 0.0], [0.4, 1.0]])],
+    ids=["all", "one"],
+)
+def test_trees_of_wrong_labels_learn_the_true_class(channel):
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((600, 2))
+    y = (x[:, 0] > 0).astype(int)
+    given = (rng.random(600) > channel.matrix()[0, y]).astype(int)
+    rows = Rows(x, np.eye(2)[given], np.ones(600))
+    law = true_classes(rows, channel, keep, 0)
+    np.testing.assert_allclose(law.sum(axis=1), 1)
+    wrong = given != y
+    assert law[wrong, y[wrong]].mean() > 0.7
+    if channel.matrix()[0, 1] == 0:  # only the first class is mistaken for another
+        assert law[given == 0, 0].min() > 0.999
+
+
+def test_labels_that_are_hardly_noisy_are_learnt_as_they_are():
+    rows = Rows(X, np.eye(2)[Y], np.ones(90))
+    law = true_classes(rows, SymmetricNoise(2, 1e-9), keep, 0)
+    np.testing.assert_allclose(law, rows.target, atol=1e-4)
 
 
 def test_their_share_is_high_where_the_others_know_nothing_and_low_where_they_know_all():
@@ -100,12 +125,11 @@ def test_the_additive_model_can_be_left_out(model):
     assert 0 < alone.trees_share_ < 1
 
 
-def test_images_noisy_labels_and_fits_without_a_trial_have_none():
+def test_images_and_fits_without_a_trial_have_none():
     pytest.importorskip("torch")
     settings = SETTINGS | {"max_epochs": 1, "trees": True}
     images, y = RNG.random((40, 4, 4)), np.arange(40) % 2
     assert DiDiClassifier(**settings).fit(images, y).trees_share_ == 0
-    assert DiDiClassifier(**settings, label_noise=0.1).fit(X, Y).trees_share_ == 0
     settings["choose_epochs"] = False
     assert DiDiClassifier(**settings).fit(X, Y).trees_share_ == 0
 
