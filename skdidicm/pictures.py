@@ -30,8 +30,8 @@ class BadPictureError(ValueError):
 def open_picture(file: str | IO[bytes], name: str, mode: str = "RGB") -> Any:
     """Read a file as an upright PIL image.
 
-    EXIF rotation is applied; palettes, CMYK and alpha are converted; 16-bit grey and
-    floating-point values are scaled to 8 bits.
+    EXIF rotation is applied; palettes, CMYK and alpha are converted; grey values of 16 bits,
+    32-bit integers and floating-point numbers are scaled to 8 bits.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def _converted(picture: Any, mode: str) -> Any:
     if picture.mode == mode:
         return picture
     if picture.mode[0] in "IF":  # 16 bits or floats, which convert() would clip at 255
-        grey = _eight_bits(np.asarray(picture))
+        grey = _eight_bits(np.asarray(picture), deep=picture.mode != "I")
         converted = Image.fromarray(grey).convert(mode)
         converted.info["exif"] = picture.getexif().tobytes()
         return converted
@@ -111,11 +111,19 @@ def _converted(picture: Any, mode: str) -> Any:
     return picture.convert(mode)
 
 
-def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return grey values from 0 to 255, of 16-bit integers or floating-point numbers."""
-    if values.dtype.kind != "f":
-        return (values.astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+def _eight_bits(values: NDArray[Any], *, deep: bool) -> NDArray[np.uint8]:
+    """Return grey values from 0 to 255, of integers or floating-point numbers.
+
+    Integers that are `deep` have 16 bits. Those of 32 bits do not say where white is: they hold
+    what had 8 bits, or 16 if one is above 255.
+    """
     low, high = values.min(), values.max()
+    if values.dtype.kind != "f":
+        if not (low >= 0 and high < 1 << 16):
+            raise ValueError(
+                f"its values lie between {low} and {high}; expected 0 to 255 or 0 to 65535"
+            )
+        return (values >> 8 if deep or high > 255 else values).astype(np.uint8)
     if not (low >= 0 and high <= 255):  # false for NaN, too
         raise ValueError(f"its values lie between {low} and {high}; expected 0 to 1 or 0 to 255")
     return np.round(values * (255 if high <= 1 else 1)).astype(np.uint8)

@@ -46,6 +46,21 @@ def test_grey_of_16_bits_keeps_its_upper_eight(kind):
     np.testing.assert_array_equal(found, np.repeat(RAMP[:, :, None], 3, axis=2))
 
 
+@pytest.mark.parametrize("white", [255, 65535])
+def test_grey_of_32_bits_is_as_bright_as_8_or_16_bits(white):
+    deep = RAMP.astype(np.int32) * (white // 255)
+    found = opened(Image.fromarray(deep), "TIFF")
+    np.testing.assert_array_equal(found, np.repeat(RAMP[:, :, None], 3, axis=2))
+
+
+@pytest.mark.parametrize("bad", [-1, 65536, 2**31 - 1])
+def test_grey_of_32_bits_in_another_range_is_bad(bad):
+    values = RAMP.astype(np.int32)
+    values[3, 4] = bad
+    with pytest.raises(BadPictureError, match="expected 0 to 255 or 0 to 65535"):
+        opened(Image.fromarray(values), "TIFF")
+
+
 @pytest.mark.parametrize("white", [1, 255])
 def test_floating_point_pictures_are_scaled_to_255(white):
     stored = Image.fromarray(RAMP.astype(np.float32) * (white / 255))
