@@ -139,9 +139,14 @@ def pictures_below(folder: str | Path, around: frozenset[str] = frozenset()) -> 
 
     Hidden files and folders are left out. Links to folders are followed, unless they lead back to
     one of the folders around them, whose real names `around` has.
+
+    Raises
+    ------
+    OSError
+        If a folder cannot be read.
     """
     around |= {os.path.realpath(folder)}
-    _, folders, names = next(os.walk(folder), ("", [], []))
+    _, folders, names = next(os.walk(folder, onerror=_refuse), ("", [], []))
     found = [
         os.path.join(folder, name)  # noqa: PTH118 - a Path for each of a million files is slow
         for name in names
@@ -152,6 +157,16 @@ def pictures_below(folder: str | Path, around: frozenset[str] = frozenset()) -> 
         if not _is_hidden(name) and os.path.realpath(inner) not in around:
             found += pictures_below(inner, around)
     return found
+
+
+def _refuse(error: OSError) -> None:
+    """Raise what os.walk ignores, since pictures would be missing; no folder has no pictures."""
+    if isinstance(error, FileNotFoundError):
+        return
+    raise type(error)(
+        f"the folder {error.filename} cannot be read ({error.strerror}); make it readable, or "
+        "move it away."
+    ) from error
 
 
 def _is_hidden(name: str) -> bool:

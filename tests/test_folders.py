@@ -139,3 +139,18 @@ def test_counting_stops_when_there_are_enough(tmp_path):
     make(tmp_path, [f"{c}/{i}.png" for c in "abc" for i in range(4)])
     assert count(tmp_path, 100) == 12
     assert count(tmp_path, 5) == 8
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    make(tmp_path, ["a/1.png", "a/private/2.png"])
+    listed = os.scandir
+
+    def scandir(folder):
+        if str(folder).endswith("private"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setitem(os.walk.__globals__, "scandir", scandir)
+    with pytest.raises(PermissionError, match=r"private cannot be read \(Perm"):
+        pictures_below(tmp_path)
