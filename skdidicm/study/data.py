@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skdidicm.datasets import Split, load_digits_split, load_fashion_mnist
+from skdidicm.datasets import Split, load_digits_split, load_fashion_mnist, load_folder_split
 from skdidicm.study.changes import corrupted, floats, noisy, shrunk
 from skdidicm.study.embeddings import load_embeddings
 from skdidicm.study.fonts import kanji, load_fonts
@@ -162,10 +162,6 @@ def _read_table(path: Path) -> Table:
 
 def _folder(cell: Cell) -> Split:
     """Return pictures (n, size, size, 3) from train/ and val/ of a folder, or a random split."""
-    from sklearn.model_selection import train_test_split
-
-    from skdidicm.folders import SPLITS, find_split, scan
-
     root = Path(cell.data.removeprefix(_FOLDER))
     if cell.resolution is None:
         raise ValueError(
@@ -176,26 +172,8 @@ def _folder(cell: Cell) -> Split:
         raise ValueError(
             f"{root} is no folder; expected a folder with a subfolder for every class."
         )
-    if any((root / name).is_dir() for name in SPLITS["train"]):
-        train = scan(find_split(root, "train"))
-        test = scan(find_split(root, "val"), train.classes)
-        parts = train.files, test.files, train.labels, test.labels
-    else:
-        train = scan(root)
-        parts = train_test_split(
-            train.files, train.labels, test_size=_TEST, stratify=train.labels,
-            random_state=cell.seed,
-        )  # fmt: skip
-    X_train, X_test = (np.stack([_pixels(f, cell.resolution) for f in part]) for part in parts[:2])
-    return Split(X_train, np.array(parts[2]), X_test, np.array(parts[3]), tuple(train.classes))
-
-
-def _pixels(file: str, size: int) -> NDArray[np.uint8]:
-    from PIL import ImageOps
-
-    from skdidicm.pictures import open_picture
-
-    return np.asarray(ImageOps.fit(open_picture(file, file), (size, size)))
+    split = load_folder_split(root, cell.resolution, _TEST, cell.seed)
+    return split._replace(X_train=split.X_train[:], X_test=split.X_test[:])
 
 
 _TABLES: dict[str, Callable[[], Table]] = {
