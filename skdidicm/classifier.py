@@ -65,6 +65,7 @@ from skdidicm.predict.temperature import tempered
 from skdidicm.predict.threshold import Threshold, choose_threshold
 from skdidicm.registry import get_backend, new_trunk, on_cpu
 from skdidicm.saving import hub, persistence
+from skdidicm.saving.model_file import check_folder
 from skdidicm.saving.onnx_file import write_onnx
 from skdidicm.saving.run_folder import MODEL
 
@@ -1160,6 +1161,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         ------
         ValueError
             If something that answers cannot be in a graph, such as categories or a calibrator.
+        FileNotFoundError
+            If the folder of `path` does not exist.
         ImportError
             If a package is missing that the extra `onnx` installs.
         RuntimeError
@@ -1174,6 +1177,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         """
         check_is_fitted(self)
         self._checked_parameters()
+        check_folder(Path(path))  # before the export, which takes long
         network, *others = self._networks
         if not isinstance(network, ExportsAnswer):
             raise ValueError(

@@ -50,10 +50,15 @@ def write_atomically(path: Path, content: Any) -> None:
 
     A process that is killed leaves its new file; the next save to the same path removes it.
     """
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path.parent} is not a folder; create it before saving there.")
+    check_folder(path)
     with naming(path):
         _write(path, content)
+
+
+def check_folder(path: Path) -> None:
+    """Raise FileNotFoundError if the folder of a file to write does not exist."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent} is not a folder; create it before saving there.")
 
 
 def _write(path: Path, content: Any) -> None:

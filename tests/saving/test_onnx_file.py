@@ -121,6 +121,13 @@ def test_categories_are_told_in_one_sentence(quick, tmp_path):
         quick(max_epochs=1).fit(frame, y).export_onnx(tmp_path / "model.onnx")
 
 
+def test_a_missing_folder_is_told_before_the_export(quick, tmp_path, monkeypatch):
+    model = quick(steps=2, max_epochs=1).fit(X, y)
+    monkeypatch.setattr(type(model), "predict_proba", None)  # what the export begins with
+    with pytest.raises(FileNotFoundError, match="missing is not a folder; create it"):
+        model.export_onnx(tmp_path / "missing" / "model.onnx")
+
+
 def test_a_graph_with_other_answers_is_not_written(tmp_path):
     helper = onnx.helper
     value = helper.make_tensor_value_info
