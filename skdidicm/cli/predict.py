@@ -114,7 +114,7 @@ def predict(
             "--set, --threshold, --members, --familiarity, --format and --json are for FILES, not "
             "--data."
         )
-    share = Share.of_torchrun()
+    begun, share = time.time(), Share.of_torchrun()
     if share.world > 1 and backend.device is None:
         _see_one_device()
     record = run_folder.read_record(run_folder.find_model(model)) or run_folder.RunRecord()
@@ -145,6 +145,7 @@ def predict(
             row_format=row_format,
             workers=workers or os.cpu_count() or 1,
             share=share,
+            begun=begun if overwrite else 0.0,
         )
         _predict_folder(job, classifier)
         return

@@ -1,8 +1,9 @@
 """Predictions for a folder of any number of pictures, in parts that an interruption keeps.
 
 The files are divided into parts of `PART` pictures. A part is decoded in threads while the network
-predicts the one before, and is written whole into OUTPUT.parts. Of several processes each takes its
-share of the parts. The process that finds all parts written joins them to OUTPUT.
+predicts the one before, and is written whole into OUTPUT.parts. Its name tells the sizes and times
+of its pictures, so that it is predicted again if they have changed. Of several processes each takes
+its share of the parts. The process that finds all parts written joins them to OUTPUT.
 """
 
 import csv
@@ -11,8 +12,10 @@ import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,6 +69,9 @@ class FolderJob:
         Threads that decode.
     share : Share
         Which parts are this process's.
+    begun : float
+        When this process began, in seconds since the epoch. An output that is newer, where no
+        parts are, was joined by another process meanwhile.
     """
 
     root: Path
@@ -76,6 +82,7 @@ class FolderJob:
     row_format: RowFormat
     workers: int
     share: Share = field(default_factory=Share)
+    begun: float = field(default_factory=time.time)
 
     @property
     def parts(self) -> Path:
@@ -87,9 +94,23 @@ class FolderJob:
         """File that a process locks to begin or to join."""
         return self.output.with_name(f".{self.output.name}.lock")
 
-    def part(self, i: int) -> Path:
-        """Return the file of a part."""
-        return self.parts / f"{i:06d}{self.output.suffix}"
+    def part(self, i: int, files: Sequence[str]) -> Path:
+        """Return the file of a part of these pictures, as they are now."""
+        digest = hashlib.sha256()
+        for file in files:
+            with suppress(OSError):  # what cannot be read gets an error for its row
+                found = (self.root / file).stat()
+                digest.update(
+                    f"{file} {found.st_size} {found.st_mtime_ns}\n".encode(errors="replace")
+                )
+        return self.parts / f"{i:06d}-{digest.hexdigest()[:16]}{self.output.suffix}"
+
+    @property
+    def was_joined(self) -> bool:
+        """Whether another process has joined the parts since this one began."""
+        if self.parts.is_dir() or not self.share.rank or not self.output.is_file():
+            return False
+        return self.output.stat().st_mtime >= self.begun
 
     @property
     def columns(self) -> list[str]:
@@ -131,15 +152,17 @@ def predict_folder(
     own = range(job.share.rank, n_parts, job.share.world)
     if not own:
         return False
-    _claim(job, files)
+    if not _claim(job, files):
+        return True
+    parts = [job.part(i, files[i * PART : (i + 1) * PART]) for i in range(n_parts)]
     sizes = {i: min(PART, len(files) - i * PART) for i in own}
-    waiting = [i for i in own if not job.part(i).exists()]
+    waiting = [i for i in own if not parts[i].exists()]
     done = sum(sizes.values()) - sum(sizes[i] for i in waiting)
     for i, part, rows in _decoded(job, files, waiting):
-        write_atomically(job.part(i), _content(job, _rows(job, part, rows, predict_proba)))
+        write_atomically(parts[i], _content(job, _rows(job, part, rows, predict_proba)))
         done += sizes[i]
         progress(done, sum(sizes.values()))
-    return _join(job, n_parts)
+    return _join(job, parts)
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
@@ -156,8 +179,11 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         _pyarrow()
 
 
-def _claim(job: FolderJob, files: Sequence[str]) -> None:
-    """Make the folder of the parts, or check that those in it are of the same job."""
+def _claim(job: FolderJob, files: Sequence[str]) -> bool:
+    """Make the folder of the parts, or check that those in it are of the same job.
+
+    False if another process has joined them to the output.
+    """
     digest = hashlib.sha256("\0".join(files).encode(errors="surrogateescape")).hexdigest()
     plan = {
         "model": job.model,
@@ -170,6 +196,9 @@ def _claim(job: FolderJob, files: Sequence[str]) -> None:
     }
     file = job.parts / _PLAN
     with FileLock(job.lock):
+        if job.was_joined:
+            job.lock.unlink(missing_ok=True)
+            return False
         job.parts.mkdir(exist_ok=True)
         if not file.exists():
             write_atomically(file, json.dumps(plan).encode())
@@ -178,6 +207,7 @@ def _claim(job: FolderJob, files: Sequence[str]) -> None:
                 f"{job.parts} holds predictions of other pictures, or by another model or with "
                 "other options; pass the same ones to go on, or remove the folder."
             )
+    return True
 
 
 def _decoded(
@@ -256,12 +286,11 @@ def _lines(rows: list[list[Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _join(job: FolderJob, n_parts: int) -> bool:
+def _join(job: FolderJob, parts: Sequence[Path]) -> bool:
     """Join the parts if all are written; return whether the output is whole."""
     with FileLock(job.lock):
         if not job.parts.is_dir():  # another process has joined them
             return job.output.exists()
-        parts = [job.part(i) for i in range(n_parts)]
         if not all(part.exists() for part in parts):
             return False
         whole = job.parts / f"whole{job.output.suffix}"

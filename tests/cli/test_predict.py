@@ -441,6 +441,8 @@ class TestAFolder:
             monkeypatch.setenv("RANK", rank)
             result = cli("predict", digits_run.folder, *options)
             assert result.code == 0, result.err
+        left = {p.name for p in tmp_path.iterdir() if "out.csv" in p.name}
+        assert left == {"out.csv"}
 
     @pytest.mark.parametrize(
         ("options", "words"),

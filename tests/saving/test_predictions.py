@@ -103,6 +103,38 @@ def test_what_was_interrupted_goes_on(folder):
     check(read(folder.parent / "out.csv"))
 
 
+def test_pictures_that_changed_since_an_interruption_are_predicted_again(folder):
+    seen = []
+
+    def interrupted(x):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(len(x))
+        return by_brightness(x)
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_folder(job(folder), interrupted, silent)
+    first = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png"))[0]
+    Image.new("L", (9, 9), 255).save(folder / first)
+    assert predict_folder(job(folder), by_brightness, silent)
+    row = read(folder.parent / "out.csv")[first]
+    assert row["class"] == "light"
+    assert float(row["probability"]) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(("rank", "since"), [(1, 0), (0, 0), (1, 3600)])
+def test_a_late_process_begins_no_parts_of_its_own(folder, rank, since):
+    assert predict_folder(job(folder), by_brightness, silent)
+    written = (folder.parent / "out.csv").stat().st_mtime
+    asked = []
+    late = job(folder, share=Share(rank, 2), begun=written + since)
+    predict_folder(late, lambda x: asked.append(len(x)) or by_brightness(x), silent)
+    again = rank == 0 or since > 0  # the first process, and one of a later call, predict anew
+    assert bool(asked) == again
+    left = sorted(p.name for p in folder.parent.iterdir())
+    assert again or left == ["out.csv", "pictures"]
+
+
 def test_processes_take_their_shares_and_the_last_joins_them(folder):
     shares, done = [Share(r, 3) for r in range(3)], []
 
