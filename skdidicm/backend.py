@@ -430,8 +430,15 @@ class BuildsTrunk(Protocol):
 
 @runtime_checkable
 class HoldsTrunk(Protocol):
-    """A network whose backbone can be held while its head learns, an optional capability."""
+    """A network whose head can learn from features of its backbone, an optional capability."""
 
-    def hold_trunk(self, held: bool, /) -> None:
-        """Hold the weights and statistics of the backbone, or let it learn with the head."""
+    def trunk_features(self, x: NDArray[Any], /) -> NDArray[np.floating]:
+        """Return the features (n, f) of host rows (n, *input_shape) by the backbone."""
+        ...
+
+    def hold_trunk(self, features: NDArray[np.floating] | None, /) -> None:
+        """Take such features in place of rows in `train_step`; None: take rows again.
+
+        The head of a pretrained network standardises by the moments of these features.
+        """
         ...

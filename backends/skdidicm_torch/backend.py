@@ -18,7 +18,7 @@ from skdidicm.core import check_objective, denoising_loss, log_score
 from skdidicm.networks import DropoutMasks, image_size, n_channels, resolve_network
 from skdidicm_torch.answers import StackedAnswers, can_answer
 from skdidicm_torch.conditioning import ConditionedNetwork
-from skdidicm_torch.dense import BackboneNetwork
+from skdidicm_torch.dense import BackboneNetwork, LinearHead
 from skdidicm_torch.device import resolve_device, resolve_precision
 from skdidicm_torch.networks import create_network
 from skdidicm_torch.onnx import export_answer, export_onnx
@@ -82,11 +82,28 @@ class TorchNetwork:
             module, _ = create_trunk(config)
         return {name: tuple(value.shape) for name, value in module.state_dict().items()}
 
-    def hold_trunk(self, held: bool, /) -> None:
-        """Hold the weights and statistics of the backbone, or let it learn with the head."""
-        if isinstance(self.module, BackboneNetwork):
-            self.module.held = held
-            self.module.eval()  # the next step sets the mode of every part
+    def trunk_features(self, x: NDArray[Any], /) -> NDArray[np.floating]:
+        """Return the features (n, f) of host rows (n, *input_shape) by the backbone."""
+        backbone = self._on_backbone()
+        backbone.eval()
+        with torch.inference_mode(), self._autocast():
+            features: NDArray[np.floating] = backbone.pool(self._prepare(x)).float().cpu().numpy()
+        return features
+
+    def hold_trunk(self, features: NDArray[np.floating] | None, /) -> None:
+        """Take such features in place of rows in `train_step`; None: take rows again."""
+        backbone = self._on_backbone()
+        backbone.held = features is not None
+        if features is not None and isinstance(backbone.head, LinearHead):
+            backbone.head.standardise_by(self.start(features))
+
+    def _on_backbone(self) -> BackboneNetwork:
+        if not isinstance(self.module, BackboneNetwork):
+            raise ValueError(
+                "frozen_epochs needs a network with a head of its own, such as a pretrained one; "
+                "set frozen_epochs=0."
+            )
+        return self.module
 
     def start(self, values: NDArray[np.floating], /) -> Tensor:
         """Return host values as a tensor with the device and dtype of the network."""
@@ -254,7 +271,9 @@ class TorchNetwork:
         return [self.start(mask) for mask in masks]
 
     def _prepare(self, x: NDArray[Any]) -> Tensor:
-        """Return standardised rows: (n, d), or images (n, c, h, w)."""
+        """Return standardised rows: (n, d), or images (n, c, h, w); features as they are."""
+        if isinstance(self.module, BackboneNetwork) and self.module.held:
+            return self.start(x)
         return self.standardise(torch.tensor(x, device=self.device))
 
     def standardise(self, rows: Tensor) -> Tensor:
@@ -282,8 +301,13 @@ def _create(config: NetworkConfig, network: Any) -> tuple[ConditionedNetwork, Ne
     """Return the module, and the configuration with how a pretrained network takes pictures."""
     shape = config.input_shape
     if config.trunk is not None:
-        network, trunk = create_trunk(config.trunk)
-        config = replace(config, trunk=trunk)
+        backbone, trunk = create_trunk(config.trunk)
+        example = torch.zeros(1, n_channels(shape), *(image_size(shape) or (1, 1)))
+        conditional = config.conditioning != "none"
+        tuned = BackboneNetwork(
+            backbone, config.n_classes, example, linear=True, conditional=conditional
+        )
+        return tuned, replace(config, trunk=trunk)
     module = create_network(
         network,
         config.n_classes,

@@ -136,6 +136,37 @@ class LinearNetwork(ConditionedNetwork):
         return features[0][:, None] + shift
 
 
+class LinearHead(nn.Module):
+    """Logits that are linear in standardised features, shifted by the condition."""
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, n_features: int, n_classes: int, *, conditional: bool = True) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(n_features))
+        self.register_buffer("spread", torch.ones(()))
+        self.fc = nn.Linear(n_features, n_classes)
+        nn.init.zeros_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
+        if conditional:
+            self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(EMBEDDING, n_classes))
+
+    def standardise_by(self, features: Tensor) -> None:
+        """Standardise by the moments of features (n, f), which keep their relative sizes."""
+        self.centre.copy_(features.mean(dim=0))
+        spread = features.var(dim=0, correction=0).mean().sqrt()
+        self.spread.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
+
+    def encode(self, pooled: Tensor) -> tuple[Tensor]:
+        """Return the logits (n, k) of features (n, f)."""
+        return (self.fc((pooled - self.centre) / self.spread),)
+
+    def decode(self, features: tuple[Tensor, ...], condition: Condition) -> Tensor:
+        """Return outputs (n, m, k) for the conditions of m draws."""
+        return features[0][:, None] + condition.through(self.emb_layers)
+
+
 class BackboneNetwork(ConditionedNetwork):
     """A conditional head on a backbone that maps inputs to feature vectors or maps.
 
@@ -147,22 +178,37 @@ class BackboneNetwork(ConditionedNetwork):
         Number of classes K.
     example : Tensor (1, ...)
         An input from which to infer d.
+    linear : bool, default=False
+        Whether the head is linear in the features, as on those of a frozen network.
+    conditional : bool, default=True
+        Whether the head takes label and noise.
     """
 
     def __init__(
-        self, backbone: Callable[[Tensor], Tensor], n_classes: int, example: Tensor
+        self,
+        backbone: Callable[[Tensor], Tensor],
+        n_classes: int,
+        example: Tensor,
+        *,
+        linear: bool = False,
+        conditional: bool = True,
     ) -> None:
-        super().__init__(n_classes)
+        super().__init__(n_classes, conditional=conditional)
         self.backbone = copy.deepcopy(backbone)
-        self.held = False  # whether the head learns alone
+        self.held = False  # whether inputs are features of the backbone
         self.eval()
-        self.head = ConditionalHead(self._n_features(example), n_classes)
+        d = self._n_features(example)
+        self.head: ConditionalHead | LinearHead = (
+            LinearHead(d, n_classes, conditional=conditional)
+            if linear
+            else ConditionalHead(d, n_classes)
+        )
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode; frozen parts of the backbone stay in evaluation mode."""
         super().train(mode)
         if mode and isinstance(self.backbone, nn.Module):
-            if self.held or not any(p.requires_grad for p in self.backbone.parameters()):
+            if not any(p.requires_grad for p in self.backbone.parameters()):
                 self.backbone.eval()
             for part in self.backbone.modules():
                 parameters = list(part.parameters())
@@ -172,10 +218,7 @@ class BackboneNetwork(ConditionedNetwork):
 
     def pool(self, x: Tensor) -> Tensor:
         """Return the backbone's features as vectors (n, d)."""
-        if self.held:
-            with torch.no_grad():
-                return pooled(self.backbone(x))
-        return pooled(self.backbone(x))
+        return x if self.held else pooled(self.backbone(x))
 
     def _n_features(self, example: Tensor) -> int:
         """Return d, for large images without the memory that running the backbone takes."""

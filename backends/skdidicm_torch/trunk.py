@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -26,7 +26,11 @@ _PREFIX = "module."  # of names that DistributedDataParallel wrote
 
 
 class TrunkModule(nn.Module):
-    """A network with its preparation: maps values from 0 to 1, (n, c, h, w), to what it returns."""
+    """A network with its preparation: maps values from 0 to 1, (n, c, h, w), to features (n, f).
+
+    It is always in evaluation mode: statistics of few pictures would be worse than those that it
+    was trained with.
+    """
 
     mean: Tensor
     std: Tensor
@@ -35,16 +39,16 @@ class TrunkModule(nn.Module):
         super().__init__()
         self.network = network
         self.size, self.interpolation = preparation.size, preparation.interpolation
+        self.eval()
         for name in ("mean", "std"):
             values = torch.tensor(getattr(preparation, name)).reshape(-1, 1, 1)
             self.register_buffer(name, values, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the features (n, d) or (n, d, h', w') of pictures."""
-        features: Tensor = self.network(self.prepared(x))
-        return features
+    def train(self, mode: bool = True) -> Self:  # noqa: ARG002
+        """Keep the evaluation mode."""
+        return super().train(False)
 
-    def levels(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Return the features (n, f) of pictures, and means of the last stages where there are any.
 
         Each of these vectors has length one. Pictures unlike those that the network was trained
@@ -101,7 +105,8 @@ class TorchTrunk:
         """Return the features (n, f) of pictures that are a tensor (n, *input_shape)."""
         rows = x.float() / self.config.white
         rows = rows[..., None] if rows.ndim == 3 else rows
-        return self.module.levels(rows.permute(0, 3, 1, 2))
+        features: Tensor = self.module(rows.permute(0, 3, 1, 2))
+        return features
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return copies of weights and buffers by name."""
@@ -151,7 +156,8 @@ def _network(config: TrunkConfig) -> tuple[nn.Module, Preparation]:
     if not (isinstance(name, str) and name.startswith(TIMM)):
         raise ValueError(
             f"pretrained is {config.weights!r}, but there are no weights for network={name!r}; "
-            "expected 'timm/NAME', or a torch module that has its weights."
+            "expected 'timm/NAME', a torch module that has its weights, or backend='keras' with "
+            "'keras/NAME'."
         )
     try:
         from skdidicm_torch.imagenet.timm_parts import create_timm, preparation_of

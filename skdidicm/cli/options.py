@@ -234,7 +234,8 @@ class FolderOptions(TrainOptions):
         ),
     ] = None
     frozen_epochs: Annotated[
-        int | None, _training("Epochs at the start that leave a pretrained network as it is.", "0")
+        int | None,
+        _training("Epochs before --max-epochs that leave a pretrained network as it is."),
     ] = None
     image_size: Annotated[
         int | None,

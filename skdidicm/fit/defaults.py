@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from skdidicm.fit.augmentation import resolve_augmentation
-from skdidicm.fit.pretrained import is_frozen
+from skdidicm.fit.pretrained import is_frozen, is_tuned
 from skdidicm.fit.state import Fitted, Settings
 from skdidicm.fit.validation import make_channel
 from skdidicm.networks import LINEAR, is_builtin, resolve_network
 from skdidicm.registry import installed_backends
 
 _TRIAL = (30, 50_000)  # rows for a trial; with more, training for all epochs rarely overfits
-_FEATURES = {  # of a frozen network, which a linear one learns from
+_FEATURES: dict[str, Any] = {  # of a frozen network, which a linear one learns from
     "objective": "bayes_cross_entropy", "learning_rate": 1e-3, "n_draws": 4,
 }  # fmt: skip
 _FEW = 5000  # rows; with more of them networks underfit rather than overfit
@@ -80,6 +80,9 @@ FEW_ROWS = Defaults(
     ensemble=1000,  # from 1,000 rows on a trial has two networks, which do not improve predictions
 )
 
+HEAD = replace(FEW_ROWS, learning_rate=_FEATURES["learning_rate"], untried=1.0)
+"""Settings of the head of a pretrained network while it learns alone."""
+
 MANY_ROWS = replace(
     FEW_ROWS,
     parameterization="posterior",
@@ -119,6 +122,13 @@ FEW_IMAGES = Defaults(
     untried=1.0,
     fast=0.5,
     ensemble=2000,  # from 2,000 images on a trial has one network, which adds little
+)
+
+TUNED = replace(  # a pretrained network that learns on
+    FEW_IMAGES,
+    **_FORMS_OF_IMAGES["posterior"] | {"conditioning": "head"},
+    n_updates=160,
+    epochs=(3, 20),
 )
 
 MANY_IMAGES = replace(FEW_IMAGES, **_FORMS_OF_IMAGES["posterior"], mixup=0.1, average=None)
@@ -164,7 +174,7 @@ def resolve(
         given["network"],
         n_classes,
     )
-    kind = _kind(input_shape, n, parameterization)
+    kind = TUNED if is_tuned(given) else _kind(input_shape, n, parameterization)
 
     def chosen(name: str) -> Any:
         return getattr(kind, name) if _auto(given[name]) else given[name]
@@ -200,7 +210,7 @@ def resolve(
         max_epochs=_epochs(given["max_epochs"], kind, n, batch_size, effort),
         batch_size=batch_size,
         learning_rate=chosen("learning_rate"),
-        frozen_epochs=given["frozen_epochs"],
+        frozen_epochs=_frozen_epochs(given, n),
         n_draws=kind.n_levels if enumerate_labels else chosen("n_draws"),
         times=given["times"],
         enumerate_labels=enumerate_labels,
@@ -247,6 +257,13 @@ def _network(network: Any, input_shape: tuple[int, ...], *, on_cpu: bool) -> Any
     if not on_cpu:
         return network
     return resolve_network(network, input_shape, large="didirn-patch")
+
+
+def _frozen_epochs(given: Mapping[str, Any], n: int) -> int:
+    """Return the epochs of the head alone: as many as a linear network needs on features."""
+    if not _auto(given["frozen_epochs"]):
+        return int(given["frozen_epochs"])
+    return _epochs("auto", HEAD, n, HEAD.batch_size, "auto") if is_tuned(given) else 0
 
 
 def _trunk_rate(given: Mapping[str, Any]) -> float:

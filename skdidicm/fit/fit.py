@@ -148,6 +148,7 @@ def fit(
         fitted.schedule,
         fitted.network.config.objective,
         one_epoch=one_epoch,
+        going_on=going_on,
     )
     members: list[ScoreNetwork] = []
     held_out: HeldOut | None = None

@@ -10,6 +10,7 @@ from sklearn.utils import check_consistent_length
 
 from skdidicm.backend import BuildNetwork, NetworkConfig, ScoreNetwork
 from skdidicm.core import Process, Schedule
+from skdidicm.fit.defaults import HEAD
 from skdidicm.fit.state import Settings
 from skdidicm.fit.training import Rows, TrainingPlan
 from skdidicm.fit.validation import check_weight, class_weights, moments
@@ -116,20 +117,26 @@ def rebuilt(network: ScoreNetwork, backend: str | BuildNetwork) -> ScoreNetwork:
 
 
 def training_plan(
-    settings: Settings, process: Process, schedule: Schedule, objective: str, *, one_epoch: bool
+    settings: Settings,
+    process: Process,
+    schedule: Schedule,
+    objective: str,
+    *,
+    one_epoch: bool,
+    going_on: bool,
 ) -> TrainingPlan:
     """Return the plan of a training; `one_epoch` is that of partial_fit.
 
-    The objective is that of the network, which a later set_params cannot change.
+    The objective is that of the network, which a later set_params cannot change. A training that
+    is `going_on` has trained the head alone before.
     """
-    return TrainingPlan(
+    plan = TrainingPlan(
         process=process,
         schedule=schedule,
         objective=objective,
         max_epochs=1 if one_epoch else settings.max_epochs,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
-        frozen_epochs=settings.frozen_epochs,
         n_draws=settings.n_draws,
         times=settings.times,
         enumerate_labels=settings.enumerate_labels,
@@ -138,6 +145,12 @@ def training_plan(
         constant_rate=one_epoch,
         average=settings.average and not one_epoch,
     )
+    if going_on or not settings.frozen_epochs:
+        return plan
+    head = replace(plan, max_epochs=settings.frozen_epochs, augment=None, mixup=0.0, average=False)
+    if settings.trunk is not None:  # as on the features of a frozen network
+        head = replace(head, batch_size=HEAD.batch_size, learning_rate=HEAD.learning_rate)
+    return replace(plan, head=replace(head, constant_rate=False))
 
 
 def _moments(rows: Rows, network: Any) -> tuple[NDArray[Any], NDArray[Any]]:

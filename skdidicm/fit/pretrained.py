@@ -27,6 +27,17 @@ def is_frozen(parameters: Mapping[str, Any]) -> bool:
     return bool(parameters["pretrained"]) and (isinstance(rate, str) or rate == 0)
 
 
+def is_tuned(parameters: Mapping[str, Any]) -> bool:
+    """Return whether a fit starts from a pretrained network that learns on.
+
+    Examples
+    --------
+    >>> is_tuned({"pretrained": True, "trunk_learning_rate": 0.1})
+    True
+    """
+    return bool(parameters["pretrained"]) and not is_frozen(parameters)
+
+
 def trunk_config(parameters: Mapping[str, Any], x: NDArray[Any]) -> TrunkConfig | None:
     """Return the pretrained network for pictures x (n, h, w[, c]); None without `pretrained`.
 

@@ -15,6 +15,7 @@ from skdidicm.core import Channel, Process, Schedule, noise_levels
 from skdidicm.core.arrays import draw
 from skdidicm.fit.augmentation import Augmentation, mix
 from skdidicm.metrics import negative_log_likelihood
+from skdidicm.predict.prediction import in_chunks
 
 FloatArray = NDArray[np.floating]
 HistoryRow = dict[str, float]
@@ -60,10 +61,10 @@ class TrainingPlan:
     (:func:`skdidicm.core.noise_levels`); with `enumerate_labels` every one of the K
     labels is taken at `n_draws` noise levels, weighted by its probability. With a `mixup` > 0
     rows are blended in pairs (`mix`). The learning rate rises and falls (`learning_rate_at`)
-    over `curve_epochs`, or `max_epochs`, unless it is constant. The first `frozen_epochs` train the
-    head of a pretrained network alone. With `average` it stays at its
+    over `curve_epochs`, or `max_epochs`, unless it is constant. With `average` it stays at its
     peak for the first half, and after every epoch the network has an average of its weights;
     with `last_weights` too, it has the weights themselves after the last epoch.
+    `head` is the plan of a training before, in which the head of a network learns alone.
     """
 
     process: Process
@@ -73,7 +74,6 @@ class TrainingPlan:
     batch_size: int
     learning_rate: float
     n_draws: int
-    frozen_epochs: int = 0
     times: str = "uniform"
     enumerate_labels: bool = False
     augment: Augmentation | None = None
@@ -82,6 +82,7 @@ class TrainingPlan:
     average: bool = False
     last_weights: bool = False
     curve_epochs: int | None = None
+    head: "TrainingPlan | None" = None
 
     def rate_at(self, update: int, n_batches: int) -> float:
         """Return the learning rate of an update, of which an epoch has `n_batches`."""
@@ -226,18 +227,13 @@ def epochs(
         and gave a finite loss.
     """
     n = len(rows.x)
-    if plan.frozen_epochs and not isinstance(network, HoldsTrunk):
-        raise ValueError(
-            f"frozen_epochs is {plan.frozen_epochs}, but this backend cannot hold a part of the "
-            "network; set frozen_epochs=0, or backend='torch'."
-        )
+    if plan.head is not None:
+        _train_head(network, rows, plan.head, rng)
     sound = shown = current = network.state()
     for epoch in range(plan.max_epochs):
         start = time.perf_counter()
         if plan.average and epoch:
             network.load_state(current)
-        if plan.frozen_epochs and isinstance(network, HoldsTrunk):
-            network.hold_trunk(epoch < plan.frozen_epochs)
         losses = []
         try:
             for batch, rate in _updates(rows, plan, rng, epoch):
@@ -270,6 +266,33 @@ def last_weights(path: Generator[HistoryRow, None, State]) -> State:
         weights: State = end.value
         return weights
     raise ValueError("the training has not come to its end.")
+
+
+def _train_head(
+    network: ScoreNetwork, rows: Rows, plan: TrainingPlan, rng: np.random.Generator
+) -> None:
+    """Train the head of a network on features that its backbone extracts of every row once."""
+    if not isinstance(network, HoldsTrunk):
+        raise ValueError(
+            f"frozen_epochs is {plan.max_epochs}, but this backend cannot train a head alone; set "
+            "frozen_epochs=0, or backend='torch'."
+        )
+    start = network.state()
+
+    def extracted(part: NDArray[Any]) -> NDArray[np.float64]:
+        return network.trunk_features(part).astype(np.float64)
+
+    width = extracted(rows.x[:1]).shape[1]
+    features = in_chunks(extracted, rows.x, (width,)).astype(np.float32)
+    try:
+        network.hold_trunk(features)
+        for _ in epochs(network, replace(rows, x=features), plan, rng):
+            pass
+    except BaseException:
+        network.load_state(start)
+        raise
+    finally:
+        network.hold_trunk(None)
 
 
 def joint_epochs(

@@ -171,7 +171,8 @@ def run_trial(
     course = _course(folds, whole if plan.average else None)
     for end in round_ends(plan.max_epochs, average=plan.average):
         if not plan.average:  # each round has its own learning-rate schedule
-            course.begin(plan.ended_after(end - trained))
+            part = plan.ended_after(end - trained)
+            course.begin(replace(part, head=None) if trained else part)
         elif not trained:
             course.begin(plan)
         try:

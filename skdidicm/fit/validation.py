@@ -405,7 +405,7 @@ def check_settings(parameters: Mapping[str, Any]) -> None:
         check_number(name, given[name], numbers.Integral, 1, auto=True)
     for name in ("learning_rate", "weight_decay", "mixup", "trunk_learning_rate"):
         check_number(name, given[name], numbers.Real, 0, auto=True)
-    check_number("frozen_epochs", given["frozen_epochs"], low=0)
+    check_number("frozen_epochs", given["frozen_epochs"], low=0, auto=True)
     check_number("image_size", given["image_size"], auto=True)
     _check_pretrained(given)
     if given["device"] is None:
@@ -453,6 +453,11 @@ def _check_pretrained(given: Mapping[str, Any]) -> None:
         raise ValueError(
             f"pretrained is {pretrained!r}, but network={network!r} has no weights to start from; "
             "expected a network such as 'timm/resnet18.a1_in1k', or a module."
+        )
+    if is_builtin(network) and given["frozen_epochs"] not in (0, "auto"):
+        raise ValueError(
+            f"frozen_epochs is {given['frozen_epochs']!r}, but network={network!r} has no head "
+            "that learns alone; set frozen_epochs='auto', or pass a pretrained network."
         )
     if not pretrained and given["trunk_learning_rate"] == 0:
         raise ValueError(

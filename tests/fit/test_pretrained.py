@@ -155,15 +155,69 @@ class TestFineTuning:
         loaded = DiDiClassifier.load(tmp_path / "model.skd")
         assert (loaded.predict_proba(pictures[0]) == tuned.predict_proba(pictures[0])).all()
 
-    def test_frozen_epochs_train_the_head_alone(self, weights, pictures):
+    def test_starts_from_what_the_frozen_network_gives(self, weights, pictures, monkeypatch):
+        from skdidicm_torch.backend import TorchNetwork
+
+        seen, encode = [], TorchNetwork.trunk_features
+        monkeypatch.setattr(
+            TorchNetwork, "trunk_features", lambda own, x: (seen.append(len(x)), encode(own, x))[1]
+        )
         start = torch.load(weights / "w.pth")["state_dict"]
-        rate = {"trunk_learning_rate": 0.1, "average": False}
-        moved = []
-        for n in (1, 2):
-            tuned = build(weights, max_epochs=n, frozen_epochs=1, **rate).fit(*pictures)
-            own = tuned.network_.module.backbone.network.state_dict()
-            moved.append(not all(torch.equal(own[k], start[k]) for k in own))
-        assert moved == [False, True]
+        # With no rate, the head stays as the epochs before have left it.
+        tuned = build(weights, trunk_learning_rate=0.1, learning_rate=0.0, max_epochs=1)
+        tuned.fit(*pictures)
+        backbone = tuned.network_.module.backbone.network.state_dict()
+        assert all(torch.equal(backbone[k], start[k]) for k in backbone)
+        assert sum(seen) == len(pictures[0]) + 1  # one tells how many features there are
+        assert tuned.n_iter_ == 1
+        frozen = build(weights, max_epochs=300).fit(*pictures)
+        assert tuned.score(*pictures) == pytest.approx(frozen.score(*pictures), abs=0.1)
+        without = build(weights, **tuned.get_params() | {"frozen_epochs": 0}).fit(*pictures)
+        assert np.ptp(without.predict_proba(pictures[0]), axis=0).max() < 1e-6
+
+    def test_leaves_the_statistics_of_the_network_as_they_were(self, weights, pictures):
+        tuned = build(weights, trunk_learning_rate=0.1, max_epochs=1).fit(*pictures)
+        backbone = tuned.network_.module.backbone.network.state_dict()
+        start = torch.load(weights / "w.pth")["state_dict"]
+        statistics = [name for name in backbone if "running" in name]
+        assert statistics
+        assert all(torch.equal(backbone[k], start[k]) for k in statistics)
+
+    def test_goes_on_without_training_the_head_alone_again(self, weights, pictures, monkeypatch):
+        from skdidicm_torch.backend import TorchNetwork
+
+        tuned = build(weights, trunk_learning_rate=0.1, max_epochs=1, warm_start=True)
+        tuned.fit(*pictures)
+        monkeypatch.setattr(TorchNetwork, "hold_trunk", None)
+        assert tuned.fit(*pictures).partial_fit(*pictures).n_iter_ == 2
+
+    @pytest.mark.slow
+    def test_a_trial_trains_the_head_of_every_network_alone_once(
+        self, weights, pictures, monkeypatch
+    ):
+        from skdidicm_torch.backend import TorchNetwork
+
+        held, hold = [], TorchNetwork.hold_trunk
+        monkeypatch.setattr(
+            TorchNetwork, "hold_trunk", lambda own, x: (held.append(x is None), hold(own, x))[1]
+        )
+        rate = {"trunk_learning_rate": 0.1, "average": False, "choose_epochs": True}
+        build(weights, max_epochs=2, **rate).fit(*pictures)
+        assert held == [False, True] * 6  # five folds, and all rows
+
+    def test_a_module_of_ones_own_may_learn_its_head_first(self, pictures):
+        module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+        rate = {"learning_rate": 0.0, "max_epochs": 1, "random_state": 0}
+        heads = []
+        for n in (0, 3):
+            own = DiDiClassifier(network=module, frozen_epochs=n, **{**rate, "learning_rate": 0.01})
+            own.fit(*pictures)
+            heads.append(own.network_.module.head.fc.weight.detach().numpy())
+        assert not np.allclose(*heads, atol=1e-3)
+
+    def test_may_be_an_ordinary_classifier(self, weights, pictures):
+        plain = build(weights, trunk_learning_rate=0.1, conditioning="none", max_epochs=1)
+        assert plain.fit(*pictures).predict_proba(pictures[0]).shape == (40, 2)
 
     def test_the_rate_is_a_factor_of_that_of_the_head(self, weights, pictures):
         tuned = build(weights, trunk_learning_rate=0.25, max_epochs=1).fit(*pictures)
@@ -224,8 +278,10 @@ class TestGoingOn:
         ({"network": "timm/test_vit"}, "lacks"),
         ({"network": "timm/none-such"}, "timm has no network"),
         ({"augment": "shift"}, "encodes every picture once"),
-        ({"backend": "keras"}, "no pretrained networks"),
+        ({"backend": "keras"}, "expects 'keras/NAME'"),
+        ({"network": "keras/MobileNetV2"}, "or backend='keras' with 'keras/NAME'"),
         ({"frozen_epochs": -1}, "frozen_epochs is -1"),
+        ({"network": "auto", "pretrained": False, "frozen_epochs": 2}, "has no head that learns"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(weights, pictures, settings, message):
