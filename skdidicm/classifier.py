@@ -104,14 +104,15 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         five folds for any number of rows from 30 on, and all its networks predict.
     network : str or object, default="auto"
         A name that the backend knows ("mlp", "didirn-tiny", "didirn18", "didirn50", ..., or
-        "timm/NAME" for a network of timm), or a module of its framework that maps images to
-        features. "auto" is "mlp" for tables, "didirn-tiny" for images under 64 pixels, and for
-        larger ones "didirn-patch" on a CPU, which trains it in minutes, else "didirn18".
+        "timm/NAME" for a network of timm, "keras/NAME" for a pretrained application of Keras), or a
+        module of its framework that maps images to features. "auto" is "mlp" for tables,
+        "didirn-tiny" for images under 64 pixels, and for larger ones "didirn-patch" on a CPU, which
+        trains it in minutes, else "didirn18".
     pretrained : bool or path-like, default=False
-        Whether `network`, "timm/NAME" or a module, starts from weights: those that belong to the
-        name, which timm downloads once, those that the module has, or those in a file
-        (.safetensors or .pth). It takes pictures in the size and standardisation that it was
-        trained with.
+        Whether `network`, "timm/NAME", "keras/NAME" or a module of torch, starts from weights:
+        those that belong to the name, which timm or Keras downloads once, those that the module
+        has, or those in a file (.safetensors or .pth; .weights.h5 of Keras). It takes pictures in
+        the size and standardisation that it was trained with.
     random_state : int or RandomState, optional
         Seed of weights, order of rows, noise and sampler.
     verbose : int, default=0
@@ -132,8 +133,10 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Factor of the learning rate for the weights of `network`, beside the head on it. 0, which
         is "auto" with `pretrained`, freezes it: every picture is encoded once, and the classifier
         learns on the features. 0.1 fine-tunes it. Without `pretrained`, "auto" is 1.
-    frozen_epochs : int, default=0
-        Epochs at the start in which the head learns alone, if `network` is fine-tuned.
+    frozen_epochs : int, default="auto"
+        Epochs before `max_epochs` in which the head learns alone, on features of `network` that
+        are computed once. "auto" is about 300 updates if a pretrained network is fine-tuned, so
+        that it starts from what the frozen network gives, else 0.
     image_size : int, default="auto"
         Side in pixels to which `fit` brings pictures that it gets as paths, PIL images or a data
         set of torch, in colour; of those that are no square, it takes the centre. "auto" is the
@@ -331,7 +334,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         network: Any = "auto",
         pretrained: bool | str | PathLike[str] = False,
         trunk_learning_rate: float | str = "auto",
-        frozen_epochs: int = 0,
+        frozen_epochs: int | str = "auto",
         image_size: int | str = "auto",
         conditioning: str = "auto",
         parameterization: str = "auto",

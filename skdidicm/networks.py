@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 CONDITIONINGS = ("blocks", "last", "head", "none")
 """Where label and noise enter a network; "none" is an ordinary classifier."""
 
-TIMM = "timm/"
+TIMM, KERAS = "timm/", "keras/"
 """Prefix of the names of timm networks."""
 
 PASSES = 16
@@ -91,7 +91,7 @@ MLP = "mlp"
 """The network for tables."""
 
 LINEAR = "linear"
-"""A linear network for features of a frozen one; only the torch backend has it."""
+"""A linear network for features of a frozen one."""
 
 NETWORKS = (*RESNETS, MLP)
 """Names that every backend knows."""
@@ -117,14 +117,14 @@ def block_widths(name: str) -> list[int]:
 
 
 def is_builtin(network: Any) -> bool:
-    """Return whether a network is built in: neither a custom one nor one from timm.
+    """Return whether a network is built in: neither a custom one nor one of another library.
 
     Examples
     --------
     >>> [is_builtin(network) for network in ("auto", "mlp", "timm/resnet18", len)]
     [True, True, False, False]
     """
-    return isinstance(network, str) and not network.startswith(TIMM)
+    return isinstance(network, str) and not network.startswith((TIMM, KERAS))
 
 
 def resolve_network(network: Any, input_shape: tuple[int, ...], *, large: str = "didirn18") -> Any:

@@ -3,18 +3,22 @@
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from skdidicm.backend import Batch, NetworkConfig, on_this_machine
+from skdidicm.backend import Batch, NetworkConfig, TrunkConfig, on_this_machine
 from skdidicm.core import check_objective, log_score
 from skdidicm.networks import DropoutMasks, resolve_network
 from skdidicm_keras import engine, losses, optimizer
+from skdidicm_keras.dense import LinearNetwork
 from skdidicm_keras.device import resolve_device, resolve_precision
+from skdidicm_keras.padding import filled, padded
 from skdidicm_keras.program import Values, named_shapes, program_for
+from skdidicm_keras.trunk import KerasTrunk
 from skdidicm_keras.weights import BACKBONE, check_state, from_torch, initial_state, to_torch
 
 
@@ -46,8 +50,8 @@ class KerasNetwork:
         check_objective(config.parameterization, config.objective, config.conditioning)
         if config.trunk is not None or config.trunk_learning_rate != 1:
             raise ValueError(
-                "pretrained and trunk_learning_rate need backend='torch'; with Keras, give a model "
-                "that has its weights as network=, and freeze what is not to learn."
+                "trunk_learning_rate fine-tunes a network, which needs backend='torch'; with "
+                "Keras leave it 'auto', which keeps a pretrained network frozen."
             )
         self.config = config
         self.device = resolve_device(config.device)
@@ -77,6 +81,16 @@ class KerasNetwork:
         with engine.scope(device, float64=precision == "float64"):
             return named_shapes(config, precision, device)
 
+    @staticmethod
+    def build_trunk(config: TrunkConfig, /) -> KerasTrunk:
+        """Return an application of Keras that stays frozen."""
+        return KerasTrunk(config)
+
+    @staticmethod
+    def trunk_shapes(config: TrunkConfig, /) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the `state` of an application of Keras."""
+        return KerasTrunk(replace(config, weights=False)).shapes
+
     def start(self, values: NDArray[np.floating], /) -> NDArray[np.floating]:
         """Return host values with the dtype of the network; the samplers compute in NumPy.
 
@@ -88,7 +102,7 @@ class KerasNetwork:
         """Return the features of host rows (n, *input_shape)."""
         rows = self._rows(x)
         with self._scope():
-            tensor = ops.convert_to_tensor(_filled(rows, self._run_rows(len(rows))))
+            tensor = ops.convert_to_tensor(filled(rows, self._run_rows(len(rows))))
             if not self.config.dropout:
                 return Features(self._encode(tensor, []), len(rows))
             passes = [self._encode(tensor, masks)[0] for masks in self._masks.of_passes()]
@@ -115,8 +129,8 @@ class KerasNetwork:
                 self.values.weights,
                 self.values.fixed,
                 tuple(features),
-                ops.convert_to_tensor(_filled(label, n_filled).astype(np.int32)),
-                self._tensor(noise if noise is not sigma else _filled(sigma, n_filled)),
+                ops.convert_to_tensor(filled(label, n_filled).astype(np.int32)),
+                self._tensor(noise if noise is not sigma else filled(sigma, n_filled)),
             )
             found = engine.to_host(output)[:n]
         scores: NDArray[np.floating] = log_score(
@@ -179,6 +193,8 @@ class KerasNetwork:
         parts = [engine.to_host(v.value) for v in (*program.trainable, *program.fixed)]
         ours = {k: v for k, v in program.shapes.items() if not k.startswith(BACKBONE)}
         drawn = initial_state(ours, np.random.default_rng(self.config.seed))
+        if isinstance(program.module, LinearNetwork):  # on the torch backend it begins with zeros
+            drawn |= {k: np.zeros(shape) for k, shape in ours.items() if k.startswith("fc.")}
         with self._scope():
             weights, fixed = self._tensors(parts, drawn)
             moments = (ops.zeros_like(weights), ops.zeros_like(weights))
@@ -204,7 +220,7 @@ class KerasNetwork:
 
     def _run_rows(self, n: int) -> int:
         """Return the padded number of rows, so that a compiled function is traced less often."""
-        return _padded(n) if engine.COMPILES else n
+        return padded(n) if engine.COMPILES else n
 
     def _tensor(self, values: Any) -> Any:
         return ops.convert_to_tensor(np.array(values, dtype=self.dtype))
@@ -218,21 +234,3 @@ class KerasNetwork:
     def __setstate__(self, pickled: dict[str, Any]) -> None:
         self.__init__(on_this_machine(pickled["config"], resolve_device))  # type: ignore[misc]
         self.load_state(pickled["state"])
-
-
-def _padded(n: int) -> int:
-    """Return n rounded up to four significant bits, so that few numbers of rows are traced.
-
-    Examples
-    --------
-    >>> [_padded(n) for n in (1, 16, 17, 668)]
-    [1, 16, 18, 704]
-    """
-    step = 1 << max(0, n.bit_length() - 4)
-    return -(-n // step) * step
-
-
-def _filled(rows: NDArray[Any], n: int) -> NDArray[Any]:
-    """Return n rows, padded with copies of the first one."""
-    missing = n - len(rows)
-    return np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)]) if missing else rows

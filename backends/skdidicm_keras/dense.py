@@ -124,6 +124,36 @@ class Perceptron(ConditionedNetwork):
         return self.fc(x)
 
 
+class LinearNetwork(ConditionedNetwork):
+    """Logits that are linear in a row, shifted by the condition."""
+
+    def __init__(self, n_classes: int, n_features: int, *, conditional: bool, dtype: Any) -> None:
+        super().__init__("linear", n_classes, dtype, conditional=conditional)
+        self.fc = Linear("fc", n_features, n_classes, dtype)
+        if conditional:
+            self.emb_layers = Linear("emb_layers.1", EMBEDDING, n_classes, dtype)
+
+    def encode(
+        self,
+        x: Any,
+        training: bool = False,  # noqa: ARG002
+        masks: Sequence[Any] = (),  # noqa: ARG002
+    ) -> tuple[Any, ...]:
+        """Return the logits (n, k) of rows (n, d)."""
+        return (self.fc(x),)
+
+    def decode_draws(
+        self,
+        features: tuple[Any, ...],
+        label: Any,
+        sigma: Any,
+        training: bool,  # noqa: ARG002
+    ) -> Any:
+        """Return outputs (n, m, k) for labels and noise (n, m)."""
+        shift = self.condition(label, sigma).through(lambda e: self.emb_layers(ops.silu(e)))
+        return features[0][:, None] + shift
+
+
 class BackboneNetwork(ConditionedNetwork):
     """A conditional head on a backbone that maps inputs to feature vectors or maps.
 

@@ -7,6 +7,8 @@ from keras import ops
 
 from skdidicm.networks import (
     CONDITIONINGS,
+    KERAS,
+    LINEAR,
     MLP,
     NETWORKS,
     RESNETS,
@@ -15,7 +17,7 @@ from skdidicm.networks import (
     resnet_size,
 )
 from skdidicm_keras.conditioning import ConditionedNetwork
-from skdidicm_keras.dense import BackboneNetwork, Perceptron
+from skdidicm_keras.dense import BackboneNetwork, LinearNetwork, Perceptron
 from skdidicm_keras.didirn import DiDiRN
 
 
@@ -75,6 +77,15 @@ def create_network(
             f"network is {name!r}, but the networks of timm are torch modules; set "
             "backend='torch', or give a Keras model, such as one of keras.applications with "
             "include_top=False."
+        )
+    if name.startswith(KERAS):
+        raise ValueError(
+            f"network is {name!r} without its weights; set pretrained=True, or the path of a file "
+            "of weights, or give a Keras model of your own."
+        )
+    if name == LINEAR:
+        return LinearNetwork(
+            n_classes, in_channels, conditional=conditioning != "none", dtype=dtype
         )
     settings = {"conditioning": conditioning, "dtype": dtype}
     if name == MLP:

@@ -22,6 +22,7 @@ SKOPS_TRUSTED = [
     "skdidicm.predict.familiarity.Familiar",
     "skdidicm.predict.trees.Trees",
     "skdidicm_keras.backend.KerasNetwork",
+    "skdidicm_keras.trunk.KerasTrunk",
     "skdidicm_torch.backend.TorchNetwork",
     "skdidicm_torch.trunk.TorchTrunk",
 ]
