@@ -79,7 +79,8 @@ def test_one_graph_answers_for_images(conditioning, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_frozen_pretrained_network_is_in_the_graph(tmp_path):
+@pytest.mark.parametrize("rate", [0, 0.1])
+def test_a_pretrained_network_is_in_the_graph(rate, tmp_path):
     timm = pytest.importorskip("timm")
     from safetensors.torch import save_file
 
@@ -87,7 +88,7 @@ def test_a_frozen_pretrained_network_is_in_the_graph(tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (20, 24, 20, 3)).astype(np.uint8)
     model = DiDiClassifier(
         steps=2, network="timm/test_efficientnet", pretrained=tmp_path / "w.safetensors",
-        max_epochs=2, device="cpu", random_state=0,
+        trunk_learning_rate=rate, max_epochs=2, device="cpu", random_state=0,
     ).fit(pictures, np.arange(20) % 2)  # fmt: skip
     agree(model, tmp_path / "model.onnx", pictures)
 
