@@ -65,10 +65,15 @@ def choose_share(
 
 
 def temperature_of(
-    proba: NDArray[np.float64], held: HeldOut, channel: Channel | None = None
+    proba: NDArray[np.float64],
+    held: HeldOut,
+    channel: Channel | None = None,
+    *,
+    expected: float = 1.0,
 ) -> float:
-    """Return the best temperature of an answer (m, k) to held-out rows, close to 1 if few."""
-    return choose_temperature(proba, Rows(held.row, held.target, held.weight), channel)
+    """Return the best temperature of an answer (m, k) to held-out rows; see choose_temperature."""
+    rows = Rows(held.row, held.target, held.weight)
+    return choose_temperature(proba, rows, channel, expected=expected)
 
 
 def total_nll(proba: NDArray[np.float64], held: HeldOut, channel: Channel | None = None) -> float:

@@ -16,6 +16,7 @@ from skdidicm.predict.temperature import best_temperature, tempered
 from skdidicm.predict.trees import Trees, in_range
 
 _LOG_SCALE = 0.5  # the mean of trees is far from sure where single trees are; often about 0.6
+_EXPECTED = 0.8  # temperature of the mean of all models, which is less sure than each of them
 _DECIMALS = 12  # by which equal laws of leaves are recognised
 
 
@@ -64,7 +65,8 @@ def learn_trees(
     answer = read_out(tempered(plain, sharpness))
     share = choose_share(others, answer, held, channel)
     if temperature is None:
-        temperature = temperature_of(mixed(others, answer, share), held, channel)
+        expected = _EXPECTED if channel is None else 1.0  # under noise it was not measured
+        temperature = temperature_of(mixed(others, answer, share), held, channel, expected=expected)
     learnt = replace(grown(rows), sharpness=sharpness, share=share, temperature=temperature)
     return learnt, replace(held, trees=answer)
 

@@ -232,14 +232,18 @@ def warn_of_interruption(n_epochs: int) -> None:
 
 
 def choose_temperature(
-    proba: NDArray[np.float64], held: Rows, channel: Channel | None = None
+    proba: NDArray[np.float64],
+    held: Rows,
+    channel: Channel | None = None,
+    *,
+    expected: float = 1.0,
 ) -> float:
-    """Return the best temperature of held-out rows, close to 1 if they are few."""
+    """Return the best temperature of held-out rows, close to the expected one if they are few."""
     log_scale = _LOG_SCALE if channel is None else _LOG_SCALE_OF_NOISE
-    found, _ = best_temperature(
-        proba, held.target, held.weight, log_scale=log_scale, channel=channel
+    best, _ = best_temperature(
+        proba, held.target, held.weight, log_scale=log_scale, expected=expected, channel=channel
     )
-    return found
+    return best
 
 
 class _Course(Protocol):

@@ -21,6 +21,7 @@ def best_temperature(
     weight: NDArray[np.floating] | float = 1.0,
     *,
     log_scale: float = math.inf,
+    expected: float = 1.0,
     channel: Channel | None = None,
 ) -> tuple[float, float]:
     """Return the temperature that minimises the NLL, and the mean NLL (nats) at it.
@@ -34,8 +35,10 @@ def best_temperature(
     weight : ndarray (n,), optional
         Weights of the rows.
     log_scale : float, optional
-        Standard deviation of a normal prior about 0 of the temperature's logarithm, which keeps
-        the temperature near 1 where rows are few; by default none.
+        Standard deviation of a normal prior of the temperature's logarithm, which keeps the
+        temperature near `expected` where rows are few; by default none.
+    expected : float, optional
+        The temperature in the centre of this prior.
     channel : Channel, optional
         Label noise: labels are those observed, and the probabilities of the true class.
 
@@ -49,7 +52,7 @@ def best_temperature(
     1.22
     """
     logits = log_proba(proba)
-    share = np.reshape(weight, (-1, 1)) * q_0
+    share, centre = np.reshape(weight, (-1, 1)) * q_0, math.log(expected)
 
     def nll(log_temperature: float) -> float:
         log_p = log_softmax(logits / math.exp(log_temperature), axis=1)
@@ -58,7 +61,7 @@ def best_temperature(
         )
 
     def penalised(log_temperature: float) -> float:
-        return nll(log_temperature) + (log_temperature / log_scale) ** 2 / 2
+        return nll(log_temperature) + ((log_temperature - centre) / log_scale) ** 2 / 2
 
     best = float(scipy.optimize.minimize_scalar(penalised, bounds=_LOG_RANGE, method="bounded").x)
     return math.exp(best), nll(best) / float(share.sum())

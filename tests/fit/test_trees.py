@@ -88,6 +88,12 @@ def test_their_share_is_high_where_the_others_know_nothing_and_low_where_they_kn
     assert learnt(Y, sure)[0].share < 0.2
 
 
+def test_an_answer_that_held_out_rows_hardly_change_is_made_surer():
+    """The mean of models that are right is less sure than each; few nats are there to say so."""
+    temperature = learnt(Y, keep(np.eye(2)[Y]))[0].temperature
+    assert 0.6 < temperature < 0.9
+
+
 def test_a_given_temperature_is_kept():
     assert learnt(Y, temperature=1.5)[0].temperature == 1.5
 

@@ -68,6 +68,21 @@ def test_tempered_probabilities_are_a_power(rng):
     np.testing.assert_allclose(tempered(proba, 1), proba)
 
 
+def test_few_rows_have_about_the_expected_temperature_and_many_their_own(rng):
+    proba, q_0 = sure_of_too_much(rng, 4000)
+    own, _ = best_temperature(proba, q_0)
+    prior = {"log_scale": 0.2, "expected": 0.5}
+    few, many = (best_temperature(proba[:n], q_0[:n], **prior)[0] for n in (1, 4000))
+    assert abs(np.log(few / 0.5)) < 0.3  # 1.4 away from their own
+    assert many == pytest.approx(own, rel=0.05)
+    # The prior about 0.5 is that about 1 of probabilities that are sharpened by 0.5.
+    sharpened = tempered(proba[:100], 0.5)
+    found, _ = best_temperature(sharpened, q_0[:100], log_scale=0.2)
+    assert best_temperature(proba[:100], q_0[:100], **prior)[0] == pytest.approx(
+        0.5 * found, rel=1e-4
+    )
+
+
 def test_a_classifier_answers_at_its_temperature_which_may_change_after_fit(quick):
     model = quick().fit(X, y)
     assert model.temperature_ == 1
