@@ -76,8 +76,8 @@ def true_classes(rows: Rows, channel: Channel, read_out: ReadOut, seed: int) -> 
 
     Trees of bootstrapped rows state the law of the observed label of every row that they have not
     drawn. It is carried back through the noise, equation (14), and the label is evidence about it.
-    Trees that learn these laws are not those of the labels: full-grown trees, which are sure of
-    single rows, would have to be carried back one by one.
+    Trees that learn the given labels, and whose mean is carried back, are worse:
+    `docs/studies/label_noise.rst`.
     """
     from sklearn.ensemble import ExtraTreesRegressor
 
