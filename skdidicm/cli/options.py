@@ -235,7 +235,7 @@ class FolderOptions(TrainOptions):
     ] = None
     frozen_epochs: Annotated[
         int | None,
-        _training("Epochs before --max-epochs that leave a pretrained network as it is."),
+        _training("Epochs before --epochs that leave a pretrained network as it is."),
     ] = None
     image_size: Annotated[
         int | None,

@@ -139,7 +139,7 @@ def folder(
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="Network of timm, such as convnextv2_nano.fcmae_ft_in1k.",
+            help="Network of timm, such as convnextv2_nano.fcmae_ft_in1k, or keras/NAME.",
             show_default=f"{_BACKBONE}, if pretrained",
             rich_help_panel="Network",
         ),
@@ -157,7 +157,7 @@ def folder(
     --trunk-learning-rate 0.1 fine-tunes it instead, which takes many times as long and is better
     with 1,000 pictures and more.
     """
-    from skdidicm.networks import TIMM
+    from skdidicm.networks import KERAS, TIMM
 
     if backbone is not None and settings.network is not None:
         raise typer.BadParameter("pass one of --backbone and --network.")
@@ -167,7 +167,8 @@ def folder(
     weights = parameters.pop("weights", None)
     pretrained = parameters.get("pretrained", False) if weights is None else str(weights.resolve())
     if backbone is not None or (pretrained and settings.network is None):
-        parameters["network"] = TIMM + (backbone or _BACKBONE).removeprefix(TIMM)
+        name = backbone or _BACKBONE
+        parameters["network"] = name if name.startswith((KERAS, TIMM)) else TIMM + name
     if pretrained:
         parameters["pretrained"] = pretrained
     elif backbone is not None:

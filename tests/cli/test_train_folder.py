@@ -141,3 +141,20 @@ def test_a_folder_without_classes_says_what_is_expected(cli, tmp_path):
     assert result.code == 1
     assert "expected at least two" in result.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_an_application_of_keras_is_a_backbone(cli, own_pictures, tmp_path, monkeypatch, read_json):
+    pytest.importorskip("skdidicm_keras", reason="Keras is missing", exc_type=ImportError)
+    import keras
+    from skdidicm_keras import trunk
+
+    monkeypatch.setitem(trunk._SIDES, "MobileNetV2", 32)
+    model = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(32, 32, 3))
+    model.save_weights(tmp_path / "w.weights.h5")
+    options = ("--backend", "keras", "--epochs", "2", "--json", "--output", tmp_path / "run")
+    start = ("--backbone", "keras/MobileNetV2", "--weights", tmp_path / "w.weights.h5")
+    result = cli("train", "folder", own_pictures, *start, *options)
+    assert result.code == 0, result.err
+    assert read_json(result.out)["dataset"]["size"] == 32
+    assert DiDiClassifier.load(tmp_path / "run" / "model.skd").input_shape_ == (32, 32, 3)
