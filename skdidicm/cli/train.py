@@ -154,8 +154,8 @@ def folder(
     """Train on your own pictures, of any sizes and numbers.
 
     A pretrained network stays as it is, and what it finds in the pictures is learnt from.
-    --trunk-learning-rate 0.1 fine-tunes it instead, which takes many times as long and is better
-    with 1,000 pictures and more.
+    --trunk-learning-rate 0.1 fine-tunes it instead, which takes many times as long and can be
+    worth it with 1,000 pictures and more.
     """
     from skdidicm.networks import KERAS, TIMM
 

@@ -129,6 +129,7 @@ TUNED = replace(  # a pretrained network that learns on
     **_FORMS_OF_IMAGES["posterior"] | {"conditioning": "head"},
     n_updates=160,
     epochs=(3, 20),
+    average=False,
 )
 
 MANY_IMAGES = replace(FEW_IMAGES, **_FORMS_OF_IMAGES["posterior"], mixup=0.1, average=None)

@@ -169,7 +169,10 @@ def run_trial(
     held = _joined([fold.held for fold in folds])
     states = [fold.network.state() for fold in folds]
     course = _course(folds, whole if plan.average else None)
-    for end in round_ends(plan.max_epochs, average=plan.average):
+    ends = round_ends(plan.max_epochs, average=plan.average)
+    if plan.head is not None:  # what starts from a trained head gets worse before it gets better
+        ends = [plan.max_epochs]
+    for end in ends:
         if not plan.average:  # each round has its own learning-rate schedule
             part = plan.ended_after(end - trained)
             course.begin(replace(part, head=None) if trained else part)

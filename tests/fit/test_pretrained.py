@@ -201,9 +201,10 @@ class TestFineTuning:
         monkeypatch.setattr(
             TorchNetwork, "hold_trunk", lambda own, x: (held.append(x is None), hold(own, x))[1]
         )
-        rate = {"trunk_learning_rate": 0.1, "average": False, "choose_epochs": True}
-        build(weights, max_epochs=2, **rate).fit(*pictures)
+        rate = {"trunk_learning_rate": 0.1, "choose_epochs": True}
+        tuned = build(weights, max_epochs=2, **rate).fit(*pictures)
         assert held == [False, True] * 6  # five folds, and all rows
+        assert [row["epochs"] for row in tuned.trial_] == [2]  # it is better at its end only
 
     def test_a_module_of_ones_own_may_learn_its_head_first(self, pictures):
         module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
