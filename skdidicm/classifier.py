@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
+from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -1532,7 +1534,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
 
     def _checked_parameters(self, **changes: Any) -> dict[str, Any]:
         """Return the parameters with changes, or raise ValueError if one is out of range."""
-        parameters: dict[str, Any] = self.get_params(deep=False) | changes
+        # get_params reads the signature every time, which takes longer than small networks do.
+        parameters = {name: getattr(self, name) for name in _parameter_names(type(self))} | changes
         check.check_settings(parameters)
         return parameters
 
@@ -1941,3 +1944,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             seed=self._fitted.seeds.sampling,
             **(self._sampler_settings() | changes),
         )
+
+
+@cache
+def _parameter_names(estimator: type) -> tuple[str, ...]:
+    return tuple(signature(estimator.__init__).parameters)[1:]  # type: ignore[misc]

@@ -39,6 +39,9 @@ class StackedAnswers:
 
     def __init__(self, networks: Sequence["TorchNetwork"], levels: Sequence[float]) -> None:
         self._first, self._n_networks = networks[0], len(networks)
+        self._of, self._given_levels = _all_weights(networks), list(levels)
+        counted = not any(p.is_inference() for p in self._of)  # else torch counts no changes
+        self._of_versions = _versions(self._of) if counted else None
         self._levels = torch.tensor(levels, dtype=self._first.dtype, device=self._first.device)
         module = cast("Perceptron", self._first.module)
         names = {id(value): name for name, value in module.named_parameters()}
@@ -48,6 +51,17 @@ class StackedAnswers:
             weights = {names[id(same[0])]: torch.stack(same) for same in each}
             self._mean, self._inverse_scale = standardisation(networks)
             self._module = FixedLevels(module, weights, self._levels)
+
+    def holds_for(self, networks: Sequence["TorchNetwork"], levels: Sequence[float]) -> bool:
+        """Return whether these are the networks, with the weights that they had, and the levels."""
+        weights = _all_weights(networks)
+        return (
+            self._of_versions is not None
+            and len(weights) == len(self._of)
+            and all(p is q for p, q in zip(weights, self._of, strict=True))
+            and _versions(weights) == self._of_versions
+            and list(levels) == self._given_levels
+        )
 
     def start(self, values: NDArray[np.floating], /) -> Tensor:
         """Return host values as a tensor with the device and dtype of the networks.
@@ -160,6 +174,15 @@ def can_answer(networks: Sequence["TorchNetwork"], n_levels: int) -> bool:
         and cast("Perceptron", first.module).conditioning in ("last", "head")
         and n_levels * first.config.n_classes <= _MOST_CONDITIONS
     )
+
+
+def _all_weights(networks: Sequence["TorchNetwork"]) -> list[Tensor]:
+    return [p for network in networks for group in trained_weights(network) for p in group]
+
+
+def _versions(weights: Sequence[Tensor]) -> list[tuple[int, int]]:
+    """Return numbers that change with any weight: torch counts the changes of every tensor."""
+    return [(p.data_ptr(), p._version) for p in weights]
 
 
 def _centred(x: Tensor) -> Tensor:

@@ -56,6 +56,7 @@ class TorchNetwork:
         self._learning = _learning(self.module)
         self.optimizer = _optimizer(self.module, config, self.device)
         self._loss = torch.compile(self._batch_loss) if config.compile else self._batch_loss
+        self._answers: StackedAnswers | None = None  # kept from one prediction to the next
 
     @staticmethod
     def resolve_device(device: str, /) -> torch.device:
@@ -167,7 +168,12 @@ class TorchNetwork:
     def answer(self, others: Sequence[Any], levels: Sequence[float], /) -> StackedAnswers | None:
         """Return the joint answers of small networks of one kind, else None."""
         networks = [self, *others]
-        return StackedAnswers(networks, levels) if can_answer(networks, len(levels)) else None
+        if not can_answer(networks, len(levels)):
+            return None
+        kept = self._answers
+        if kept is None or not kept.holds_for(networks, levels):
+            self._answers = kept = StackedAnswers(networks, levels)
+        return kept
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return copies of weights and buffers by name."""

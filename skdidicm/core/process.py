@@ -9,7 +9,15 @@ from typing import Protocol
 
 import numpy as np
 
-from skdidicm.core.arrays import Array, column, namespace, normalize, one_hot, take_label
+from skdidicm.core.arrays import (
+    Array,
+    at_least,
+    column,
+    namespace,
+    normalize,
+    one_hot,
+    take_label,
+)
 
 _TINY = 1e-30  # below any probability that occurs; its inverse is finite in float32
 
@@ -163,7 +171,7 @@ class UniformProcess:
         mean = xp.sum(w, axis=-1, keepdims=True) / self.n_classes
         w *= 1 - noise
         w += noise * mean
-        q_next = xp.clip(q - noise / self.n_classes, min=0.0)
+        q_next = at_least(q - noise / self.n_classes, 0.0)
         total = xp.sum(q_next, axis=-1, keepdims=True)
         w *= q_next
         w /= xp.where(total > 0, total, 1.0)

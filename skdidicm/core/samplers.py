@@ -12,6 +12,8 @@ from array_api_compat import device as device_of
 
 from skdidicm.core.arrays import (
     Array,
+    at_least,
+    at_most,
     draw,
     index_dtype,
     like,
@@ -140,7 +142,7 @@ def sample_probabilities(
         q = _law(log_score_fn, label, step.sigma, p.dtype)
         p = _advance(process, solver, p, q, step)
         if solver == "euler":  # a long Euler step can leave [0, 1]
-            p = xp.clip(p, max=1.0)
+            p = at_most(p, 1.0)
         p = normalize(p)
         path.append(p)
     return xp.stack(path, axis=1) if return_path else p
@@ -243,7 +245,7 @@ def _law(log_score_fn: LogScore, label: Array, sigma: float, dtype: object) -> A
     noise = xp.broadcast_to(xp.asarray(sigma, dtype=dtype, device=device_of(label)), label.shape)
     scores = xp.astype(log_score_fn(label, noise), dtype, copy=False)
     # A floor keeps p / q finite where the network excludes a class.
-    return xp.clip(softmax(scores), min=float(xp.finfo(dtype).smallest_normal) ** 0.5)
+    return at_least(softmax(scores), float(xp.finfo(dtype).smallest_normal) ** 0.5)
 
 
 def _class_order(rng: np.random.Generator, p: Array) -> Array:

@@ -105,3 +105,32 @@ def test_weights_that_change_change_the_answer(rng):
     state = classifier.network_.state()
     classifier.network_.load_state({name: 2 * value for name, value in state.items()})
     assert np.abs(classifier.predict_proba(X) - before).max() > 1e-3
+
+
+def test_joint_answers_are_kept_until_a_weight_changes(rng):
+    first, *others = networks(rng)
+    kept = first.answer(others, LEVELS)
+    assert first.answer(others, LEVELS) is kept
+    assert first.answer(others, LEVELS[:2]) is not kept
+    assert first.answer(others[::-1], LEVELS) is not first.answer(others, LEVELS)
+    before = first.answer(others, LEVELS)
+    with torch.no_grad():
+        next(others[0].module.parameters()).add_(1)
+    assert first.answer(others, LEVELS) is not before
+    x = rng.normal(size=(N, D))
+    features = first.answer(others, LEVELS).encode(x)
+    found = first.answer(others, LEVELS).log_scores(features).view(B, N, len(LEVELS), K, K)
+    sigma = torch.full((N,), LEVELS[1], dtype=torch.float64)
+    expected = others[0].log_score(others[0].encode(x), torch.zeros(N, dtype=torch.int64), sigma)
+    torch.testing.assert_close(found[1, :, 1, 0], expected)
+
+
+def test_weights_of_inference_mode_answer_anew(rng):
+    with torch.inference_mode():
+        first, *others = networks(rng)
+    x = rng.normal(size=(N, D))
+    before = first.answer(others, LEVELS).encode(x)[0]
+    with torch.inference_mode():
+        for weight in first.module.parameters():
+            weight.mul_(2)
+    assert not torch.equal(first.answer(others, LEVELS).encode(x)[0], before)
