@@ -1,6 +1,7 @@
 """Learning of the randomised trees that answer beside the networks and the additive model."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from skdidicm.predict.trees import Trees, in_range
 
 _LOG_SCALE = 0.5  # the mean of trees is far from sure where single trees are; often about 0.6
 _EXPECTED = 0.8  # temperature of the mean of all models, which is less sure than each of them
+_TREES = 100  # with 50 of them in the folds, NLL was 0.7 % higher on nine tables of 60 rows
 _DECIMALS = 12  # by which equal laws of leaves are recognised
 
 
@@ -53,12 +55,12 @@ def learn_trees(
         returns.
     """
 
-    def grown(seen: Rows) -> Trees:
+    def grown(seen: Rows) -> Forest:
         if channel is not None:
             seen = replace(seen, target=true_classes(seen, channel, read_out, seed))
-        return _grown(seen, read_out, seed)
+        return Forest(seen, seed)
 
-    (plain,) = out_of_fold(rows, held, lambda seen: [grown(seen)])
+    (plain,) = read_out(out_of_fold(rows, held, lambda seen: [grown(seen)]))
     sharpness, _ = best_temperature(
         plain, held.target, held.weight, log_scale=_LOG_SCALE, channel=channel
     )
@@ -67,7 +69,8 @@ def learn_trees(
     if temperature is None:
         expected = _EXPECTED if channel is None else 1.0  # under noise it was not measured
         temperature = temperature_of(mixed(others, answer, share), held, channel, expected=expected)
-    learnt = replace(grown(rows), sharpness=sharpness, share=share, temperature=temperature)
+    trees = as_arrays(grown(rows), read_out)
+    learnt = replace(trees, sharpness=sharpness, share=share, temperature=temperature)
     return learnt, replace(held, trees=answer)
 
 
@@ -89,16 +92,40 @@ def true_classes(rows: Rows, channel: Channel, read_out: ReadOut, seed: int) -> 
     return given_labels(proba, rows.target, channel)
 
 
-def _grown(rows: Rows, read_out: ReadOut, seed: int) -> Trees:
-    """Return scikit-learn's extremely randomised trees with its default parameters."""
-    from sklearn.ensemble import ExtraTreesClassifier
+class Forest:
+    """Extremely randomised trees, those of scikit-learn's ExtraTreesClassifier.
 
-    row, label = np.nonzero(rows.target)  # a soft label counts as several rows
-    low, width = _range(rows)
-    forest = ExtraTreesClassifier(random_state=seed)
-    weight = rows.weight[row] * rows.target[row, label]
-    forest.fit(in_range(rows.x, low, width)[row], label, sample_weight=weight)
-    parts = [tree.tree_ for tree in forest.estimators_]
+    Growing them one by one takes two thirds of its time on a hundred rows.
+    """
+
+    def __init__(self, rows: Rows, seed: int) -> None:
+        from sklearn import config_context
+        from sklearn.tree import ExtraTreeClassifier
+
+        row, label = np.nonzero(rows.target)  # a soft label counts as several rows
+        self.low, self.width = _range(rows)
+        self.n_classes, self.classes = rows.target.shape[1], np.unique(label)
+        seen = in_range(rows.x, self.low, self.width)[row]
+        weight = rows.weight[row] * rows.target[row, label]
+        draws, self.parts = np.random.RandomState(seed), []
+        tree = ExtraTreeClassifier(max_features="sqrt")
+        with config_context(skip_parameter_validation=True):
+            for _ in range(_TREES):
+                tree.random_state = draws.randint(np.iinfo(np.int32).max)
+                fitted = tree.fit(seen, label, sample_weight=weight, check_input=False)
+                self.parts.append(fitted.tree_)
+
+    def __call__(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the class probabilities (n, k) of rows (n, d)."""
+        seen = in_range(x, self.low, self.width)
+        proba = np.zeros((len(x), self.n_classes))
+        proba[:, self.classes] = sum(part.predict(seen) for part in self.parts) / len(self.parts)
+        return proba
+
+
+def as_arrays(forest: Forest, read_out: ReadOut) -> Trees:
+    """Return the nodes of all trees as arrays."""
+    parts = forest.parts
     root = np.cumsum([0, *(part.node_count for part in parts)])[:-1]
     own = np.arange(sum(part.node_count for part in parts))
     left, right = (
@@ -112,14 +139,14 @@ def _grown(rows: Rows, read_out: ReadOut, seed: int) -> Trees:
         for name in ("feature", "threshold", "value")
     )
     leaf = column < 0
-    law = np.zeros((len(own), rows.target.shape[1]))
-    law[:, forest.classes_] = value[:, 0] / value[:, 0].sum(axis=1, keepdims=True)
+    law = np.zeros((len(own), forest.n_classes))
+    law[:, forest.classes] = value[:, 0] / value[:, 0].sum(axis=1, keepdims=True)
     proba, number = np.unique(law[leaf].round(_DECIMALS), axis=0, return_inverse=True)
     law_of = np.zeros(len(own), dtype=np.intp)
     law_of[leaf] = number.ravel()
     return Trees(
-        low=low,
-        width=width,
+        low=forest.low,
+        width=forest.width,
         root=root,
         column=np.where(leaf, 0, column),
         threshold=_below(threshold),

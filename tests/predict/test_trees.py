@@ -7,7 +7,7 @@ import pytest
 from sklearn.ensemble import ExtraTreesClassifier
 
 from skdidicm.fit.training import Rows
-from skdidicm.fit.trees import _grown
+from skdidicm.fit.trees import Forest, as_arrays
 from skdidicm.predict.trees import in_range
 
 RNG = np.random.default_rng(0)
@@ -18,7 +18,7 @@ Y = RNG.integers(0, 3, 80)
 
 
 def grown(x, target, weight):
-    return _grown(Rows(x, target, weight), lambda law: law, 7)
+    return as_arrays(Forest(Rows(x, target, weight), 7), lambda law: law)
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -31,9 +31,10 @@ def test_the_answer_is_the_mean_of_scikit_learns_trees(soft):
     shared = (weight[:, None] * target).ravel()
     kept = shared > 0
     forest.fit(in_range(X, low, width)[row[kept]], label[kept], sample_weight=shared[kept])
-    np.testing.assert_allclose(
-        grown(X, target, weight)(NEW), forest.predict_proba(in_range(NEW, low, width)), atol=1e-9
-    )
+    expected = forest.predict_proba(in_range(NEW, low, width))
+    np.testing.assert_allclose(grown(X, target, weight)(NEW), expected, atol=1e-9)
+    same = Forest(Rows(X, target, weight), 7)
+    np.testing.assert_allclose(same(NEW), expected, atol=1e-9)
 
 
 def test_units_and_values_beyond_the_range_do_not_matter():
@@ -47,10 +48,10 @@ def test_units_and_values_beyond_the_range_do_not_matter():
 
 def test_a_class_that_no_row_has_is_never_answered():
     trees = grown(X, np.eye(4)[Y], np.ones(80))
-    proba = trees(NEW)
-    assert proba.shape == (130, 4)
-    assert proba[:, 3].max() < 1e-9
-    np.testing.assert_allclose(proba.sum(axis=1), 1)
+    for proba in (trees(NEW), Forest(Rows(X, np.eye(4)[Y], np.ones(80)), 7)(NEW)):
+        assert proba.shape == (130, 4)
+        assert proba[:, 3].max() < 1e-9
+        np.testing.assert_allclose(proba.sum(axis=1), 1)
 
 
 def test_constant_columns_and_a_single_class():
