@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from skdidicm.core.arrays import Array, index_dtype, like, namespace
 from skdidicm.predict.temperature import tempered, tempered_array
 
+_STEPS = 4  # after which walks that have ended are left out
 _WALKS = 2**14  # of rows through trees at once: few enough for a CPU's caches
 
 
@@ -57,20 +58,23 @@ class Trees:
         """Return the class probabilities (n, k) of rows (n, d) by the trees alone."""
         u = in_range(x, self.low, self.width)
         n, d = u.shape
-        first = np.arange(0, n * d, d)[:, None]  # of every row, among all values
-        child = np.stack([self.right, self.left], axis=1).ravel()
+        values, child = u.ravel(), np.stack([self.right, self.left], axis=1).ravel()
+        inner = self.left != np.arange(len(self.left))
         proba = np.zeros((n, self.proba.shape[1]))
         together = max(1, _WALKS // max(n, 1))
         for i in range(0, len(self.root), together):
-            at = np.repeat(self.root[None, i : i + together], n, axis=0)
-            while True:
-                below = u.take(first + self.column.take(at)) <= self.threshold.take(at)
-                after = child.take(2 * at + below)
-                if np.array_equal(after, at):
-                    break
-                at = after
-            for law in self.law.take(at).T:
-                proba += self.proba[law]
+            at = np.repeat(self.root[i : i + together], n)
+            first = np.tile(np.arange(0, n * d, d), len(at) // max(n, 1))  # values of the row
+            end, going = np.empty_like(at), np.arange(len(at))
+            while len(going):
+                for _ in range(_STEPS):
+                    below = values.take(first + self.column.take(at)) <= self.threshold.take(at)
+                    at = child.take(2 * at + below)
+                end[going] = at
+                further = np.flatnonzero(inner.take(at))
+                going, at, first = (v.take(further) for v in (going, at, first))
+            for law in self.law.take(end).reshape(-1, n):
+                proba += self.proba.take(law, axis=0)
         return tempered(proba / len(self.root), self.sharpness)
 
     def unrolled(self, x: Array) -> Array:
