@@ -1535,7 +1535,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     def _checked_parameters(self, **changes: Any) -> dict[str, Any]:
         """Return the parameters with changes, or raise ValueError if one is out of range."""
         # get_params reads the signature every time, which takes longer than small networks do.
-        parameters = {name: getattr(self, name) for name in _parameter_names(type(self))} | changes
+        parameters = {
+            name: getattr(self, name) for name in _parameter_names(type(self).__init__)
+        } | changes
         check.check_settings(parameters)
         return parameters
 
@@ -1947,5 +1949,5 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
 
 
 @cache
-def _parameter_names(estimator: type) -> tuple[str, ...]:
-    return tuple(signature(estimator.__init__).parameters)[1:]  # type: ignore[misc]
+def _parameter_names(initialise: Callable[..., None]) -> tuple[str, ...]:
+    return tuple(signature(initialise).parameters)[1:]

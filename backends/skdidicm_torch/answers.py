@@ -41,7 +41,7 @@ class StackedAnswers:
         self._first, self._n_networks = networks[0], len(networks)
         self._of, self._given_levels = _all_weights(networks), list(levels)
         counted = not any(p.is_inference() for p in self._of)  # else torch counts no changes
-        self._of_versions = _versions(self._of) if counted else None
+        self._of_versions = _versions(networks, self._of) if counted else None
         self._levels = torch.tensor(levels, dtype=self._first.dtype, device=self._first.device)
         module = cast("Perceptron", self._first.module)
         names = {id(value): name for name, value in module.named_parameters()}
@@ -59,7 +59,7 @@ class StackedAnswers:
             self._of_versions is not None
             and len(weights) == len(self._of)
             and all(p is q for p, q in zip(weights, self._of, strict=True))
-            and _versions(weights) == self._of_versions
+            and _versions(networks, weights) == self._of_versions
             and list(levels) == self._given_levels
         )
 
@@ -180,9 +180,15 @@ def _all_weights(networks: Sequence["TorchNetwork"]) -> list[Tensor]:
     return [p for network in networks for group in trained_weights(network) for p in group]
 
 
-def _versions(weights: Sequence[Tensor]) -> list[tuple[int, int]]:
-    """Return numbers that change with any weight: torch counts the changes of every tensor."""
-    return [(p.data_ptr(), p._version) for p in weights]
+def _versions(
+    networks: Sequence["TorchNetwork"], weights: Sequence[Tensor]
+) -> list[tuple[int, int]]:
+    """Return numbers that change with any weight.
+
+    torch counts the changes of every tensor, except those by a fused optimiser.
+    """
+    updates = [(0, network.n_updates) for network in networks]
+    return updates + [(p.data_ptr(), p._version) for p in weights]
 
 
 def _centred(x: Tensor) -> Tensor:

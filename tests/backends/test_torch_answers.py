@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 from skdidicm_torch.backend import TorchNetwork  # noqa: E402
 
 from skdidicm import DiDiClassifier  # noqa: E402
-from skdidicm.backend import NetworkConfig  # noqa: E402
+from skdidicm.backend import Batch, NetworkConfig  # noqa: E402
 from skdidicm.core import RateProcess, UniformProcess  # noqa: E402
 
 B, N, D, K = 3, 7, 4, 3
@@ -123,6 +123,18 @@ def test_joint_answers_are_kept_until_a_weight_changes(rng):
     sigma = torch.full((N,), LEVELS[1], dtype=torch.float64)
     expected = others[0].log_score(others[0].encode(x), torch.zeros(N, dtype=torch.int64), sigma)
     torch.testing.assert_close(found[1, :, 1, 0], expected)
+
+
+def test_answers_know_of_updates(rng):
+    first, *others = networks(rng)
+    before = first.answer(others, LEVELS)
+    draws = (N, 2)
+    label, sigma, weight = np.zeros(draws, np.int32), np.full(draws, 0.5), np.ones(draws)
+    batch = Batch(rng.normal(size=(N, D)), np.eye(K)[rng.integers(0, K, N)], label, sigma, weight)
+    others[1].train_step(batch, 1e-2)
+    after = first.answer(others, LEVELS)
+    assert after is not before
+    assert first.answer(others, LEVELS) is after
 
 
 def test_weights_of_inference_mode_answer_anew(rng):
