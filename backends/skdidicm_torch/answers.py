@@ -182,12 +182,15 @@ def _all_weights(networks: Sequence["TorchNetwork"]) -> list[Tensor]:
 
 def _versions(
     networks: Sequence["TorchNetwork"], weights: Sequence[Tensor]
-) -> list[tuple[int, int]]:
+) -> list[tuple[float, ...]]:
     """Return numbers that change with any weight.
 
-    torch counts the changes of every tensor, except those by a fused optimiser.
+    torch counts the changes of every tensor, except those by a fused optimiser; one from outside
+    changes a bias of every network.
     """
-    updates = [(0, network.n_updates) for network in networks]
+    updates: list[tuple[float, ...]] = [
+        (network.n_updates, *trained_weights(network)[1][-1].tolist()) for network in networks
+    ]
     return updates + [(p.data_ptr(), p._version) for p in weights]
 
 

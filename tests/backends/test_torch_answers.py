@@ -137,6 +137,17 @@ def test_answers_know_of_updates(rng):
     assert first.answer(others, LEVELS) is after
 
 
+def test_answers_know_of_a_fused_optimiser_from_outside(rng):
+    first, *others = networks(rng)
+    before = first.answer(others, LEVELS)
+    module = others[0].module
+    optimiser = torch.optim.AdamW(module.parameters(), lr=0.1, fused=True)
+    output = module(torch.ones(N, D, dtype=torch.float64), torch.zeros(N).long(), torch.ones(N))
+    (output * torch.arange(K)).sum().backward()
+    optimiser.step()
+    assert first.answer(others, LEVELS) is not before
+
+
 def test_weights_of_inference_mode_answer_anew(rng):
     with torch.inference_mode():
         first, *others = networks(rng)
