@@ -39,9 +39,7 @@ class StackedAnswers:
 
     def __init__(self, networks: Sequence["TorchNetwork"], levels: Sequence[float]) -> None:
         self._first, self._n_networks = networks[0], len(networks)
-        self._of, self._given_levels = _all_weights(networks), list(levels)
-        counted = not any(p.is_inference() for p in self._of)  # else torch counts no changes
-        self._of_versions = _versions(networks, self._of) if counted else None
+        self._seen, self._given_levels = [p.clone() for p in _constants(networks)], list(levels)
         self._levels = torch.tensor(levels, dtype=self._first.dtype, device=self._first.device)
         module = cast("Perceptron", self._first.module)
         names = {id(value): name for name, value in module.named_parameters()}
@@ -53,14 +51,15 @@ class StackedAnswers:
             self._module = FixedLevels(module, weights, self._levels)
 
     def holds_for(self, networks: Sequence["TorchNetwork"], levels: Sequence[float]) -> bool:
-        """Return whether these are the networks, with the weights that they had, and the levels."""
-        weights = _all_weights(networks)
+        """Return whether networks like these, with their present weights, answer the same.
+
+        The values are compared, since torch does not count all changes of a tensor.
+        """
+        now = _constants(networks)
         return (
-            self._of_versions is not None
-            and len(weights) == len(self._of)
-            and all(p is q for p, q in zip(weights, self._of, strict=True))
-            and _versions(networks, weights) == self._of_versions
-            and list(levels) == self._given_levels
+            list(levels) == self._given_levels
+            and len(now) == len(self._seen)
+            and all(map(torch.equal, now, self._seen))
         )
 
     def start(self, values: NDArray[np.floating], /) -> Tensor:
@@ -176,22 +175,10 @@ def can_answer(networks: Sequence["TorchNetwork"], n_levels: int) -> bool:
     )
 
 
-def _all_weights(networks: Sequence["TorchNetwork"]) -> list[Tensor]:
-    return [p for network in networks for group in trained_weights(network) for p in group]
-
-
-def _versions(
-    networks: Sequence["TorchNetwork"], weights: Sequence[Tensor]
-) -> list[tuple[float, ...]]:
-    """Return numbers that change with any weight.
-
-    torch counts the changes of every tensor, except those by a fused optimiser; one from outside
-    changes a bias of every network.
-    """
-    updates: list[tuple[float, ...]] = [
-        (network.n_updates, *trained_weights(network)[1][-1].tolist()) for network in networks
-    ]
-    return updates + [(p.data_ptr(), p._version) for p in weights]
+def _constants(networks: Sequence["TorchNetwork"]) -> list[Tensor]:
+    """Return the weights and moments of all networks."""
+    found = [p.detach() for n in networks for group in trained_weights(n) for p in group]
+    return found + [part for n in networks for part in (n.mean, n.inverse_scale)]
 
 
 def _centred(x: Tensor) -> Tensor:

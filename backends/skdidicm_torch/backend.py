@@ -56,7 +56,6 @@ class TorchNetwork:
         self._learning = _learning(self.module)
         self.optimizer = _optimizer(self.module, config, self.device)
         self._loss = torch.compile(self._batch_loss) if config.compile else self._batch_loss
-        self.n_updates = 0
         self._answers: StackedAnswers | None = None  # kept from one prediction to the next
 
     @staticmethod
@@ -159,7 +158,6 @@ class TorchNetwork:
         if self.config.max_grad_norm:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
-        self.n_updates += 1
         return loss.detach()
 
     def join(self, others: Sequence[Any], /) -> StackedTraining | None:
