@@ -323,6 +323,7 @@ def training_parameters(settings: Settings, n_classes: int) -> dict[str, Any]:
         "max_epochs": settings.max_epochs,
         "batch_size": settings.batch_size,
         "learning_rate": float(settings.learning_rate),
+        "frozen_epochs": settings.frozen_epochs,
         "n_draws": int(settings.n_draws) * per_level,
         "augment": augment if augment is None else getattr(augment, "__name__", "own"),
         "mixup": settings.mixup,

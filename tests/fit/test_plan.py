@@ -102,7 +102,7 @@ def test_a_rebuilt_network_keeps_its_weights(rows):
 def test_partial_fit_trains_one_epoch_at_a_constant_rate_without_averaging(one_epoch):
     given = settings(max_epochs=7, learning_rate=0.25)
     plan = training_plan(
-        given, UniformProcess(3), LogLinear(), "score_entropy", one_epoch=one_epoch
+        given, UniformProcess(3), LogLinear(), "score_entropy", one_epoch=one_epoch, going_on=False
     )
     assert plan.max_epochs == (1 if one_epoch else 7)
     assert (plan.constant_rate, plan.average) == (one_epoch, not one_epoch)
