@@ -6,7 +6,6 @@ python docs/studies/label_noise.py noise.jsonl --data vehicle digits --noise sym
 """
 
 import argparse
-import json
 import time
 import warnings
 from functools import cache
@@ -14,6 +13,7 @@ from itertools import product
 from pathlib import Path
 from unittest.mock import patch
 
+import json_lines
 import keel
 import numpy as np
 from sklearn.datasets import load_digits
@@ -246,18 +246,15 @@ def main():
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     cells, began = {}, time.monotonic()
-    if given.file.exists():
-        for line in given.file.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            cells[row["data"], row["noise"], row["seed"], row["method"]] = row
+    for row in json_lines.read(given.file):
+        cells[row["data"], row["noise"], row["seed"], row["method"]] = row
     for key in product(given.data, given.noise, range(given.seeds), given.methods):
         if key in cells or time.monotonic() - began > given.seconds:
             continue
         name, kind, seed, method = key
         figures = measure(method, name, kind, seed)
         cells[key] = {"data": name, "noise": kind, "seed": seed, "method": method, **figures}
-        with given.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(cells[key]) + "\n")
+        json_lines.append(given.file, cells[key])
     show(cells)
 
 

@@ -6,13 +6,13 @@ python docs/studies/table_peers.py peers.jsonl --tables unseen
 """
 
 import argparse
-import json
 import time
 import warnings
 from collections import defaultdict
 from itertools import product
 from pathlib import Path
 
+import json_lines
 import keel
 import numpy as np
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
@@ -144,10 +144,8 @@ def main():
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     cells, began = {}, time.monotonic()
-    if given.file.exists():
-        for line in given.file.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            cells[row["table"], row["n"], row["seed"], row["model"]] = row
+    for row in json_lines.read(given.file):
+        cells[row["table"], row["n"], row["seed"], row["model"]] = row
     work = product(range(given.seeds), given.rows, given.models, TABLES[given.tables])
     for seed, n, name, table in work:
         if (table, n, seed, name) in cells or time.monotonic() - began > given.seconds:
@@ -155,11 +153,10 @@ def main():
         split = keel.draw(table, n, seed)
         if split is None:
             continue
-        with given.file.open("a", encoding="utf-8") as file:
-            for of, found in measure(name, split, seed).items():
-                cell = {"table": table, "n": n, "seed": seed, "model": of, **found}
-                cells[table, n, seed, of] = cell
-                file.write(json.dumps(cell) + "\n")
+        for of, found in measure(name, split, seed).items():
+            cell = {"table": table, "n": n, "seed": seed, "model": of, **found}
+            cells[table, n, seed, of] = cell
+            json_lines.append(given.file, cell)
     named = {*given.models, *PARTS}
     shown = {k: v for k, v in cells.items() if k[0] in TABLES[given.tables] and k[3] in named}
     complete = defaultdict(set)

@@ -53,6 +53,20 @@ def test_few_rows_tell_symmetric_noise_from_pairs(pairs):
     assert np.abs(found - true).sum(axis=0).mean() / 2 < 0.12
 
 
+def fitted_with(proba, target, channel, weight=1.0):
+    """Return a fit whose held-out rows have these answers."""
+    n = len(target)
+    held = HeldOut(np.arange(n), np.zeros(n, int), proba, target, np.full(n, weight), n)
+    return SimpleNamespace(
+        held_out=held,
+        additive=None,
+        trees=None,
+        temperature=1.0,
+        channel=channel,
+        interrupted=False,
+    )
+
+
 def fits(truth, target, weight=1.0):
     """Return a training whose held-out answers are those of a perfect network, and its record."""
     tried = []
@@ -60,16 +74,7 @@ def fits(truth, target, weight=1.0):
     def train(channel):
         tried.append(channel)
         proba = truth if channel is None else channel.recover(truth)
-        n = len(target)
-        held = HeldOut(np.arange(n), np.zeros(n, int), proba, target, np.full(n, weight), n)
-        return SimpleNamespace(
-            held_out=held,
-            additive=None,
-            trees=None,
-            temperature=1.0,
-            channel=channel,
-            interrupted=False,
-        )
+        return fitted_with(proba, target, channel, weight)
 
     return train, tried
 
@@ -90,16 +95,7 @@ def test_noise_that_explains_the_labels_better_is_returned():
     def train(channel):  # without noise, it learns each label as it is, and is too sure
         proba = 0.7 * truth @ TRUE.T + 0.3 * np.roll(target, 1, axis=0)
         proba = truth if channel is not None else proba
-        n = len(target)
-        held = HeldOut(np.arange(n), np.zeros(n, int), proba, target, np.ones(n), n)
-        return SimpleNamespace(
-            held_out=held,
-            additive=None,
-            trees=None,
-            temperature=1.0,
-            channel=channel,
-            interrupted=False,
-        )
+        return fitted_with(proba, target, channel)
 
     found = fit_unknown_noise(train).channel
     assert np.abs(found.matrix() - TRUE).max() < 0.1
