@@ -10,7 +10,7 @@ CONDITIONINGS = ("blocks", "last", "head", "none")
 """Where label and noise enter a network; "none" is an ordinary classifier."""
 
 TIMM, KERAS = "timm/", "keras/"
-"""Prefix of the names of timm networks."""
+"""Prefixes of the names of networks of timm and of applications of Keras."""
 
 PASSES = 16
 """Forward passes that a prediction with dropout averages over."""

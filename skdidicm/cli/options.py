@@ -141,8 +141,8 @@ class TrainOptions(BackendOptions, SamplerOptions):
         bool | None,
         typer.Option(
             "--average/--last-weights",
-            help="Predict with the average of the weights after each epoch; auto: with "
-            "many images, as held-out rows say.",
+            help="Predict with the average of the weights after each epoch; auto: yes, but with "
+            "many images the trial decides.",
             show_default="auto",
             rich_help_panel="Training",
         ),
