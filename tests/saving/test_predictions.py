@@ -85,7 +85,8 @@ def test_parquet_has_the_same_rows(folder):
     assert [row["file"] for row in rows] == sorted(row["file"] for row in rows)
 
 
-def test_what_was_interrupted_goes_on(folder):
+def interrupt(folder):
+    """Interrupt a prediction in its third batch; return the sizes of those before."""
     seen = []
 
     def interrupted(x):
@@ -96,6 +97,11 @@ def test_what_was_interrupted_goes_on(folder):
 
     with pytest.raises(KeyboardInterrupt):
         predict_folder(job(folder), interrupted, silent)
+    return seen
+
+
+def test_what_was_interrupted_goes_on(folder):
+    seen = interrupt(folder)
     assert not (folder.parent / "out.csv").exists()
     rest = []
     assert predict_folder(job(folder), lambda x: rest.append(len(x)) or by_brightness(x), silent)
@@ -104,16 +110,7 @@ def test_what_was_interrupted_goes_on(folder):
 
 
 def test_pictures_that_changed_since_an_interruption_are_predicted_again(folder):
-    seen = []
-
-    def interrupted(x):
-        if len(seen) == 2:
-            raise KeyboardInterrupt
-        seen.append(len(x))
-        return by_brightness(x)
-
-    with pytest.raises(KeyboardInterrupt):
-        predict_folder(job(folder), interrupted, silent)
+    interrupt(folder)
     first = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*.png"))[0]
     Image.new("L", (9, 9), 255).save(folder / first)
     assert predict_folder(job(folder), by_brightness, silent)
