@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 from skdidicm.errors import reason
 from skdidicm.imagenet import sources
@@ -139,7 +139,8 @@ def collate(rows: Sequence[tuple[Any, int, list[str]]]) -> Images:
     good = [(pixels, label) for pixels, label, _ in rows if pixels is not None]
     if not good:
         return Images(torch.empty(0), torch.empty(0, dtype=torch.int64), bad)
-    pixels = torch.stack([torch.as_tensor(pixels) for pixels, _ in good])
+    # In a reading process, this stacks into memory that it shares, without another copy.
+    pixels = default_collate([torch.as_tensor(pixels) for pixels, _ in good])
     return Images(pixels, torch.tensor([label for _, label in good]), bad)
 
 

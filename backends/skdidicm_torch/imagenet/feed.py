@@ -8,6 +8,7 @@ from skdidicm.imagenet.corruptions import Corruption
 from skdidicm.imagenet.order import Key, TestOrder
 from skdidicm.imagenet.sources import Source
 from skdidicm_torch.imagenet import timm_parts
+from skdidicm_torch.imagenet.augmentation import train_transform
 from skdidicm_torch.imagenet.data import Loader, Pictures, Synthetic, open_source
 from skdidicm_torch.imagenet.processes import TorchCommunicator
 
@@ -31,7 +32,7 @@ class Feed(feed.Feed):
         pictures = Pictures(
             source,
             rows,
-            timm_parts.train_transform(self.config),
+            train_transform(self.config),
             seed=self.config.seed,
             replace_bad=self.config.on_bad_image == "skip",
         )

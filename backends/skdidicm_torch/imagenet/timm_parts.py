@@ -29,25 +29,19 @@ from skdidicm.imagenet.corruptions import Corruption
 Transform = Callable[[Any], Any]
 
 
-def train_transform(config: RunConfig) -> Transform:
-    """Return the random transform from a PIL image to pixels, uint8 (3, h, w)."""
+def automatic_augmentation(config: RunConfig) -> Transform:
+    """Return the random transform of a PIL image that `auto_augment` names, such as RandAugment."""
     try:
-        transform: Transform = create_transform(
-            config.resolution,
-            is_training=True,
-            scale=(config.min_crop, 1.0),
-            color_jitter=config.color_jitter,
-            auto_augment=config.auto_augment or None,
-            interpolation="random",
-            re_prob=0.0,
-            normalize=False,
+        parts = create_transform(
+            config.resolution, is_training=True, auto_augment=config.auto_augment, separate=True
         )
     except (AssertionError, ValueError, KeyError) as error:
         raise ValueError(
             f"--auto-augment is {config.auto_augment!r}; expected a policy as timm spells it, such "
             "as rand-m7-mstd0.5-inc1."
         ) from error
-    return transform
+    policy: Transform = parts[1]
+    return policy
 
 
 def evaluation_transform(config: RunConfig, corrupt: Corruption | None = None) -> Transform:
