@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from skdidicm.imagenet.checkpoint import CheckpointError, Tensors, weights
 from skdidicm.imagenet.config import RunConfig
 from skdidicm.imagenet.feed import accumulation
 from skdidicm_torch.imagenet import optimizer_state, timm_parts
+from skdidicm_torch.imagenet.augmentation import jitter_colors
 from skdidicm_torch.imagenet.data import Images
 from skdidicm_torch.imagenet.evaluation import evaluate
 from skdidicm_torch.imagenet.model import create_model
@@ -116,9 +118,12 @@ class Engine:
 
     def _loss(self, images: Images, part: int) -> Tensor:
         config, position = self.config, (self.update, part, self.comm.rank)
-        x = self.prepare(images.pixels)
+        rng = generator(self.prepare.device, config.seed, *position)
+        jitter = None
+        if config.color_jitter and not config.auto_augment:  # which replaces it, as in timm
+            jitter = partial(jitter_colors, strength=config.color_jitter, rng=rng)
+        x = self.prepare(images.pixels, jitter)
         label = images.labels.to(x.device, non_blocking=True)
-        rng = generator(x.device, config.seed, *position)
         torch.manual_seed(rng.initial_seed())  # for dropout in networks of timm
         with timm_parts.seeded(rng.initial_seed()):
             x, q_0 = self._mix(x, label)

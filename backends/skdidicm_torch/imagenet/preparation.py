@@ -1,5 +1,6 @@
 """From pixels to the network's input: device, standardisation, memory layout and precision."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -36,10 +37,12 @@ class Preparation:
         self._mean = torch.tensor(MEAN, device=device)[:, None, None] * 255
         self._scale = 1 / (torch.tensor(STD, device=device)[:, None, None] * 255)
 
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """Return standardised images in float32."""
-        x = pixels.to(self.device, non_blocking=True, memory_format=self.layout)
-        return (x.float() - self._mean) * self._scale
+    def __call__(self, pixels: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Return standardised images in float32; `change` maps pixels from 0 to 255 before."""
+        x = pixels.to(self.device, non_blocking=True, memory_format=self.layout).float()
+        if change is not None:
+            x = change(x)
+        return (x - self._mean) * self._scale
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the autocast context of the precision."""

@@ -54,7 +54,7 @@ def gradients_of(engine, groups, monkeypatch):
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(engine, monkeypatch):
     """For a network without BatchNorm and an objective without draws."""
-    changes = {"model": "test_convnext", "objective": "cross-entropy"}
+    changes = {"model": "test_convnext", "objective": "cross-entropy", "color_jitter": 0.0}
     whole, expected = gradients_of(engine(**changes), batches(32), monkeypatch)
     parts, found = gradients_of(engine(**changes), batches(16, 16), monkeypatch)
     assert parts.item() == pytest.approx(whole.item(), rel=1e-5)
@@ -107,7 +107,7 @@ def test_the_average_is_the_exponential_one_of_all_weights_and_statistics(engine
     ids=lambda form: ",".join(form.values()),
 )
 def test_the_loss_is_that_of_the_estimators_network_on_the_same_batch(engine, monkeypatch, form):
-    one = engine(n_draws=3, **form)
+    one = engine(n_draws=3, color_jitter=0.0, **form)
     config, (images,) = one.config, batches(8)
     network = TorchNetwork(network_config(config, UniformProcess(K)))
     network.load_state(optimizer_state.arrays(one.module.state_dict()))
@@ -288,6 +288,15 @@ def test_a_setting_that_cannot_be_ends_with_a_sentence(engine, alone, settings, 
     with pytest.raises(ValueError, match="--|expected") as raised:
         build()
     assert str(raised.value).startswith(words)
+
+
+def test_training_changes_the_colours_unless_augmentation_is_automatic(engine):
+    plain, jittered, automatic = (
+        engine(**changes).train_update(batches(16)).item()
+        for changes in ({"color_jitter": 0.0}, {}, {"auto_augment": "rand-m7"})
+    )
+    assert plain == automatic  # what changes pictures then is in the reading processes
+    assert plain != jittered
 
 
 @pytest.mark.parametrize("changes", [{"precision": "bfloat16"}, {"channels_last": False}])
