@@ -129,14 +129,19 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def _plain(
+def _plain(split: Split, settings: Parameters, *, dropout: float = 0.0, **changes: Any) -> Answer:
+    classifier, fit_seconds = _plain_trained(split, settings, dropout=dropout, **changes)
+    return _answer(classifier, split, fit_seconds, calls=PASSES if dropout else 1)
+
+
+def _plain_trained(
     split: Split,
     settings: Parameters,
     *,
     smoothing: float = 0.0,
     dropout: float = 0.0,
     **changes: Any,
-) -> Answer:
+) -> tuple[DiDiClassifier, float]:
     parameters = {**_PLAINLY, **changes, **settings}
     if dropout:
         backend = parameters.get("backend", "auto")
@@ -149,7 +154,7 @@ def _plain(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "all rows of q_0 have the same two")  # that is smoothing
         fit_seconds = _seconds(lambda: classifier.fit_soft(split.X_train, q_0, classes))
-    return _answer(classifier, split, fit_seconds, calls=PASSES if dropout else 1)
+    return classifier, fit_seconds
 
 
 def _with_dropout(
@@ -172,18 +177,25 @@ def _temperature(split: Split, settings: Parameters) -> Answer:
     return found._replace(proba=tempered(test, temperature))
 
 
-def _ensemble(split: Split, settings: Parameters) -> Answer:
+def _ensemble(split: Split, settings: Parameters, **changes: Any) -> Answer:
     """Average the probabilities of members with different seeds; only the first has a trial."""
+    first, fit_seconds = _plain_trained(split, settings, **changes)
+    members = [_answer(first, split, fit_seconds, calls=1)]
+    chosen = {
+        **changes,
+        **settings,
+        "choose_epochs": False,
+        "max_epochs": first.n_iter_,
+        "temperature": first.temperature_,
+    }
     seed = settings["random_state"]
-    members = [_plain(split, settings)]
-    chosen = {**settings, "choose_epochs": False, "max_epochs": members[0].epochs}
     members += [
         _plain(split, {**chosen, "random_state": seed + 1000 * i}) for i in range(1, _MEMBERS)
     ]
     proba = np.mean([member.proba for member in members], axis=0)
     fit_seconds = sum(member.fit_seconds for member in members)
     predict_seconds = sum(member.predict_seconds for member in members)
-    return Answer(proba, fit_seconds, predict_seconds, _MEMBERS, members[0].epochs)
+    return Answer(proba, fit_seconds, predict_seconds, _MEMBERS, first.n_iter_)
 
 
 _SCORE: Parameters = {
@@ -224,6 +236,7 @@ _PEERS: dict[str, Method] = {
     "mc-dropout": functools.partial(_plain, dropout=_DROPOUT),
     "temperature": _temperature,
     "ensemble": _ensemble,
+    "ensemble-all": functools.partial(_ensemble, mixup="auto", average=True, temperature="auto"),
 }
 
 METHODS: dict[str, Method] = {
@@ -233,8 +246,8 @@ METHODS: dict[str, Method] = {
 """Methods by name: variants of this library, then peers.
 
 "cross-entropy-all" has mixup, weight averaging, a temperature, the ensemble of the trial, the
-additive model and the trees;
-"ensemble" has five members; "temperature" without a trial holds out a tenth of the rows.
+additive model and the trees. "ensemble" has five members, and "ensemble-all" five with mixup,
+weight averaging and a temperature. "temperature" without a trial holds out a tenth of the rows.
 """
 STEPPED = tuple(_VARIANTS)
 """Methods that predict in steps."""

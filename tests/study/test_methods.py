@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from skdidicm import DiDiClassifier
 from skdidicm.registry import installed_backends
 from skdidicm.study import METHODS, Cell, methods, run
 from skdidicm.study.data import load
@@ -63,3 +64,27 @@ def test_peers_are_ordinary_classifiers_of_any_backend(backend):
     assert [answer.calls for answer in answers.values()] == [1, 1, 16]
     for answer in answers.values():
         assert (answer.proba.argmax(axis=1) == split.y_test).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("method", "helpers"),
+    [
+        ("ensemble", {"mixup": 0.0, "average": False, "temperature": 1.0}),
+        ("ensemble-all", {"mixup": "auto", "average": True, "temperature": "auto"}),
+    ],
+)
+def test_an_ensemble_is_the_mean_of_five_networks_of_which_the_first_has_a_trial(method, helpers):
+    split = load(Cell("wine", 60, 0.0, None, 0, method))
+    given = {"max_epochs": 8, "device": "cpu", "random_state": 0, "choose_epochs": True}
+    found = METHODS[method](split, given)
+    alone = {"conditioning": "none", "objective": "cross_entropy", "n_draws": 1, "steps": 1}
+    alone |= {"ensemble": False, "additive": False, "trees": False, **given, **helpers}
+    networks = [DiDiClassifier(**alone).fit(split.X_train, split.y_train)]
+    alone |= {"choose_epochs": False, "max_epochs": networks[0].n_iter_}
+    alone["temperature"] = networks[0].temperature_
+    for seed in range(1000, 5000, 1000):
+        other = DiDiClassifier(**{**alone, "random_state": seed})
+        networks.append(other.fit(split.X_train, split.y_train))
+    expected = np.mean([network.predict_proba(split.X_test) for network in networks], axis=0)
+    np.testing.assert_allclose(found.proba, expected, rtol=1e-6)
+    assert (found.calls, found.epochs) == (5, networks[0].n_iter_)
