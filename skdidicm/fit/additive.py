@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from skdidicm.core import Channel, UniformProcess, denoising_loss_and_gradient
 from skdidicm.fit.beside import choose_share, out_of_fold, temperature_of, total_nll
@@ -54,12 +55,15 @@ def learn_additive(
     channel : Channel, optional
         Label noise through which the model learns and held-out rows are scored.
     """
-    answers = read_out(out_of_fold(rows, held, lambda seen: _fitted(seen, _STRENGTHS, channel)))
-    best = int(np.argmin([total_nll(answer, held, channel) for answer in answers]))
+    # Its products of matrices are many and small, so threads of BLAS would wait for each other for
+    # up to ten times as long as one thread computes.
+    with threadpool_limits(1, user_api="blas"):
+        answers = read_out(out_of_fold(rows, held, lambda seen: _fitted(seen, _STRENGTHS, channel)))
+        best = int(np.argmin([total_nll(answer, held, channel) for answer in answers]))
+        (model,) = _fitted(rows, _STRENGTHS[best : best + 1], channel)
     share = choose_share(held.proba, answers[best], held, channel)
     if temperature is None:
         temperature = temperature_of(mixed(held.proba, answers[best], share), held, channel)
-    (model,) = _fitted(rows, _STRENGTHS[best : best + 1], channel)
     learnt = replace(model, share=share, temperature=temperature)
     return learnt, replace(held, additive=answers[best])
 

@@ -4,6 +4,7 @@ The two run by turns, on one thread, and are timed in seconds of CPU, which othe
 less than those of the clock.
 """
 
+import os
 import time
 
 import numpy as np
@@ -20,9 +21,10 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from skdidicm import DiDiClassifier
-from tests.benchmarks.timing import Row
+from tests.benchmarks.timing import Row, ratio
 
 SETS = {  # a quarter of the rows is held out
     "iris": load_iris,
@@ -41,6 +43,21 @@ def rows():
     DiDiClassifier(max_epochs=2, random_state=0).fit(*load_iris(return_X_y=True))
     for name, load in SETS.items():
         yield from table_rows(name, *load(return_X_y=True))
+    yield threads_row(*SETS["1,000 rows"]())
+
+
+def threads_row(X, y):
+    """Return the time of a fit with the threads that torch and BLAS start by themselves."""
+    model, n = DiDiClassifier(random_state=0), os.cpu_count()
+
+    def fit(threads):
+        torch.set_num_threads(threads)
+        with threadpool_limits(threads):
+            model.fit(X, y)
+
+    found = ratio(lambda: fit(n), lambda: fit(1), rounds=3)
+    torch.set_num_threads(1)
+    return Row(f"1,000 rows: seconds of a fit with {n} threads over one", found, "<= 1")
 
 
 def table_rows(name, X, y):

@@ -5,6 +5,8 @@ import functools
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from skdidicm import DiDiClassifier
 from skdidicm.core import ConfusionNoise, LogLinear, SymmetricNoise, UniformProcess, read_out
@@ -115,6 +117,28 @@ def test_the_mean_answer_is_that_of_weighted_and_of_soft_labels():
         expected = np.average(target, axis=0, weights=weight)
         found = np.average(additive(X), axis=0, weights=weight)
         np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_it_is_learnt_with_one_thread_of_blas(monkeypatch):
+    """Several wait for each other longer than they compute."""
+
+    def threads():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    seen = []
+
+    def fit(self, *args, **kwargs):
+        seen.append(threads())
+        return learn(self, *args, **kwargs)
+
+    learn = LogisticRegression.fit
+    monkeypatch.setattr(LogisticRegression, "fit", fit)
+    rows, fold = Rows(X, np.eye(2)[Y], np.ones(90)), np.arange(90) % 2
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        learn_additive(rows, held_out(np.full((90, 2), 0.5), Y, fold), keep(2), 1.0)
+        assert threads() == before
+    assert seen == [{1}] * 7  # two folds and all rows, with three strengths and the best one
 
 
 def test_labels_that_are_never_wrong_give_the_logistic_regression():
