@@ -1,288 +1,294 @@
-"""Forms of the trainer on 1,000 kanji, in a grid of resolution and share of the data.
+"""The paper's table in small: 1,000 kanji by resolution, share of the data and augmentation.
 
-    python docs/studies/kanji.py kanji.npz --out kanji.jsonl --deadline 225
+    python docs/studies/kanji.py run kanji.jsonl
+    python docs/studies/kanji.py show kanji.jsonl
 
-All jobs have about the same training time, found from the deadline, and share one GPU. The first
-run draws the kanji with the installed fonts and writes kanji.npz. Noise of half a standard
-deviation is added to every picture.
+A class is a character in the installed typefaces, with Gaussian noise of half a standard
+deviation. All methods have the network, the optimiser and the seconds of training in common; the
+updates that fit are found from the first ones. A tenth of the training rows is held out: it chooses
+among four stops and the averaged and the last weights, and the temperature. A run that was stopped
+continues.
 """
 
 import argparse
+import copy
+import itertools
 import math
 import time
-import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import json_lines
 import numpy as np
+import torch
+from skdidicm_torch.imagenet.data import Images
+from skdidicm_torch.imagenet.engine import Engine
+from skdidicm_torch.imagenet.evaluation import posterior_path
+from skdidicm_torch.imagenet.processes import TorchCommunicator
+from torch.nn import functional
 
-START = time.time()
+from skdidicm.datasets import Split
+from skdidicm.imagenet.recipes import resolve
+from skdidicm.metrics import score_probabilities
+from skdidicm.predict.temperature import best_temperature, tempered
+from skdidicm.study.fonts import kanji, load_fonts
 
-CELLS = [(16, 1.0), (8, 0.25), (8, 1.0), (16, 0.25)]
-HELPERS = {"mixup": 0.1, "ema": 0.998}
-BAYES = {"objective": "bayes_cross_entropy", "conditioning": "last", "n_draws": 4}
+NOISE, HELD_OUT, CHECKS, TRIED = 0.5, 0.1, 4, 20
+STRONG = {"mixup": 0.2, "cutmix": 1.0, "label_smoothing": 0.1}
+CELL = ("classes", "pixels", "ratio", "augmentation", "method", "seed")
+FAST = {
+    "objective": "bayes_cross_entropy",
+    "conditioning": "last",
+    "n_draws": 4,
+    "times": "log_odds",
+    "eps_t": 1e-3,
+}
 METHODS = {
     "cross-entropy": {"objective": "cross_entropy"},
-    "cross-entropy, helpers": dict(objective="cross_entropy", label_smoothing=0.1, **HELPERS),
+    "helpers": {"objective": "cross_entropy", "mixup": 0.1},
     "paper": {"conditioning": "blocks"},
-    "score head 64, log odds": dict(
-        conditioning="head", n_draws=64, times="log_odds", eps_t=1e-3, **HELPERS
-    ),
-    "posterior score entropy last 4, log odds": dict(
-        parameterization="posterior",
-        conditioning="last",
-        n_draws=4,
-        times="log_odds",
-        eps_t=1e-3,
-        **HELPERS,
-    ),
-    "bayes last 4": dict(eps_t=1e-3, **BAYES, **HELPERS),
-    "bayes last 4, log odds": dict(times="log_odds", eps_t=1e-3, **BAYES, **HELPERS),
+    "scores": {"conditioning": "head", "n_draws": 16, "mixup": 0.1},
+    "fast": {**FAST, "mixup": 0.1},
+    "fast-head": {**FAST, "conditioning": "head", "n_draws": 8, "mixup": 0.1},
+    "score-entropy": {
+        "parameterization": "posterior",
+        "conditioning": "head",
+        "n_draws": 8,
+        "times": "log_odds",
+        "eps_t": 1e-3,
+        "mixup": 0.1,
+    },
 }
-NOISE, SEED = 0.5, 0
+"""Settings of `train imagenet`; the strong recipe replaces the mixup."""
 
 
-def prepare(path):
-    """Write the drawings of 1,000 kanji in 16 pixels."""
-    from skdidicm.study.fonts import kanji, load_fonts
-
-    split = load_fonts(SEED, kanji(1000))
-    parts = {"y_train": split.y_train, "y_test": split.y_test}
-    for name, x in (("x_train", split.X_train), ("x_test", split.X_test)):
-        blocks = x.reshape(len(x), 16, 3, 16, 3).mean((2, 4))
-        parts[name] = blocks.round().astype(np.uint8)
-    np.savez_compressed(path, **parts)
+def drawings(folder, n_classes):
+    """Return kanji in 48 pixels; the first run draws them and writes a file into the folder."""
+    file = Path(folder) / f"kanji-{n_classes}.npz"
+    if not file.exists():
+        np.savez_compressed(file, **load_fonts(0, kanji(n_classes))._asdict())
+    with np.load(file) as held:
+        return Split(**held)
 
 
-def data(path, px, ratio, tiny):
-    z = np.load(path)
-    rng = np.random.default_rng(SEED)
-    scale = z["x_train"].astype(np.float32).std()
-    out = []
-    for part in ("train", "test"):
-        x, y = z["x_" + part].astype(np.float32), z["y_" + part].astype(np.int64)
-        if tiny:
-            keep = y < 20
-            x, y = x[keep], y[keep]
-        b = 16 // px
-        x = x.reshape(len(x), px, b, px, b).mean((2, 4))
-        x = x + NOISE * scale * rng.standard_normal(x.shape, np.float32)
-        x = np.clip(64 + x * 0.5, 0, 255).round().astype(np.uint8)
-        if part == "train" and ratio < 1:  # the first share of a permutation of every class
-            own = [rng.permutation(np.flatnonzero(y == c)) for c in np.unique(y)]
-            rows = np.sort(np.concatenate([i[: max(1, int(len(i) * ratio))] for i in own]))
-            x, y = x[rows], y[rows]
-        out += [x, y]
-    return out
+def noisy(split, pixels, ratio, seed):
+    """Return training, held-out and test rows, uint8, the first two from a share of each class."""
+    rng = np.random.default_rng(seed)
+    block = split.X_train.shape[1] // pixels
+    shape = (-1, pixels, block, pixels, block)
+    parts = [x.reshape(shape).mean((2, 4), dtype=np.float32) for x in (split.X_train, split.X_test)]
+    scale = parts[0].std()
+    parts = [x + NOISE * scale * rng.standard_normal(x.shape, np.float32) for x in parts]
+    x, x_test = (np.clip(64 + x / 2, 0, 255).round().astype(np.uint8) for x in parts)
+    order = rng.permutation(len(x))
+    rank = np.empty(len(x), int)  # place of a row in its class
+    for label in np.unique(split.y_train):
+        own = order[split.y_train[order] == label]
+        rank[own] = np.arange(len(own)) / len(own) < ratio
+    kept = order[rank[order] == 1]
+    n_held = round(HELD_OUT * len(kept))
+    held, rest = kept[:n_held], kept[n_held:]
+    return (x[rest], split.y_train[rest]), (x[held], split.y_train[held]), (x_test, split.y_test)
 
 
-def shifted(x, px, gen):
-    """Random shifts by up to an eighth of the side, with the border repeated; (n, h, w)."""
-    import torch
+def shifted(x, generator):
+    """Return pictures (n, h, w) moved by up to an eighth of their side, the border repeated."""
+    n, side = x.shape[:2]
+    reach = max(1, side // 8)
+    dy, dx = (torch.randint(-reach, reach + 1, (n, 1), generator=generator) for _ in range(2))
+    at = torch.arange(side)[None]
+    rows, columns = (at + dy).clamp(0, side - 1), (at + dx).clamp(0, side - 1)
+    return x[torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
-    r = max(1, px // 8)
+
+def turned(x, generator):
+    """Return pictures turned by up to 15 degrees, and made up to 15% larger, smaller and askew."""
     n = len(x)
-    dy, dx = (torch.randint(-r, r + 1, (n, 1), device=x.device, generator=gen) for _ in range(2))
-    at = torch.arange(px, device=x.device)[None]
-    rows, cols = (at + dy).clamp(0, px - 1), (at + dx).clamp(0, px - 1)
-    return x[torch.arange(n, device=x.device)[:, None, None], rows[:, :, None], cols[:, None, :]]
+    angle = (2 * torch.rand(n, generator=generator) - 1) * math.pi / 12
+    stretch = 1 + 0.15 * (2 * torch.rand(n, 2, generator=generator) - 1)
+    shear = 0.15 * (2 * torch.rand(n, generator=generator) - 1)
+    turn = torch.stack([angle.cos(), -angle.sin() + shear, angle.sin(), angle.cos()], 1)
+    matrix = turn.reshape(n, 2, 2) * stretch[:, None]
+    theta = torch.cat([matrix, torch.zeros(n, 2, 1)], dim=2)
+    grid = functional.affine_grid(theta, [n, 1, *x.shape[1:]], align_corners=False)
+    moved = functional.grid_sample(
+        x[:, None].float(), grid, padding_mode="border", align_corners=False
+    )
+    return moved[:, 0].round().to(torch.uint8)
 
 
-def scores(p, y):
-    from skdidicm.metrics import score_probabilities
+class Course:
+    """One training: its batches, updates and predictions."""
 
-    found = {k: float(v) for k, v in score_probabilities(y, p).items()}
-    log_p = np.log(np.clip(p, 1e-12, 1))
-    best = math.inf
-    for temperature in np.geomspace(0.4, 4, 25):
-        z = log_p / temperature
-        z = z - z.max(1, keepdims=True)
-        best = min(best, float((np.log(np.exp(z).sum(1)) - z[np.arange(len(y)), y]).mean()))
-    order = np.argsort(-p, axis=1)[:, :5]
-    return {
-        **found,
-        "nll_best_temperature": best,
-        "top5": float((order == y[:, None]).any(1).mean()),
-    }
+    def __init__(self, args, data, pixels, strong, method, seed):
+        self.rows = torch.tensor(data[0]), torch.tensor(data[1])
+        self.strong, self.batch = strong, args.batch
+        self.per_epoch = len(self.rows[0]) // args.batch
+        self.n_classes = int(data[1].max()) + 1
+        flags = {**METHODS[method], **(STRONG if strong else {})}
+        self.flags = {
+            "data": "kanji",
+            "model": args.model,
+            "resolution": pixels,
+            "n_classes": self.n_classes,
+            "device": "cpu",
+            "batch_size": args.batch,
+            "global_batch": args.batch,
+            "workers": 0,
+            "color_jitter": 0.0,
+            "optimizer": "adamw",
+            "learning_rate": args.rate,
+            "weight_decay": 0.05,
+            "seed": seed,
+            **flags,
+        }
+        self.generator = torch.Generator().manual_seed(seed)
+        self.stream = self.batches()
 
-
-def job(args, px, ratio, method, seconds, hard):
-    from dataclasses import replace
-
-    import torch
-    from skdidicm_torch.imagenet.data import Images
-    from skdidicm_torch.imagenet.engine import Engine
-    from skdidicm_torch.imagenet.evaluation import posterior_path
-    from skdidicm_torch.imagenet.processes import TorchCommunicator
-
-    from skdidicm.imagenet.recipes import resolve
-
-    device = torch.device(args.device)
-    xa, ya, xb, yb = data(args.npz, px, ratio, args.tiny)
-    k = int(ya.max()) + 1
-    batch = min(args.batch if ratio == 1 else args.batch // 2, len(xa) // 2 * 2)
-    per_epoch = len(xa) // batch
-    x, y = torch.tensor(xa, device=device), torch.tensor(ya, device=device)
-
-    def config(updates):
-        return resolve(
-            {
-                "data": "kanji",
-                "model": args.model,
-                "resolution": px,
-                "n_classes": k,
-                "device": args.device,
-                "batch_size": batch,
-                "global_batch": batch,
-                "workers": 0,
-                "optimizer": "adamw",
-                "learning_rate": args.rate,
-                "weight_decay": 0.05,
-                "warmup_learning_rate": 1e-5,
-                "epochs": max(1, math.ceil(updates / per_epoch)),
-                "warmup_epochs": min(5.0, 0.1 * updates / per_epoch),
-                "seed": args.seed,
-                **METHODS[method],
-            }
+    def start(self, updates):
+        """Return an engine for a number of updates."""
+        epochs = max(1, round(updates / self.per_epoch))
+        ema = 1 - 1 / max(10, 0.05 * updates)
+        config = resolve(
+            {**self.flags, "epochs": epochs, "warmup_epochs": min(5.0, 0.1 * epochs), "ema": ema}
         ).config
+        comm = TorchCommunicator(0, 1, torch.device("cpu"))
+        return Engine(config, self.n_classes, comm, self.per_epoch), epochs * self.per_epoch
 
-    gen = torch.Generator(device).manual_seed(args.seed)
-
-    def batches():
+    def batches(self):
+        """Yield augmented batches, epoch after epoch."""
+        x, y = self.rows
         while True:
-            order = torch.randperm(len(x), device=device, generator=gen)
-            for i in range(per_epoch):
-                rows = order[i * batch : (i + 1) * batch]
-                pixels = shifted(x[rows], px, gen)[:, None].expand(-1, 3, -1, -1).contiguous()
-                yield [Images(pixels, y[rows], [])]
+            for rows in torch.randperm(len(x), generator=self.generator).split(self.batch):
+                if len(rows) == self.batch:
+                    pictures = x[rows]
+                    if self.strong:
+                        pictures = turned(pictures, self.generator)
+                    pictures = shifted(pictures, self.generator)[:, None]
+                    yield [Images(pictures.expand(-1, 3, -1, -1).contiguous(), y[rows], [])]
 
-    def sync():
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+    def update_seconds(self):
+        """Return the CPU seconds of an update."""
+        engine, _ = self.start(1000)
+        for i in range(2 * TRIED):
+            if i == TRIED:
+                start = time.process_time()
+            engine.train_update(next(self.stream))
+        return (time.process_time() - start) / TRIED
 
-    stream = batches()
-    comm = TorchCommunicator(0, 1, device)
-    one = Engine(config(1000), k, comm, per_epoch)  # to measure the time of an update
-    n_try = 4 if args.tiny else 40
-    for i in range(2 * n_try):
-        if i == n_try:
-            sync()
-            t0 = time.time()
-        one.train_update(next(stream))
-    sync()
-    each = (time.time() - t0) / n_try
-    planned = max(10, int(seconds / each))
-    planned = max(1, round(planned / per_epoch)) * per_epoch
-    cfg = config(planned)
-    engine = Engine(cfg, k, comm, per_epoch)
-    t0, done, loss = time.time(), 0, None
-    while done < planned and (time.time() < hard or not done):
-        loss = engine.train_update(next(stream))
-        done += 1
-        if done % 50 == 0:
-            sync()
-    sync()
-    took = time.time() - t0
-    net = engine.evaluated.eval()
+
+@torch.inference_mode()
+def probabilities(engine, network, x, steps):
+    """Return probabilities (n, k) of pictures (n, h, w)."""
+    network.eval()
+    config, found = replace(engine.config, steps=steps), []
+    for part in torch.tensor(x).split(1000):
+        pictures = part[:, None].expand(-1, 3, -1, -1)
+        path = posterior_path(
+            network, pictures, config, engine.process, engine.schedule, engine.prepare
+        )
+        found.append(path[:, -1].double().numpy())
+    p = np.concatenate(found)
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def measured(args, cell):
+    """Train once; return the row of results."""
+    n_classes, pixels, ratio, augmentation, method, seed = cell
+    split = drawings(args.drawings, n_classes)
+    train, held, test = noisy(split, pixels, ratio, seed)
+    course = Course(args, train, pixels, augmentation == "strong", method, seed)
+    each = course.update_seconds()
+    wanted = args.seconds / each if args.epochs is None else args.epochs * course.per_epoch
+    engine, n_updates = course.start(wanted)
+    plain = engine.config.objective == "cross_entropy"
+    steps = 1 if plain else 8
+    target, best, seconds = np.eye(course.n_classes)[held[1]], None, 0.0
+    checks = [round(n_updates * (i + 1) / CHECKS) for i in range(CHECKS)]
+    for update in range(1, n_updates + 1):
+        start = time.process_time()
+        engine.train_update(next(course.stream))
+        seconds += time.process_time() - start
+        if update not in checks:
+            continue
+        candidates = {"averaged": engine.evaluated}
+        if update == n_updates:
+            candidates["last"] = engine.module
+        for weights, network in candidates.items():
+            temperature, nll = best_temperature(
+                probabilities(engine, network, held[0], steps), target
+            )
+            if best is None or nll < best[0]:
+                kept = copy.deepcopy(network)
+                best = (nll, kept, temperature, f"{weights} at {update / n_updates:.2f}")
+    _, network, temperature, choice = best
     row = {
-        "px": px,
-        "ratio": ratio,
-        "method": method,
-        "seed": args.seed,
-        "n_train": len(xa),
-        "n_test": len(xb),
-        "k": k,
-        "model": args.model,
-        "batch": batch,
-        "updates": done,
-        "planned": planned,
-        "epochs": done / per_epoch,
-        "seconds": took,
-        "ms_calibrated": 1000 * each,
-        "loss": float(loss),
-        "settings": METHODS[method],
+        **dict(zip(CELL, cell, strict=True)),
+        "n": len(train[0]),
+        "updates": n_updates,
+        "epochs": n_updates / course.per_epoch,
+        "seconds": seconds,
+        "choice": choice,
+        "temperature": temperature,
+        "last": scores(probabilities(engine, engine.module, test[0], steps), test[1]),
     }
-    for steps in [1] if cfg.objective == "cross_entropy" else [1, 2, 8]:
-        p = []
-        with torch.inference_mode():
-            for i in range(0, len(xb), 2048):
-                pixels = torch.tensor(xb[i : i + 2048], device=device)[:, None].expand(
-                    -1, 3, -1, -1
-                )
-                path = posterior_path(
-                    net,
-                    pixels,
-                    replace(cfg, steps=steps),
-                    engine.process,
-                    engine.schedule,
-                    engine.prepare,
-                )
-                p.append(path[:, -1].float().cpu().numpy().astype(np.float64))
-        p = np.concatenate(p)
-        p /= p.sum(1, keepdims=True)
-        row[f"steps{steps}"] = scores(p, yb)
-    row["at"] = time.time() - START
+    for each in (1,) if plain else (2, 8):
+        p = tempered(probabilities(engine, network, test[0], each), temperature)
+        row[f"chosen, {each} steps"] = scores(p, test[1])
     return row
 
 
-def worker(queue, args, seconds, end):
-    import torch
-
-    torch.set_num_threads(1 if args.device != "cpu" else 2)
-    while True:
-        item = queue.get()
-        if item is None or time.time() > end - 12:
-            return
-        try:
-            row = job(args, *item, seconds, min(time.time() + 1.3 * seconds + 8, end - 8))
-        except Exception as error:
-            row = {"job": item, "error": repr(error)[:500], "trace": traceback.format_exc()[-1500:]}
-        json_lines.append(args.out, row)
+def scores(p, y):
+    """Return the scores of probabilities, with the NLL at the best temperature."""
+    found = {name: float(value) for name, value in score_probabilities(y, p).items()}
+    return {**found, "nll_oracle": best_temperature(p, np.eye(p.shape[1])[y])[1]}
 
 
 def main():
-    import multiprocessing as mp
-
+    """Run the grid, or print its table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("npz")
-    parser.add_argument("--out", required=True)
-    parser.add_argument("--deadline", type=float, default=230.0)
-    parser.add_argument("--processes", type=int, default=10)
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--model", default="didirn18")
-    parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tiny", action="store_true")
-    parser.add_argument(
-        "--seconds", type=float, default=0.0, help="training time of a job; 0: from the deadline"
-    )
-    parser.add_argument("--methods", default="")
-    parser.add_argument("--cells", type=int, default=4)
+    parser.add_argument("task", choices=("run", "show"))
+    parser.add_argument("file")
+    parser.add_argument("--drawings", default=".", help="folder to keep the drawings in")
+    parser.add_argument("--classes", type=int, nargs="+", default=[1000])
+    parser.add_argument("--pixels", type=int, nargs="+", default=[16, 12, 8])
+    parser.add_argument("--ratios", type=float, nargs="+", default=[1.0, 0.5, 0.25])
+    parser.add_argument("--augmentations", nargs="+", default=["weak", "strong"])
+    parser.add_argument("--methods", nargs="+", default=["cross-entropy", "helpers", "fast"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seconds", type=float, default=60.0, help="CPU seconds of a training")
+    parser.add_argument("--epochs", type=int, help="instead of seconds")
+    parser.add_argument("--model", default="didirn-tiny")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=8e-3)
     args = parser.parse_args()
-    if not Path(args.npz).exists():
-        prepare(args.npz)
-    end = START + args.deadline
-    names = [m for m in METHODS if not args.methods or any(m == w for w in args.methods.split(";"))]
-    jobs = [(px, ratio, m) for px, ratio in CELLS[: args.cells] for m in names]
-    rounds = math.ceil(len(jobs) / args.processes)
-    seconds = args.seconds or max(1.0, (args.deadline - 22) / rounds - 10)
-    context = mp.get_context("spawn")
-    queue = context.Queue()
-    for item in [*jobs, *[None] * args.processes]:
-        queue.put(item)
-    started = [
-        context.Process(target=worker, args=(queue, args, seconds, end))
-        for _ in range(args.processes)
-    ]
-    for p in started:
-        p.start()
-    for p in started:
-        p.join(max(1.0, end - time.time()))
-    for p in started:
-        if p.is_alive():
-            p.terminate()
-    print("jobs", len(jobs), "seconds each", seconds, "all", time.time() - START)
+    if args.task == "show":
+        show(json_lines.read(args.file))
+        return
+    torch.set_num_threads(1)
+    done = {tuple(row[name] for name in CELL) for row in json_lines.read(args.file)}
+    for seed, *cell in itertools.product(
+        args.seeds, args.classes, args.pixels, args.ratios, args.augmentations, args.methods
+    ):
+        if "strong" in cell and "helpers" in cell:
+            continue  # "cross-entropy" has the mixing of the recipe
+        if (*cell, seed) not in done:
+            json_lines.append(args.file, measured(args, (*cell, seed)))
+
+
+def show(rows):
+    """Print the rows."""
+    for row in rows:
+        chosen = row.get("chosen, 1 steps") or row["chosen, 8 steps"]
+        print(
+            f"{row['classes']:4d} {row['pixels']:2d} {row['ratio']:.2f} {row['augmentation']:6} {row['method']:18} "
+            f"{row['seed']} {row['epochs']:5.0f} {row['choice']:16}",
+            *(
+                f"{100 * s['accuracy']:5.1f} {s['nll']:.3f} {s['nll_oracle']:.3f} "
+                f"{100 * s['ece']:4.1f}"
+                for s in (row["last"], chosen)
+            ),
+        )
 
 
 if __name__ == "__main__":
