@@ -2,6 +2,7 @@
 
     python docs/studies/kanji.py run kanji.jsonl
     python docs/studies/kanji.py show kanji.jsonl
+    python docs/studies/kanji.py draw kanji.jsonl --picture kanji.png
 
 A class is a character in the installed typefaces, with Gaussian noise of half a standard
 deviation. All methods have the network, the optimiser and the seconds of training in common; the
@@ -49,6 +50,7 @@ METHODS = {
     "paper": {"conditioning": "blocks"},
     "scores": {"conditioning": "head", "n_draws": 16, "mixup": 0.1},
     "fast": {**FAST, "mixup": 0.1},
+    "fast-1": {**FAST, "n_draws": 1, "mixup": 0.1},
     "fast-head": {**FAST, "conditioning": "head", "n_draws": 8, "mixup": 0.1},
     "score-entropy": {
         "parameterization": "posterior",
@@ -245,10 +247,11 @@ def scores(p, y):
 
 
 def main():
-    """Run the grid, or print its table."""
+    """Run the grid, print its table, or draw it."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("task", choices=("run", "show"))
+    parser.add_argument("task", choices=("run", "show", "draw"))
     parser.add_argument("file")
+    parser.add_argument("--picture", default="kanji.png")
     parser.add_argument("--drawings", default=".", help="folder to keep the drawings in")
     parser.add_argument("--classes", type=int, nargs="+", default=[1000])
     parser.add_argument("--pixels", type=int, nargs="+", default=[16, 12, 8])
@@ -262,9 +265,14 @@ def main():
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=8e-3)
     args = parser.parse_args()
-    if args.task == "show":
-        show(json_lines.read(args.file))
-        return
+    if args.task == "run":
+        run(args)
+    else:
+        {"show": show, "draw": draw}[args.task](json_lines.read(args.file), args)
+
+
+def run(args):
+    """Train what the file does not hold yet."""
     torch.set_num_threads(1)
     done = {tuple(row[name] for name in CELL) for row in json_lines.read(args.file)}
     for seed, *cell in itertools.product(
@@ -276,19 +284,52 @@ def main():
             json_lines.append(args.file, measured(args, (*cell, seed)))
 
 
-def show(rows):
-    """Print the rows."""
+def chosen(row):
+    """Return the scores of the stop, weights and temperature that held-out rows chose."""
+    return row.get("chosen, 1 steps") or row["chosen, 8 steps"]
+
+
+def show(rows, _):
+    """Print a line for each training: accuracy, NLL and ECE of the last weights, then as chosen."""
     for row in rows:
-        chosen = row.get("chosen, 1 steps") or row["chosen, 8 steps"]
         print(
-            f"{row['classes']:4d} {row['pixels']:2d} {row['ratio']:.2f} {row['augmentation']:6} {row['method']:18} "
-            f"{row['seed']} {row['epochs']:5.0f} {row['choice']:16}",
+            f"{row['classes']:4d} {row['pixels']:2d} {row['ratio']:.2f} {row['augmentation']:6} "
+            f"{row['method']:14} {row['seed']} {row['epochs']:4.0f} {row['choice']:16}",
             *(
-                f"{100 * s['accuracy']:5.1f} {s['nll']:.3f} {s['nll_oracle']:.3f} "
-                f"{100 * s['ece']:4.1f}"
-                for s in (row["last"], chosen)
+                f"  {100 * s['accuracy']:5.1f} {s['nll']:6.3f} {100 * s['ece']:5.1f}"
+                for s in (row["last"], chosen(row))
             ),
         )
+
+
+def draw(rows, args):
+    """Draw accuracy by resolution and by share of the data."""
+    from matplotlib.figure import Figure
+
+    from skdidicm.plotting.canvas import cycle_styles, tidy
+
+    names = {"cross-entropy": "plain network", "helpers": "with helpers", "fast": "diffusion"}
+    found = {
+        tuple(row[name] for name in CELL[1:5]): chosen(row)["accuracy"]
+        for row in rows
+        if row["classes"] == 1000 and row["seed"] == 0
+    }
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for ax, at in ((left, 0), (right, 1)):
+        cycle_styles(ax)
+        for method, label in names.items():
+            points = sorted(
+                (cell[at], 100 * value)
+                for cell, value in found.items()
+                if cell[2:] == ("weak", method) and (cell[1] == 1 if at == 0 else cell[0] == 16)
+            )
+            ax.plot(*zip(*points, strict=True), marker="o", label=label)
+        tidy(ax)
+    left.set(xlabel="Pixels, all rows", ylabel="Accuracy (%)", xticks=args.pixels)
+    right.set(xlabel="Share of the rows, 16 pixels", xticks=args.ratios)
+    left.legend(fontsize=8)
+    figure.savefig(args.picture, dpi=120)
 
 
 if __name__ == "__main__":
