@@ -40,7 +40,6 @@ CELL = ("classes", "pixels", "ratio", "augmentation", "method", "seed")
 FAST = {
     "objective": "bayes_cross_entropy",
     "conditioning": "last",
-    "n_draws": 4,
     "times": "log_odds",
     "eps_t": 1e-3,
 }
@@ -50,8 +49,7 @@ METHODS = {
     "paper": {"conditioning": "blocks"},
     "scores": {"conditioning": "head", "n_draws": 16, "mixup": 0.1},
     "fast": {**FAST, "mixup": 0.1},
-    "fast-1": {**FAST, "n_draws": 1, "mixup": 0.1},
-    "fast-head": {**FAST, "conditioning": "head", "n_draws": 8, "mixup": 0.1},
+    "fast-4": {**FAST, "n_draws": 4, "mixup": 0.1},
     "score-entropy": {
         "parameterization": "posterior",
         "conditioning": "head",

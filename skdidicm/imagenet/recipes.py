@@ -30,7 +30,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "objective": "bayes_cross_entropy",
         "times": "log_odds",
         "eps_t": 1e-3,
-        "n_draws": 4,
         "resolution": 160,
         "crop": 0.95,
         "epochs": 100,
