@@ -50,6 +50,8 @@ METHODS = {
     "scores": {"conditioning": "head", "n_draws": 16, "mixup": 0.1},
     "fast": {**FAST, "mixup": 0.1},
     "fast-4": {**FAST, "n_draws": 4, "mixup": 0.1},
+    "uniform": {**FAST, "times": "uniform", "mixup": 0.1},
+    "uniform-4": {**FAST, "times": "uniform", "n_draws": 4, "mixup": 0.1},
     "score-entropy": {
         "parameterization": "posterior",
         "conditioning": "head",
