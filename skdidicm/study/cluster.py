@@ -34,10 +34,15 @@ def _client(scheduler: str) -> Any:
             "a scheduler needs dask and distributed, which are not installed; install them with: "
             'pip install "skdidicm[study]"'
         ) from error
+    client = Client.__new__(Client)  # kept, so that it can be closed if it finds no scheduler
     try:
-        return Client(scheduler)
+        Client.__init__(client, scheduler)
     except (OSError, ValueError) as error:
+        # If it were closed when it is collected, that might be within the start of another client,
+        # for whose lock it would wait forever.
+        client.close()
         raise ValueError(
             f"scheduler is {scheduler!r}, where no Dask scheduler answers; expected an address "
             "such as tcp://HOST:8786, which dask-scheduler prints when it starts."
         ) from error
+    return client

@@ -1,5 +1,6 @@
 """The cells of a study on a Dask cluster."""
 
+import gc
 import sys
 
 import pytest
@@ -45,6 +46,21 @@ def test_an_address_without_a_scheduler_is_one_sentence(address):
         cluster(address),
     ):
         pass
+
+
+def test_a_client_that_finds_no_scheduler_is_closed_before_the_next_starts():
+    """Closed when it is collected, it might wait for a lock of a client that is starting."""
+    dask = pytest.importorskip("dask")
+    distributed = pytest.importorskip("distributed")
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}),
+        pytest.raises(ValueError, match="no Dask scheduler") as raised,
+        cluster("nowhere"),
+    ):
+        pass
+    assert raised.value.__cause__ is not None  # whose frames keep the client alive
+    clients = [o for o in gc.get_objects() if type(o) is distributed.Client]
+    assert {client.status for client in clients} <= {"closed"}
 
 
 def test_a_cluster_without_dask_is_one_sentence(monkeypatch):
