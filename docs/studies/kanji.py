@@ -83,13 +83,13 @@ def noisy(split, pixels, ratio, seed):
     parts = [x + NOISE * scale * rng.standard_normal(x.shape, np.float32) for x in parts]
     x, x_test = (np.clip(64 + x / 2, 0, 255).round().astype(np.uint8) for x in parts)
     order = rng.permutation(len(x))
-    rank = np.empty(len(x), int)  # place of a row in its class
+    kept = np.empty(len(x), bool)
     for label in np.unique(split.y_train):
         own = order[split.y_train[order] == label]
-        rank[own] = np.arange(len(own)) / len(own) < ratio
-    kept = order[rank[order] == 1]
-    n_held = round(HELD_OUT * len(kept))
-    held, rest = kept[:n_held], kept[n_held:]
+        kept[own] = np.arange(len(own)) / len(own) < ratio
+    rows = order[kept[order]]
+    n_held = round(HELD_OUT * len(rows))
+    held, rest = rows[:n_held], rows[n_held:]
     return (x[rest], split.y_train[rest]), (x[held], split.y_train[held]), (x_test, split.y_test)
 
 
@@ -234,9 +234,9 @@ def measured(args, cell):
         "temperature": temperature,
         "last": scores(probabilities(engine, engine.module, test[0], steps), test[1]),
     }
-    for each in (1,) if plain else (2, 8):
-        p = tempered(probabilities(engine, network, test[0], each), temperature)
-        row[f"chosen, {each} steps"] = scores(p, test[1])
+    for n_steps in (1,) if plain else (2, 8):
+        p = tempered(probabilities(engine, network, test[0], n_steps), temperature)
+        row[f"chosen, {n_steps} steps"] = scores(p, test[1])
     return row
 
 
