@@ -33,7 +33,11 @@ def automatic_augmentation(config: RunConfig) -> Transform:
     """Return the random transform of a PIL image that `auto_augment` names, such as RandAugment."""
     try:
         parts = create_transform(
-            config.resolution, is_training=True, auto_augment=config.auto_augment, separate=True
+            config.resolution,
+            is_training=True,
+            color_jitter=config.color_jitter,  # of "3a"; other policies leave it out
+            auto_augment=config.auto_augment,
+            separate=True,
         )
     except (AssertionError, ValueError, KeyError) as error:
         raise ValueError(

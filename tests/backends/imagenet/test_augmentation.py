@@ -127,3 +127,17 @@ def test_automatic_augmentation_draws_from_the_seeded_generators():
     resized = [found(seed) for seed in range(20)]
     changed = [not torch.equal(a, b) for a, b in zip(several, resized, strict=True)]
     assert sum(changed) >= 10  # every operation is left out half of the time
+
+
+def test_the_policy_that_jitters_colours_has_the_jitter_asked_for():
+    """Of its operations, only solarising changes a grey picture, and always alike."""
+    grey = Image.new("RGB", (32, 32), (90, 90, 90))
+    seen = {}
+    for strength in (0.0, 0.4):
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
+        change = transform(auto_augment="3a", color_jitter=strength)
+        seen[strength] = {int(change(grey)[0, 0, 0]) for _ in range(20)}
+    assert len(seen[0.0]) <= 2
+    assert len(seen[0.4]) > 10
