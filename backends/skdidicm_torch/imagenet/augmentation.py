@@ -76,8 +76,8 @@ def jitter_colors(pixels: Tensor, strength: float, rng: torch.Generator) -> Tens
     uniform = torch.rand(shape, generator=rng, device=pixels.device, dtype=pixels.dtype)
     low = max(0.0, 1 - strength)
     brightness, contrast, saturation = low + (1 + strength - low) * uniform
-    weights = torch.tensor(_GREY, device=pixels.device, dtype=pixels.dtype)[:, None, None]
-    grey = (weights * pixels).sum(dim=1, keepdim=True)
+    red, green, blue = (w * c for w, c in zip(_GREY, pixels.split(1, dim=1), strict=True))
+    grey = red + green + blue
     mean = grey.mean(dim=(2, 3), keepdim=True)
     colors = saturation * pixels + (1 - saturation) * grey
     changed: Tensor = brightness * (contrast * colors + (1 - contrast) * mean)
