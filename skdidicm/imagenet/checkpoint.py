@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from skdidicm.imagenet.config import RunConfig, changes
 from skdidicm.imagenet.output import CHECKPOINTS, replacing
@@ -77,7 +77,9 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
-            save_file(tensors, partial, metadata=metadata)
+            # Not `save_file`: safetensors 0.8 first writes to a file of another name, which a crash
+            # would leave behind, and which only its owner may read.
+            partial.write_bytes(save(tensors, metadata))
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OSError(

@@ -339,16 +339,23 @@ def test_what_a_crash_leaves_behind_is_no_checkpoint_and_is_removed(tmp_path):
     assert names(tmp_path) == ["notes.txt", "update-000000005.safetensors", "update-10.safetensors"]
 
 
+def test_a_checkpoint_may_be_read_by_whoever_may_read_other_files_of_its_folder(tmp_path):
+    put(tmp_path, 5)
+    other = tmp_path / "other"
+    other.touch()
+    assert files.path_of(tmp_path, 5).stat().st_mode == other.stat().st_mode
+
+
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one_whole(tmp_path, monkeypatch):
     put(tmp_path, 5)
     path = files.path_of(tmp_path, 5)
     before = path.read_bytes()
 
-    def full(_tensors, file, metadata):
-        file.write_bytes(b"half")
+    def full(file, content):
+        file.write_text("half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "save_file", full)
+    monkeypatch.setattr(files.Path, "write_bytes", full)
     with pytest.raises(OSError, match="could not be written .*No space left.* earlier ones are"):
         put(tmp_path, 5)
     assert path.read_bytes() == before
