@@ -160,17 +160,19 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         is "score", else "bayes_cross_entropy", unless the conditioning decides.
     schedule : {"loglinear", "geometric", "cosine"} or Schedule, default="loglinear"
         Noise over time.
-    times : {"uniform", "log_odds"}, default="uniform"
+    times : {"auto", "uniform", "log_odds"}, default="auto"
         What is uniform in training: the time, as in the paper, or the log odds that the noisy
         label gives its class, which depend on the number of classes; see
-        :func:`skdidicm.core.noise_levels`. "log_odds" is for hundreds of classes or more.
+        :func:`skdidicm.core.noise_levels`. "auto" is "log_odds" for images of more than 50 classes,
+        if the loss is "bayes_cross_entropy" and the network not pretrained, else "uniform".
     rate_matrix : array-like (k, k), optional
         Rates at which noise turns class j into class i, [i, j]; uniform by default.
     n_draws : int, default="auto"
-        Noisy labels per row and update. "auto" is 64 for scores of images in a head and 4 for
-        other images, 16 for tables of up to 5,000 rows and 8 for longer ones; for tables of up to
-        256 rows and 8 classes it is the sum over all labels at 8 noise levels. With 8 draws or
-        more, all rows of an update share their noise levels.
+        Noisy labels per row and update. "auto" is 64 for scores of images in a head, 1 for images
+        whose "auto" times are "log_odds" and 4 for other images; 16 for tables of up to 5,000 rows
+        and 8 for longer ones. For tables of up to 256 rows and 8 classes it is the sum over all
+        labels at 8 noise levels. With 8 draws or more, all rows of an update share their noise
+        levels.
     backend : str or callable, default="auto"
         Name of an installed backend, or your own `build_network` function.
     device, precision : str, default="auto"
@@ -342,7 +344,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         parameterization: str = "auto",
         objective: str = "auto",
         schedule: str | Schedule = "loglinear",
-        times: str = "uniform",
+        times: str = "auto",
         rate_matrix: ArrayLike | None = None,
         n_draws: int | str = "auto",
         backend: str | BuildNetwork = "auto",

@@ -20,6 +20,7 @@ _FEW = 5000  # rows; with more of them networks underfit rather than overfit
 _SUMMED = 10**6  # numbers of X times classes up to which an additive model takes little time
 _FEWER = 2000  # images; with 4,000 raw scores are no better than a plain network, and slower
 _FEW_CLASSES = 50  # of images; with 10 scores are level or better, with 1,000 they learn slowly
+_MANY_CLASSES: dict[str, Any] = {"times": "log_odds", "n_draws": 1}  # a second label adds nothing
 _EXACT = 100  # rows of a table that float64 costs little for
 _MAX_ENUMERATED = 64  # draws per row up to which all labels are enumerated instead of drawn
 
@@ -54,6 +55,7 @@ class Defaults:
     untried: float
     fast: float
     ensemble: int
+    times: str = "uniform"
 
     def updates(self, n: int) -> float:
         """Return the number of updates for n rows."""
@@ -193,6 +195,9 @@ def resolve(
     conditioning = resolve_conditioning(given["conditioning"], given["network"], kind.conditioning)
     if kind.conditioning == "head" != conditioning:  # elsewhere many draws are too dear
         kind = replace(kind, n_draws=_FORMS_OF_IMAGES["posterior"]["n_draws"])
+    trained = len(input_shape) > 1 and not is_tuned(given)  # pretrained networks: not measured
+    if trained and n_classes > _FEW_CLASSES and objective == "bayes_cross_entropy":
+        kind = replace(kind, **_MANY_CLASSES)
     average = chosen("average")
     return Settings(
         backend=given["backend"],
@@ -213,7 +218,7 @@ def resolve(
         learning_rate=chosen("learning_rate"),
         frozen_epochs=_frozen_epochs(given, n),
         n_draws=kind.n_levels if enumerate_labels else chosen("n_draws"),
-        times=given["times"],
+        times=chosen("times"),
         enumerate_labels=enumerate_labels,
         augment=resolve_augmentation(given["augment"], input_shape),
         mixup=float(chosen("mixup")),
@@ -325,6 +330,7 @@ def training_parameters(settings: Settings, n_classes: int) -> dict[str, Any]:
         "learning_rate": float(settings.learning_rate),
         "frozen_epochs": settings.frozen_epochs,
         "n_draws": int(settings.n_draws) * per_level,
+        "times": settings.times,
         "augment": augment if augment is None else getattr(augment, "__name__", "own"),
         "mixup": settings.mixup,
         "average": settings.average,

@@ -386,7 +386,7 @@ def check_settings(parameters: Mapping[str, Any]) -> None:
         ("sampler", SAMPLERS),
         ("solver", ("auto", *SOLVERS)),
         ("label_rule", LABEL_RULES),
-        ("times", TIMES),
+        ("times", ("auto", *TIMES)),
         ("conditioning", ("auto", *CONDITIONINGS)),
         ("effort", EFFORTS),
         ("on_interrupt", ON_INTERRUPT),

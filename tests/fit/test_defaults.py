@@ -114,6 +114,21 @@ def test_images_take_many_draws_only_of_raw_scores_in_a_head(n):
     assert found(conditioning="last", parameterization="score", n_draws=16) == (SCORE, "last", 16)
 
 
+def test_images_of_many_classes_have_one_label_where_it_neither_tells_all_nor_nothing():
+    def found(shape=(8, 8), n=1000, n_classes=51, **changes):
+        settings = resolve(DiDiClassifier(**changes).get_params(), shape, n, n_classes)
+        return settings.times, settings.n_draws
+
+    assert found() == found(n=100_000) == found(network="timm/resnet18") == ("log_odds", 1)
+    assert found(n_classes=50, n=2000) == ("uniform", 4)
+    assert found(parameterization="score") == ("uniform", 64)
+    assert found(objective="score_entropy", parameterization="posterior") == ("uniform", 4)
+    assert found((5,))[0] == "uniform"
+    assert found(times="uniform", n_draws=4) == ("uniform", 4)
+    given = {"network": "timm/resnet18", "pretrained": True, "trunk_learning_rate": 0.1}
+    assert found(**given) == ("uniform", 4)
+
+
 def test_a_trial_is_for_some_but_not_too_many_rows_unless_told():
     for n, wanted in [(1, False), (29, False), (30, True), (50_000, True), (50_001, False)]:
         assert resolve_trial("auto", "auto", n) is wanted
