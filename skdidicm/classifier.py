@@ -222,7 +222,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     temperature : float, default="auto"
         Probabilities are raised to the power of 1 / temperature and normalised: values above 1
         make them less confident. "auto" chooses it on the rows that a trial or early stopping
-        holds out, else it is 1. It can be changed after fit.
+        holds out, else it is 1. For images of more than 50 classes it then depends on the row:
+        it is multiplied by the relative entropy of the row, H / log k, to the power of
+        `temperature_slope_`. It can be changed after fit.
     calibrator : callable or estimator, optional
         Calibrates the probabilities in place of a temperature. A callable maps probabilities
         (n, k) to calibrated ones. An estimator is fitted on the out-of-fold probabilities and the
@@ -274,6 +276,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         Empty without a trial.
     temperature_ : float
         The temperature of the answer: the one that was given, or that held-out rows chose, else 1.
+    temperature_slope_ : float
+        The power of a row's relative entropy in its temperature, which held-out rows choose for
+        images of more than 50 classes; else 0.
     additive_share_, trees_share_ : float
         Shares of the additive model and of the trees in the answer, which held-out rows chose; 0
         where there are none. The networks have the rest.
@@ -949,8 +954,9 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         -------
         ndarray (n, 1 + members, k)
             Untempered probabilities. Their mean, with the temperature, is `predict_proba` if all
-            networks answer, and neither an additive model nor trees. How they disagree is measured
-            by :func:`skdidicm.metrics.uncertainty`.
+            networks answer, and neither an additive model nor trees. For images of more than 50
+            classes it is the geometric mean. How they disagree is measured by
+            :func:`skdidicm.metrics.uncertainty`.
 
         Examples
         --------
@@ -1348,6 +1354,11 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         return beside[-1].temperature if beside else self._fitted.temperature
 
     @property
+    def temperature_slope_(self) -> float:
+        """The power of a row's relative entropy in its temperature; 0 if it has none."""
+        return self._fitted.slope
+
+    @property
     def additive_share_(self) -> float:
         """Share of the additive model in the answer; 0 where there is none."""
         share = 0.0 if self._additive is None else self._additive.share
@@ -1490,7 +1501,10 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         """Return what notebooks and reports show of the fit."""
         from skdidicm.report import notebook
 
-        return notebook.facts(self._fitted, self._used_temperature, len(self._networks))
+        temperature = f"{self._used_temperature:.2f}"
+        if self._used_slope:
+            temperature += f" times the relative entropy to the power of {self._used_slope:.2f}"
+        return notebook.facts(self._fitted, temperature, len(self._networks))
 
     def _whole_answer(self) -> Answer:
         """Return `predict_proba` as a function of rows, or raise ValueError if it is none."""
@@ -1516,6 +1530,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             beside,
             None if columns is None else columns.fill,
             () if columns is None else columns.gaps,
+            self._used_slope,
+            self._fitted.geometric,
         )
 
     def _write_pretrained(self, folder: Path, name: str) -> None:
@@ -1590,6 +1606,11 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         return self.temperature_ if isinstance(self.temperature, str) else self.temperature
 
     @property
+    def _used_slope(self) -> float:
+        chosen = self._calibrator is None and isinstance(self.temperature, str)
+        return self._fitted.slope if chosen else 0.0
+
+    @property
     def _calibrator(self) -> Any:
         """What calibrates in place of a temperature; None after calibrator=None was set."""
         return None if self.calibrator is None else self._fitted.calibrator
@@ -1598,7 +1619,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         """Return untempered probabilities (..., k) as `predict_proba` gives them."""
         if self._calibrator is not None:
             return calibrated(self._calibrator, proba)
-        return tempered(proba, self._used_temperature)
+        return tempered(proba, self._used_temperature, self._used_slope)
 
     @property
     def _held_out(self) -> HeldOut:
@@ -1919,6 +1940,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
             x,
             plan,
             self._used_temperature,
+            self._used_slope,
+            geometric=self._fitted.geometric,
             beside=self._beside,
             path=path,
             raw=raw,

@@ -195,8 +195,9 @@ def resolve(
     conditioning = resolve_conditioning(given["conditioning"], given["network"], kind.conditioning)
     if kind.conditioning == "head" != conditioning:  # elsewhere many draws are too dear
         kind = replace(kind, n_draws=_FORMS_OF_IMAGES["posterior"]["n_draws"])
-    trained = len(input_shape) > 1 and not is_tuned(given)  # pretrained networks: not measured
-    if trained and n_classes > _FEW_CLASSES and objective == "bayes_cross_entropy":
+    # Pretrained networks were not measured; a frozen one leaves rows that are no images.
+    many_classes = n_classes > _FEW_CLASSES and len(input_shape) > 1 and not is_tuned(given)
+    if many_classes and objective == "bayes_cross_entropy":
         kind = replace(kind, **_MANY_CLASSES)
     average = chosen("average")
     return Settings(
@@ -230,6 +231,7 @@ def resolve(
         additive=choose_epochs and resolve_additive(given["additive"], input_shape, n, n_classes),
         trees=choose_epochs and resolve_additive(given["trees"], input_shape, n, n_classes),
         temperature=None if _auto(given["temperature"]) else float(given["temperature"]),
+        many_classes=many_classes,
         early_stopping=given["early_stopping"],
         n_iter_no_change=given["n_iter_no_change"],
         progress=given["verbose"] > 0,

@@ -135,9 +135,9 @@ def fit(
     NonFiniteLossError
         If the loss becomes NaN or infinite; the network then has its best weights before that.
     """
-    fitted.n_rows = len(rows.x)
+    fitted.n_rows, fitted.geometric = len(rows.x), settings.many_classes
     if settings.temperature is not None:
-        fitted.temperature = settings.temperature
+        fitted.temperature, fitted.slope = settings.temperature, 0.0
     several_classes = len(fitted.classes) > 1
     has_trial = settings.choose_epochs and several_classes and not (going_on or one_epoch)
     if settings.choose_average and not has_trial:
@@ -175,7 +175,7 @@ def fit(
                 proba = predict(fitted.network, held.x)
                 held_out = _held_out(held, [np.arange(len(held.x))], [proba])
                 if settings.temperature is None:
-                    fitted.temperature = trial.choose_temperature(proba, held, fitted.channel)
+                    _choose_temperature(fitted, proba, held, settings)
     # Set last: during training, only the network itself predicts.
     if held_out is not None and members and fitted.trunk is None:
         held_out = _learn_beside(fitted, rows, held_out, settings)
@@ -242,12 +242,25 @@ def _trial(
     fitted.trial, fitted.interrupted = verdict.rounds, verdict.interrupted
     if settings.temperature is None:
         fitted.temperature = verdict.temperature
+        if settings.many_classes and verdict.proba:
+            unseen = rows.take(np.concatenate([held for _, held in parts]))
+            _choose_temperature(fitted, np.concatenate(verdict.proba), unseen, settings)
     if verdict.whole is not None:
         fitted.history, fitted.n_iter = verdict.whole, len(verdict.whole)
     if not verdict.proba:
         return verdict, [], None
     members = [rebuilt(fold.network, settings.backend) for fold in folds]
     return verdict, members, _held_out(rows, [held for _, held in parts], verdict.proba)
+
+
+def _choose_temperature(
+    fitted: Fitted, proba: NDArray[np.float64], held: Rows, settings: Settings
+) -> None:
+    """Set the temperature that held-out rows choose, and with many classes its slope."""
+    if settings.many_classes:
+        fitted.temperature, fitted.slope = trial.choose_slope(proba, held, fitted.channel)
+    else:
+        fitted.temperature = trial.choose_temperature(proba, held, fitted.channel)
 
 
 def _held_out(
@@ -303,14 +316,14 @@ def _train(
     weights are restored.
     """
     given = settings.temperature
-    temperature = fitted.temperature if given is None else given
+    temperature, slope = (fitted.temperature, fitted.slope) if given is None else (given, 0.0)
     best, best_epoch, best_state = math.inf, 0, fitted.network.state() if patience else {}
     before = bar.done
     observer.begin(plan.max_epochs)
     try:
         for row in epochs(fitted.network, rows, plan, fitted.rng):
             if held is not None:
-                proba = tempered(predict(fitted.network, held.x), temperature)
+                proba = tempered(predict(fitted.network, held.x), temperature, slope)
                 row |= validation_scores(proba, held, fitted.channel)
             fitted.n_iter += 1
             fitted.history.append(row | {"epoch": fitted.n_iter})

@@ -149,7 +149,7 @@ def held_out_answers(fitted: Fitted, held: HeldOut) -> NDArray[np.float64]:
     They are those of `predict_proba`, without a calibrator.
     """
     last = fitted.trees or fitted.additive or fitted
-    return tempered(held.answer(fitted.additive, fitted.trees), last.temperature)
+    return tempered(held.answer(fitted.additive, fitted.trees), last.temperature, fitted.slope)
 
 
 def _rate(confusion: NDArray[np.float64]) -> float:

@@ -43,7 +43,8 @@ class Settings:
     `every_fold` whether it has all five folds, `ensemble` whether its networks also predict, and
     `additive` and `trees` whether such models answer beside them. `unknown_noise` is whether label
     noise is to be estimated.
-    `temperature` is None if held-out rows determine it.
+    `temperature` is None if held-out rows determine it. With `many_classes` it also has a slope,
+    and networks answer by their geometric mean.
     """
 
     backend: str | BuildNetwork
@@ -78,6 +79,7 @@ class Settings:
     additive: bool
     trees: bool
     temperature: float | None
+    many_classes: bool
     early_stopping: bool
     n_iter_no_change: int
     progress: bool
@@ -164,6 +166,10 @@ class Fitted:
         Fitted on the held-out rows, or a function of probabilities.
     annotators : ndarray (a, k, k) or None
         P(annotator says i | true class j), after a fit on votes.
+    temperature, slope : float
+        The temperature of the networks' answer, and the power of a row's entropy in it.
+    geometric : bool
+        Whether that answer is the geometric mean of the networks'.
     training : dict
         Parameters of training with every "auto" replaced, as JSON values.
     rng : numpy.random.Generator
@@ -195,6 +201,8 @@ class Fitted:
     history: list[HistoryRow] = field(default_factory=list)
     trial: list[HistoryRow] = field(default_factory=list)
     temperature: float = 1.0
+    slope: float = 0.0
+    geometric: bool = False
     n_iter: int = 0
     max_epochs: int = 0
     n_rows: int | None = None

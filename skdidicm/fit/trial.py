@@ -24,7 +24,7 @@ from skdidicm.fit.training import (
     last_weights,
     mean_nll,
 )
-from skdidicm.predict.temperature import best_temperature, tempered
+from skdidicm.predict.temperature import best_slope, best_temperature, tempered
 
 _SHARES = (0.25, 0.5, 1.0)  # of all epochs, trained when a round ends
 _AVERAGED = (0.125, 0.25, 0.375, 0.5, 0.75, 1.0)  # the same for averaged weights
@@ -247,6 +247,14 @@ def choose_temperature(
         proba, held.target, held.weight, log_scale=log_scale, expected=expected, channel=channel
     )
     return best
+
+
+def choose_slope(
+    proba: NDArray[np.float64], held: Rows, channel: Channel | None = None
+) -> tuple[float, float]:
+    """Return the best temperature of held-out rows with many classes, and its slope."""
+    log_scale = _LOG_SCALE if channel is None else _LOG_SCALE_OF_NOISE
+    return best_slope(proba, held.target, held.weight, log_scale=log_scale, channel=channel)
 
 
 class _Course(Protocol):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from skdidicm.core import SamplerPlan, read_out, sample_probabilities, time_steps
 from skdidicm.core.arrays import Array, like
 from skdidicm.predict.beside import mixed
+from skdidicm.predict.pooling import pooled
 from skdidicm.predict.temperature import tempered_array
 
 LogScore = Callable[[Array, Array], Array]
@@ -27,8 +28,10 @@ class Answer:
     ----------
     plan : SamplerPlan
         How to sample, by "cp".
-    temperature : float
-        Applied to the mean over the networks.
+    temperature, slope : float
+        Applied to the mean over the networks; see `tempered`.
+    geometric : bool
+        Whether that is a geometric mean.
     beside : sequence of (callable, float)
         The models that answer beside the networks, on arrays of any library, and their shares.
     fill : ndarray (d,) or None
@@ -42,6 +45,8 @@ class Answer:
     beside: Sequence[tuple[Callable[[Array], Array], float]] = ()
     fill: Any = None
     gaps: tuple[int, ...] = ()
+    slope: float = 0.0
+    geometric: bool = False
 
     def __post_init__(self) -> None:
         plan = self.plan
@@ -74,11 +79,11 @@ class Answer:
         """
         x = self._without_gaps(x)
         xp = array_namespace(x)
-        law = xp.mean(self._laws(networks(x), b, x), axis=0)
+        law = pooled(self._laws(networks(x), b, x), geometric=self.geometric)
         wide = xp.astype(x, xp.float64)
         for model, share in self.beside:
             law = mixed(law, read_out(model(wide), self.plan.process, self.plan.schedule), share)
-        return tempered_array(law, self.temperature)
+        return tempered_array(law, self.temperature, self.slope)
 
     def _laws(self, log_score: LogScore, b: int, x: Array) -> Array:
         """Return the answers (b, n, k) of the networks in double precision, untempered."""

@@ -21,6 +21,7 @@ from skdidicm.core import (
     time_steps,
 )
 from skdidicm.predict.beside import Beside, answered
+from skdidicm.predict.pooling import pooled
 from skdidicm.predict.temperature import tempered
 
 _CHUNK_NUMBERS = 2**19  # numbers of X that one chunk holds: small enough for a CPU's caches
@@ -43,7 +44,9 @@ def posterior(
     x: NDArray[Any],
     plan: SamplerPlan,
     temperature: float = 1.0,
+    slope: float = 0.0,
     *,
+    geometric: bool = False,
     beside: Sequence[Beside] = (),
     path: bool = False,
     raw: bool = False,
@@ -58,8 +61,10 @@ def posterior(
         Checked rows.
     plan : SamplerPlan
         How to sample.
-    temperature : float
-        Applied to the mean, so that it changes no predicted class.
+    temperature, slope : float
+        Applied to the mean, so that they change no predicted class; see `tempered`.
+    geometric : bool
+        Whether the mean is a geometric one; see `pooled`.
     beside : sequence of Beside
         Models that answer beside the networks.
     path : bool
@@ -71,10 +76,10 @@ def posterior(
     k, answers = len(plan.p_init), Answers(networks, plan, path=path, raw=raw)
 
     def sample(part: NDArray[Any]) -> NDArray[np.float64]:
-        law: NDArray[np.float64] = answers(part).mean(axis=0)
+        law: NDArray[np.float64] = pooled(answers(part), geometric=geometric and not raw)
         if raw:
             return law
-        return tempered(answered(law, part, beside, plan), temperature)
+        return tempered(answered(law, part, beside, plan), temperature, slope)
 
     shape = (plan.steps + 1, k) if path else (k,)
     return in_chunks(sample, x, shape, _rows_cost(plan), answers.most_rows)

@@ -1,11 +1,16 @@
-"""Temperature scaling of probabilities, with the temperature chosen on held-out rows."""
+"""Temperature scaling of probabilities, with the temperature chosen on held-out rows.
+
+With many classes, one temperature for all rows that is right for the wrong answers leaves the right
+ones too unsure. It then grows with a power of the entropy of the row, which is the adaptive
+temperature scaling of Balanya, Maronas and Ramos (2022): T(p) = T (H(p) / log k)^slope.
+"""
 
 import math
 
 import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
-from scipy.special import log_softmax, softmax
+from scipy.special import entr, log_softmax, softmax
 
 from skdidicm.core import Channel
 from skdidicm.core.arrays import Array, namespace
@@ -13,6 +18,8 @@ from skdidicm.core.arrays import softmax as softmax_array
 from skdidicm.metrics import FLOOR, log_proba
 
 _LOG_RANGE = (-1.0, 3.0)  # wider bounds let a few easy held-out rows choose extreme temperatures
+_SLOPES = (-1.0, 1.0)
+_SURE = 0.1  # entropy relative to log k below which rows are not told apart: sure rows stay finite
 
 
 def best_temperature(
@@ -67,11 +74,64 @@ def best_temperature(
     return math.exp(best), nll(best) / float(share.sum())
 
 
-def tempered(proba: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """Return probabilities (..., k) to the power of 1 / temperature, summing to one again."""
-    if temperature == 1:
+def best_slope(
+    proba: NDArray[np.float64],
+    q_0: NDArray[np.floating],
+    weight: NDArray[np.floating],
+    *,
+    log_scale: float,
+    channel: Channel | None = None,
+) -> tuple[float, float]:
+    """Return the temperature and the slope that minimise the NLL together.
+
+    Parameters
+    ----------
+    proba, q_0, weight, channel
+        As for `best_temperature`.
+    log_scale : float
+        Standard deviation of normal priors of the temperature's logarithm and of the slope.
+
+    Examples
+    --------
+    >>> proba = np.repeat([[0.8, 0.1, 0.1], [0.4, 0.3, 0.3]], 10, axis=0)
+    >>> y = np.r_[np.zeros(10, int), np.repeat([0, 1, 2], [4, 3, 3])]  # ten were too unsure
+    >>> temperature, slope = best_slope(proba, np.eye(3)[y], np.ones(20), log_scale=0.3)
+    >>> np.round(tempered(proba, temperature, slope)[[0, 10]], 2).tolist()
+    [[0.9, 0.05, 0.05], [0.42, 0.29, 0.29]]
+    """
+    logits, log_entropy = log_proba(proba), np.log(_entropy(proba))
+    share = np.reshape(weight, (-1, 1)) * q_0
+
+    def penalised(at: NDArray[np.float64]) -> float:
+        log_p = log_softmax(logits * np.exp(-at[0] - at[1] * log_entropy)[:, None], axis=1)
+        seen = log_p if channel is None else channel.observed_logits(log_p)
+        return -float((share * seen).sum()) + float((at**2).sum()) / (2 * log_scale**2)
+
+    start, _ = best_temperature(proba, q_0, weight, log_scale=log_scale, channel=channel)
+    found = scipy.optimize.minimize(
+        penalised, [math.log(start), 0.0], method="L-BFGS-B", bounds=[_LOG_RANGE, _SLOPES]
+    ).x
+    return math.exp(found[0]), float(found[1])
+
+
+def _entropy(proba: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the entropy (...) of probabilities (..., k) relative to log k, at least `_SURE`."""
+    relative = entr(proba).sum(axis=-1) / math.log(proba.shape[-1])
+    return np.asarray(np.clip(relative, _SURE, 1.0))
+
+
+def tempered(
+    proba: NDArray[np.float64], temperature: float, slope: float = 0.0
+) -> NDArray[np.float64]:
+    """Return probabilities (..., k) to the power of 1 / temperature, summing to one again.
+
+    With a `slope`, the temperature of a row is multiplied by this power of its relative entropy.
+    """
+    if temperature == 1 and not slope:
         return proba
     logits = log_proba(proba)
+    if slope:
+        logits = logits / _entropy(proba)[..., None] ** slope
     # Relative to the largest, so that the quotient is finite at any temperature for one class.
     relative = logits - logits.max(axis=-1, keepdims=True)
     with np.errstate(over="ignore"):
@@ -79,9 +139,13 @@ def tempered(proba: NDArray[np.float64], temperature: float) -> NDArray[np.float
     return p
 
 
-def tempered_array(proba: Array, temperature: float) -> Array:
+def tempered_array(proba: Array, temperature: float, slope: float = 0.0) -> Array:
     """Return the same as `tempered` by operations that a backend can export as a graph."""
-    if temperature == 1:
+    if temperature == 1 and not slope:
         return proba
     xp = namespace(proba)
-    return softmax_array(xp.log(xp.clip(proba, min=FLOOR)) / temperature)
+    logits = xp.log(xp.clip(proba, min=FLOOR))
+    if slope:
+        entropy = -xp.sum(proba * logits, axis=-1, keepdims=True) / math.log(proba.shape[-1])
+        logits = logits / xp.clip(entropy, min=_SURE, max=1.0) ** slope
+    return softmax_array(logits / temperature)

@@ -18,14 +18,14 @@ _STYLE = """
 """
 
 
-def facts(fitted: Fitted, temperature: float, n_answering: int) -> dict[str, str]:
+def facts(fitted: Fitted, temperature: str, n_answering: int) -> dict[str, str]:
     """Return a summary of a fit: values by the names to show.
 
     Parameters
     ----------
     fitted : Fitted
         The result of the fit.
-    temperature : float
+    temperature : str
         The temperature that predictions use.
     n_answering : int
         Number of networks whose mean predicts.
@@ -77,13 +77,13 @@ def _label_noise(fitted: Fitted) -> dict[str, str]:
     return {"Label noise": f"{1 - right:.1%} of the labels of a class are wrong, on average"}
 
 
-def _training(fitted: Fitted, temperature: float) -> dict[str, str]:
+def _training(fitted: Fitted, temperature: str) -> dict[str, str]:
     """Return what is shown of the last training."""
     shown: dict[str, str] = {}
     if fitted.n_rows is not None:  # files do not keep it
         shown["Rows seen"] = f"{fitted.n_rows:,} in every epoch of the last fit"
     shown["Epochs"] = f"{fitted.n_iter} of {fitted.max_epochs}"
-    shown["Temperature"] = f"{temperature:.2f}"
+    shown["Temperature"] = temperature
     last = fitted.history[-1] if fitted.history else {}
     for key, name, write in (
         ("loss", "Final loss", "{:.3f}".format),

@@ -232,6 +232,8 @@ def content_of(model: Model) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         "history": plain.write_history(fitted.history),
         "trial": plain.write_history(fitted.trial),
         "temperature": float(fitted.temperature),
+        "temperature_slope": float(fitted.slope),
+        "geometric_mean": fitted.geometric,
         "n_members": len(fitted.members),
         "members_answer": fitted.members_answer,
         "training": fitted.training,
@@ -346,6 +348,9 @@ def _model(
     temperature = float(header["temperature"])
     if not 0 < temperature < np.inf:
         raise ModelFileError(f"its temperature is {temperature}.")
+    slope = float(header.get("temperature_slope", 0.0))  # earlier files have none
+    if not abs(slope) <= 1:
+        raise ModelFileError(f"the slope of its temperature is {slope}.")
     prior = _class_prior(tensors["class_prior"])
     backend, device, saved = parameters["backend"], parameters["device"], header.get("trunk")
     trunk = config_of_trunk = None
@@ -393,6 +398,8 @@ def _model(
         history=plain.read_history(header["history"]),
         trial=plain.read_history(header["trial"]),
         temperature=temperature,
+        slope=slope,
+        geometric=bool(header.get("geometric_mean", False)),
         n_iter=plain.read_count(header["n_iter"], "n_iter"),
         max_epochs=plain.read_count(header["max_epochs"], "max_epochs"),
     )

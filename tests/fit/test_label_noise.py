@@ -62,6 +62,7 @@ def fitted_with(proba, target, channel, weight=1.0):
         additive=None,
         trees=None,
         temperature=1.0,
+        slope=0.0,
         channel=channel,
         interrupted=False,
     )

@@ -1,14 +1,18 @@
 """The temperature of probabilities: its choice, and what it changes."""
 
+from copy import copy
+
+import array_api_strict
 import numpy as np
 import pytest
 from scipy.special import softmax
+from scipy.stats import entropy
 from sklearn.datasets import load_iris
 from sklearn.metrics import log_loss
 
 from skdidicm import DiDiClassifier
 from skdidicm.core import SymmetricNoise
-from skdidicm.predict.temperature import best_temperature, tempered
+from skdidicm.predict.temperature import best_slope, best_temperature, tempered, tempered_array
 
 X, y = load_iris(return_X_y=True)
 
@@ -81,6 +85,108 @@ def test_few_rows_have_about_the_expected_temperature_and_many_their_own(rng):
     assert best_temperature(proba[:100], q_0[:100], **prior)[0] == pytest.approx(
         0.5 * found, rel=1e-4
     )
+
+
+def by_row(proba, temperature, slope):
+    """Probabilities with a temperature for every row, which grows with its entropy."""
+    relative = np.maximum(entropy(proba, axis=-1) / np.log(proba.shape[-1]), 0.1)
+    power = proba ** (1 / (temperature * relative**slope))[..., None]
+    return power / power.sum(axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("slope", [-0.4, 0.0, 0.6])
+def test_a_slope_makes_the_temperature_a_power_of_the_entropy(rng, slope):
+    proba = rng.dirichlet(np.full(20, 0.3), size=(2, 50))
+    proba[0, 0], proba[0, 1] = 1 / 20, np.r_[1 - 1e-6, np.full(19, 1e-6 / 19)]
+    expected = by_row(proba, 1.7, slope)
+    np.testing.assert_allclose(tempered(proba, 1.7, slope), expected, rtol=1e-9)
+    found = tempered_array(array_api_strict.asarray(proba[0]), 1.7, slope)
+    np.testing.assert_allclose(np.asarray(found), expected[0], rtol=1e-9)
+    np.testing.assert_array_equal(expected.argmax(axis=-1), proba.argmax(axis=-1))
+    np.testing.assert_allclose(expected[0, 0], 1 / 20)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.5])
+def test_the_temperature_and_the_slope_that_labels_were_drawn_at_are_found(rng, slope):
+    proba = softmax(2 * rng.standard_normal((20_000, 20)), axis=1)
+    law = by_row(proba, 1.5, slope)
+    q_0 = np.eye(20)[(rng.random((len(law), 1)) > law.cumsum(axis=1)).sum(axis=1)]
+    one = np.ones(len(q_0))
+    assert best_slope(proba, q_0, one, log_scale=10.0) == pytest.approx((1.5, slope), abs=0.05)
+    wrong = rng.random(len(q_0)) < 0.3
+    q_0[wrong] = np.eye(20)[rng.integers(0, 20, wrong.sum())]
+    noise = SymmetricNoise(20, 0.3 * 19 / 20)
+    found = best_slope(proba, q_0, one, log_scale=10.0, channel=noise)
+    assert found == pytest.approx((1.5, slope), abs=0.15)
+
+
+def test_a_prior_holds_few_rows_near_one_without_a_slope(rng):
+    proba = softmax(2 * rng.standard_normal((20, 20)), axis=1)
+    q_0, one = np.eye(20)[rng.integers(0, 20, 20)], np.ones(20)
+    temperature, slope = best_slope(proba, q_0, one, log_scale=1e-3)
+    assert (temperature, slope) == pytest.approx((1, 0), abs=1e-3)
+    free = best_slope(proba, q_0, one, log_scale=1.0)
+    assert abs(np.log(free[0])) > 0.1
+
+
+LABELS = np.repeat(np.arange(52), 6)
+IMAGES = np.eye(52)[LABELS][:, :36].reshape(-1, 6, 6)  # those of the last classes are blank
+SETTINGS = {"max_epochs": 2, "choose_epochs": True, "device": "cpu", "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def model():
+    pytest.importorskip("torch")
+    return DiDiClassifier(steps=2, **SETTINGS).fit(IMAGES, LABELS)
+
+
+class TestManyClasses:
+    """The temperature has a slope, and networks answer by their geometric mean."""
+
+    def test_held_out_rows_choose_both(self, model):
+        held = model._fitted.held_out
+        expected = best_slope(held.proba, held.target, held.weight, log_scale=0.2)
+        assert (model.temperature_, model.temperature_slope_) == pytest.approx(expected, abs=1e-4)
+        assert model.temperature_slope_ != 0
+        assert "relative entropy" in model._facts()["Temperature"]
+        answer = by_row(held.proba, model.temperature_, model.temperature_slope_)
+        np.testing.assert_allclose(model.oob_decision_function_[held.row], answer, rtol=1e-9)
+
+    def test_the_answer_is_the_tempered_mean_of_logits(self, model):
+        logits = np.log(model.predict_members(IMAGES)).mean(axis=1)
+        expected = by_row(softmax(logits, axis=1), model.temperature_, model.temperature_slope_)
+        found = model.predict_proba(IMAGES)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+        np.testing.assert_allclose(model.predict_path(IMAGES)[:, -1], found, rtol=1e-6)
+
+    def test_a_temperature_that_is_given_has_no_slope(self, model):
+        warm = copy(model).set_params(temperature=2.0)
+        whole = softmax(np.log(model.predict_members(IMAGES)).mean(axis=1), axis=1)
+        np.testing.assert_allclose(warm.predict_proba(IMAGES), tempered(whole, 2.0), rtol=1e-6)
+        again = DiDiClassifier(temperature=2.0, **SETTINGS).fit(IMAGES, LABELS)
+        assert (again.temperature_, again.temperature_slope_) == (2.0, 0.0)
+
+    def test_a_file_keeps_both(self, model, tmp_path):
+        model.save(tmp_path / "a.skd")
+        loaded = DiDiClassifier.load(tmp_path / "a.skd")
+        assert loaded.temperature_slope_ == model.temperature_slope_
+        np.testing.assert_array_equal(loaded.predict_proba(IMAGES), model.predict_proba(IMAGES))
+
+    def test_early_stopping_chooses_both(self, model):
+        settings = SETTINGS | {"choose_epochs": False, "early_stopping": True}
+        stopped = DiDiClassifier(validation_fraction=0.2, **settings)
+        stopped.fit(IMAGES, LABELS)
+        assert stopped.temperature_slope_ != 0
+        held = stopped._fitted.held_out
+        assert (
+            stopped.temperature_slope_
+            == best_slope(held.proba, held.target, held.weight, log_scale=0.2)[1]
+        )
+
+
+def test_few_classes_have_no_slope(quick):
+    model = quick(max_epochs=8, choose_epochs=True).fit(X, y)
+    assert (model.temperature_slope_, model._fitted.geometric) == (0, False)
 
 
 def test_a_classifier_answers_at_its_temperature_which_may_change_after_fit(quick):

@@ -79,6 +79,16 @@ def test_one_graph_answers_for_images(conditioning, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_mean_of_logits_and_the_slope_of_the_temperature_are_in_the_graph(tmp_path):
+    settings = {"steps": 2, "max_epochs": 2, "choose_epochs": True, "device": "cpu"}
+    classes = np.arange(120) // 2  # 60 of them
+    model = DiDiClassifier(random_state=0, **settings).fit(IMAGES, classes)
+    assert model.temperature_slope_ != 0
+    assert len(model._networks) > 1
+    agree(model, tmp_path / "model.onnx", IMAGES[:20])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0, 0.1])
 def test_a_pretrained_network_is_in_the_graph(rate, tmp_path):
     timm = pytest.importorskip("timm")

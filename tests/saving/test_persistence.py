@@ -276,6 +276,7 @@ def rewritten(saved, path, header=None, tensors=None):
         ({"parameters": {"backend": "auto", "sampler": "mcmc"}}, "sampler is 'mcmc'; expected one"),
         ({"classes": {"dtype": "<U99999999", "values": ["a"]}}, "classes have type <U99999999"),
         ({"n_iter": float("inf")}, "n_iter is inf, not an integer"),
+        ({"temperature_slope": 2}, "the slope of its temperature is 2.0"),
         ({"feature_names_in": ["a"]}, "does not name every column"),
         ({"weights_sha256": "0"}, "do not match their checksum"),
         ({"classes": {"dtype": "<U4096", "values": ["a"] * 600_000}}, "too large together"),
