@@ -207,9 +207,10 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         training continues.
     ensemble : bool, default="auto"
         Whether the networks of the trial also predict: probabilities are then the mean over all
-        networks, which takes as many times as long. "auto" is True for fewer than 2,000 images
-        or 1,000 rows of a table, unless the network is your own module or one of timm. It can be
-        changed after fit. Without a trial there is one network.
+        networks, for images of more than 50 classes the geometric mean, which takes as many times
+        as long. "auto" is True for fewer than 2,000 images or 1,000 rows of a table, unless the
+        network is your own module or one of timm. It can be changed after fit. Without a trial
+        there is one network.
     additive : bool, default="auto"
         Whether an additive model of a table's columns answers beside the networks: the logits of
         the classes are sums of one piecewise linear function for each column. The rows that the

@@ -1,8 +1,8 @@
 """Temperature scaling of probabilities, with the temperature chosen on held-out rows.
 
 With many classes, one temperature for all rows that is right for the wrong answers leaves the right
-ones too unsure. It then grows with a power of the entropy of the row, which is the adaptive
-temperature scaling of Balanya, Maronas and Ramos (2022): T(p) = T (H(p) / log k)^slope.
+ones too unsure. It then grows with a power of the entropy of the row, as in the entropy-based
+temperature scaling of Balanya, Maroñas and Ramos (2022): T(p) = T (H(p) / log k)^slope.
 """
 
 import math
