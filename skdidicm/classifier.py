@@ -207,7 +207,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         training continues.
     ensemble : bool, default="auto"
         Whether the networks of the trial also predict: probabilities are then the mean over all
-        networks, for images of more than 50 classes the geometric mean, which takes as many times
+        networks, for images of more than 20 classes the geometric mean, which takes as many times
         as long. "auto" is True for fewer than 2,000 images or 1,000 rows of a table, unless the
         network is your own module or one of timm. It can be changed after fit. Without a trial
         there is one network.
@@ -223,7 +223,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
     temperature : float, default="auto"
         Probabilities are raised to the power of 1 / temperature and normalised: values above 1
         make them less confident. "auto" chooses it on the rows that a trial or early stopping
-        holds out, else it is 1. For images of more than 50 classes it then depends on the row:
+        holds out, else it is 1. For images of more than 20 classes it then depends on the row:
         it is multiplied by the relative entropy of the row, H / log k, to the power of
         `temperature_slope_`. It can be changed after fit.
     calibrator : callable or estimator, optional
@@ -279,7 +279,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         The temperature of the answer: the one that was given, or that held-out rows chose, else 1.
     temperature_slope_ : float
         The power of a row's relative entropy in its temperature, which held-out rows choose for
-        images of more than 50 classes; else 0.
+        images of more than 20 classes; else 0.
     additive_share_, trees_share_ : float
         Shares of the additive model and of the trees in the answer, which held-out rows chose; 0
         where there are none. The networks have the rest.
@@ -955,7 +955,7 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         -------
         ndarray (n, 1 + members, k)
             Untempered probabilities. Their mean, with the temperature, is `predict_proba` if all
-            networks answer, and neither an additive model nor trees. For images of more than 50
+            networks answer, and neither an additive model nor trees. For images of more than 20
             classes it is the geometric mean. How they disagree is measured by
             :func:`skdidicm.metrics.uncertainty`.
 

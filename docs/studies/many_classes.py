@@ -26,6 +26,11 @@ KANA = [chr(code) for first in (0x3042, 0x30A2) for code in range(first, first +
 PRIOR = {"log_scale": 0.2}
 TASKS = {  # data, training images, share of a class, pixels, noise, seed
     "choosing": (
+        ("fonts:25", None, 1.0, 12, 0.5, 10),
+        ("fonts:30", None, 1.0, 12, 0.5, 10),
+        ("fonts:30", None, 1.0, 16, 1.0, 11),
+        ("fonts:50", None, 1.0, 12, 0.5, 10),
+        ("fonts:50", None, 1.0, 16, 1.0, 11),
         ("fonts:100", None, 1.0, 12, 0.5, 10),
         ("fonts:300", None, 0.3, 12, 0.5, 10),
         ("fonts:400", None, 0.5, 12, 0.5, 10),

@@ -20,7 +20,8 @@ _FEW = 5000  # rows; with more of them networks underfit rather than overfit
 _SUMMED = 10**6  # numbers of X times classes up to which an additive model takes little time
 _FEWER = 2000  # images; with 4,000 raw scores are no better than a plain network, and slower
 _FEW_CLASSES = 50  # of images; with 10 scores are level or better, with 1,000 they learn slowly
-_MANY_CLASSES: dict[str, Any] = {"times": "log_odds", "n_draws": 1}  # a second label adds nothing
+_ONE_LABEL: dict[str, Any] = {"times": "log_odds", "n_draws": 1}  # a second label adds nothing
+_MANY_CLASSES = 20  # of images; with more, the mean of networks is far less sure than each of them
 _EXACT = 100  # rows of a table that float64 costs little for
 _MAX_ENUMERATED = 64  # draws per row up to which all labels are enumerated instead of drawn
 
@@ -196,9 +197,9 @@ def resolve(
     if kind.conditioning == "head" != conditioning:  # elsewhere many draws are too dear
         kind = replace(kind, n_draws=_FORMS_OF_IMAGES["posterior"]["n_draws"])
     # Pretrained networks were not measured; a frozen one leaves rows that are no images.
-    many_classes = n_classes > _FEW_CLASSES and len(input_shape) > 1 and not is_tuned(given)
-    if many_classes and objective == "bayes_cross_entropy":
-        kind = replace(kind, **_MANY_CLASSES)
+    own_network = len(input_shape) > 1 and not is_tuned(given)
+    if own_network and n_classes > _FEW_CLASSES and objective == "bayes_cross_entropy":
+        kind = replace(kind, **_ONE_LABEL)
     average = chosen("average")
     return Settings(
         backend=given["backend"],
@@ -231,7 +232,7 @@ def resolve(
         additive=choose_epochs and resolve_additive(given["additive"], input_shape, n, n_classes),
         trees=choose_epochs and resolve_additive(given["trees"], input_shape, n, n_classes),
         temperature=None if _auto(given["temperature"]) else float(given["temperature"]),
-        many_classes=many_classes,
+        many_classes=own_network and n_classes > _MANY_CLASSES,
         early_stopping=given["early_stopping"],
         n_iter_no_change=given["n_iter_no_change"],
         progress=given["verbose"] > 0,

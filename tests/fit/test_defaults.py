@@ -129,6 +129,14 @@ def test_images_of_many_classes_have_one_label_where_it_neither_tells_all_nor_no
     assert found(**given) == ("uniform", 4)
 
 
+def test_images_of_more_than_20_classes_are_calibrated_otherwise():
+    found = [resolve(AUTO, (8, 8), 1000, k).many_classes for k in (20, 21)]
+    assert found == [False, True]
+    assert not resolve(AUTO, (5,), 1000, 100).many_classes
+    tuned = {"network": "timm/resnet18", "pretrained": True, "trunk_learning_rate": 0.1}
+    assert not resolve(AUTO | tuned, (8, 8), 1000, 100).many_classes
+
+
 def test_a_trial_is_for_some_but_not_too_many_rows_unless_told():
     for n, wanted in [(1, False), (29, False), (30, True), (50_000, True), (50_001, False)]:
         assert resolve_trial("auto", "auto", n) is wanted
