@@ -1502,10 +1502,8 @@ class DiDiClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # t
         """Return what notebooks and reports show of the fit."""
         from skdidicm.report import notebook
 
-        temperature = f"{self._used_temperature:.2f}"
-        if self._used_slope:
-            temperature += f" times the relative entropy to the power of {self._used_slope:.2f}"
-        return notebook.facts(self._fitted, temperature, len(self._networks))
+        numbers = self._used_temperature, self._used_slope
+        return notebook.facts(self._fitted, *numbers, len(self._networks))
 
     def _whole_answer(self) -> Answer:
         """Return `predict_proba` as a function of rows, or raise ValueError if it is none."""

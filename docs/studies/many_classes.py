@@ -16,14 +16,13 @@ import torch
 from skdidicm import DiDiClassifier
 from skdidicm.metrics import score_probabilities
 from skdidicm.predict.pooling import pooled
-from skdidicm.predict.temperature import best_slope, best_temperature, tempered
+from skdidicm.predict.temperature import tempered
 from skdidicm.study import Cell
 from skdidicm.study.changes import floats, noisy, shrunk
 from skdidicm.study.data import load
 from skdidicm.study.fonts import load_fonts
 
 KANA = [chr(code) for first in (0x3042, 0x30A2) for code in range(first, first + 82)]
-PRIOR = {"log_scale": 0.2}
 TASKS = {  # data, training images, share of a class, pixels, noise, seed
     "choosing": (
         ("fonts:25", None, 1.0, 12, 0.5, 10),
@@ -63,12 +62,10 @@ def measure(task, kind):
     """Return a row of results for each of the four answers of one fit."""
     split, seed = rows_of(*task), task[-1]
     model = DiDiClassifier(random_state=seed, device="cpu").fit(split.X_train, split.y_train)
-    held = ~np.isnan(model.oob_untempered_[:, 0])
-    unseen, q_0 = model.oob_untempered_[held], np.eye(len(model.classes_))[split.y_train[held]]
-    one = np.ones(len(q_0))
+    best = min(model.trial_, key=lambda row: row["val_nll"])
     scalings = {
-        "temperature": (best_temperature(unseen, q_0, **PRIOR)[0], 0.0),
-        "slope": best_slope(unseen, q_0, one, **PRIOR),
+        "temperature": (best["temperature"], 0.0),
+        "slope": (model.temperature_, model.temperature_slope_),
     }
     laws = np.moveaxis(model.predict_members(split.X_test), 1, 0)
     laws = laws if model.resolved_params_["ensemble"] else laws[:1]

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from skdidicm.core import Channel, UniformProcess, denoising_loss_and_gradient
-from skdidicm.fit.beside import choose_share, out_of_fold, temperature_of, total_nll
+from skdidicm.fit.beside import choose_share, out_of_fold, total_nll
 from skdidicm.fit.state import HeldOut
 from skdidicm.fit.training import Rows
+from skdidicm.fit.trial import choose_temperature
 from skdidicm.predict.additive import Additive, Shape
 from skdidicm.predict.beside import mixed
 
@@ -63,7 +64,7 @@ def learn_additive(
         (model,) = _fitted(rows, _STRENGTHS[best : best + 1], channel)
     share = choose_share(held.proba, answers[best], held, channel)
     if temperature is None:
-        temperature = temperature_of(mixed(held.proba, answers[best], share), held, channel)
+        temperature = choose_temperature(mixed(held.proba, answers[best], share), held, channel)
     learnt = replace(model, share=share, temperature=temperature)
     return learnt, replace(held, additive=answers[best])
 

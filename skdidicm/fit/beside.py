@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from skdidicm.core import Channel
 from skdidicm.fit.state import HeldOut
 from skdidicm.fit.training import Rows
-from skdidicm.fit.trial import choose_temperature
 from skdidicm.metrics import negative_log_likelihood
 from skdidicm.predict.beside import mixed
 
@@ -62,18 +61,6 @@ def choose_share(
         return float(nll - _ROWS * (np.log(share) + np.log1p(-share)))
 
     return float(scipy.optimize.minimize_scalar(loss, bounds=(0, 1), method="bounded").x)
-
-
-def temperature_of(
-    proba: NDArray[np.float64],
-    held: HeldOut,
-    channel: Channel | None = None,
-    *,
-    expected: float = 1.0,
-) -> float:
-    """Return the best temperature of an answer (m, k) to held-out rows; see choose_temperature."""
-    rows = Rows(held.row, held.target, held.weight)
-    return choose_temperature(proba, rows, channel, expected=expected)
 
 
 def total_nll(proba: NDArray[np.float64], held: HeldOut, channel: Channel | None = None) -> float:

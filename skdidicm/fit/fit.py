@@ -175,7 +175,7 @@ def fit(
                 proba = predict(fitted.network, held.x)
                 held_out = _held_out(held, [np.arange(len(held.x))], [proba])
                 if settings.temperature is None:
-                    _choose_temperature(fitted, proba, held, settings)
+                    _choose_temperature(fitted, held_out, settings)
     # Set last: during training, only the network itself predicts.
     if held_out is not None and members and fitted.trunk is None:
         held_out = _learn_beside(fitted, rows, held_out, settings)
@@ -242,25 +242,23 @@ def _trial(
     fitted.trial, fitted.interrupted = verdict.rounds, verdict.interrupted
     if settings.temperature is None:
         fitted.temperature = verdict.temperature
-        if settings.many_classes and verdict.proba:
-            unseen = rows.take(np.concatenate([held for _, held in parts]))
-            _choose_temperature(fitted, np.concatenate(verdict.proba), unseen, settings)
     if verdict.whole is not None:
         fitted.history, fitted.n_iter = verdict.whole, len(verdict.whole)
     if not verdict.proba:
         return verdict, [], None
     members = [rebuilt(fold.network, settings.backend) for fold in folds]
-    return verdict, members, _held_out(rows, [held for _, held in parts], verdict.proba)
+    held_out = _held_out(rows, [held for _, held in parts], verdict.proba)
+    if settings.temperature is None and settings.many_classes:
+        _choose_temperature(fitted, held_out, settings)
+    return verdict, members, held_out
 
 
-def _choose_temperature(
-    fitted: Fitted, proba: NDArray[np.float64], held: Rows, settings: Settings
-) -> None:
+def _choose_temperature(fitted: Fitted, held: HeldOut, settings: Settings) -> None:
     """Set the temperature that held-out rows choose, and with many classes its slope."""
     if settings.many_classes:
-        fitted.temperature, fitted.slope = trial.choose_slope(proba, held, fitted.channel)
+        fitted.temperature, fitted.slope = trial.choose_slope(held.proba, held, fitted.channel)
     else:
-        fitted.temperature = trial.choose_temperature(proba, held, fitted.channel)
+        fitted.temperature = trial.choose_temperature(held.proba, held, fitted.channel)
 
 
 def _held_out(

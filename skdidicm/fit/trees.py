@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from skdidicm.core import Channel
 from skdidicm.fit.additive import ReadOut
-from skdidicm.fit.beside import choose_share, out_of_fold, temperature_of
+from skdidicm.fit.beside import choose_share, out_of_fold
 from skdidicm.fit.state import HeldOut
 from skdidicm.fit.training import Rows
+from skdidicm.fit.trial import choose_temperature
 from skdidicm.predict.beside import mixed
 from skdidicm.predict.label_quality import given_labels
 from skdidicm.predict.temperature import best_temperature, tempered
@@ -68,7 +69,9 @@ def learn_trees(
     share = choose_share(others, answer, held, channel)
     if temperature is None:
         expected = _EXPECTED if channel is None else 1.0  # under noise it was not measured
-        temperature = temperature_of(mixed(others, answer, share), held, channel, expected=expected)
+        temperature = choose_temperature(
+            mixed(others, answer, share), held, channel, expected=expected
+        )
     trees = as_arrays(grown(rows), read_out)
     learnt = replace(trees, sharpness=sharpness, share=share, temperature=temperature)
     return learnt, replace(held, trees=answer)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from skdidicm.backend import JointTraining, LearnsJointly
 from skdidicm.core import Channel
+from skdidicm.fit.state import HeldOut
 from skdidicm.fit.training import (
     HistoryRow,
     Learner,
@@ -236,25 +237,27 @@ def warn_of_interruption(n_epochs: int) -> None:
 
 def choose_temperature(
     proba: NDArray[np.float64],
-    held: Rows,
+    held: Rows | HeldOut,
     channel: Channel | None = None,
     *,
     expected: float = 1.0,
 ) -> float:
     """Return the best temperature of held-out rows, close to the expected one if they are few."""
-    log_scale = _LOG_SCALE if channel is None else _LOG_SCALE_OF_NOISE
-    best, _ = best_temperature(
-        proba, held.target, held.weight, log_scale=log_scale, expected=expected, channel=channel
-    )
+    prior = {"log_scale": _log_scale(channel), "expected": expected}
+    best, _ = best_temperature(proba, held.target, held.weight, channel=channel, **prior)
     return best
 
 
 def choose_slope(
-    proba: NDArray[np.float64], held: Rows, channel: Channel | None = None
+    proba: NDArray[np.float64], held: Rows | HeldOut, channel: Channel | None = None
 ) -> tuple[float, float]:
     """Return the best temperature of held-out rows with many classes, and its slope."""
-    log_scale = _LOG_SCALE if channel is None else _LOG_SCALE_OF_NOISE
-    return best_slope(proba, held.target, held.weight, log_scale=log_scale, channel=channel)
+    scale = _log_scale(channel)
+    return best_slope(proba, held.target, held.weight, log_scale=scale, channel=channel)
+
+
+def _log_scale(channel: Channel | None) -> float:
+    return _LOG_SCALE if channel is None else _LOG_SCALE_OF_NOISE
 
 
 class _Course(Protocol):

@@ -1,6 +1,6 @@
 """How the answers of several networks become one."""
 
-from skdidicm.core.arrays import Array, namespace, softmax
+from skdidicm.core.arrays import Array, at_least, namespace, softmax
 from skdidicm.metrics import FLOOR
 
 
@@ -23,4 +23,4 @@ def pooled(laws: Array, *, geometric: bool) -> Array:
     xp = namespace(laws)
     if not geometric or laws.shape[0] == 1:
         return xp.mean(laws, axis=0)
-    return softmax(xp.mean(xp.log(xp.clip(laws, min=FLOOR)), axis=0))
+    return softmax(xp.mean(xp.log(at_least(laws, FLOOR)), axis=0))

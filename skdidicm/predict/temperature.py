@@ -10,10 +10,10 @@ import math
 import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
-from scipy.special import entr, log_softmax, softmax
+from scipy.special import log_softmax, softmax
 
 from skdidicm.core import Channel
-from skdidicm.core.arrays import Array, namespace
+from skdidicm.core.arrays import Array, at_least, at_most, namespace
 from skdidicm.core.arrays import softmax as softmax_array
 from skdidicm.metrics import FLOOR, log_proba
 
@@ -62,10 +62,7 @@ def best_temperature(
     share, centre = np.reshape(weight, (-1, 1)) * q_0, math.log(expected)
 
     def nll(log_temperature: float) -> float:
-        log_p = log_softmax(logits / math.exp(log_temperature), axis=1)
-        return -float(
-            (share * (log_p if channel is None else channel.observed_logits(log_p))).sum()
-        )
+        return _total_nll(logits / math.exp(log_temperature), share, channel)
 
     def penalised(log_temperature: float) -> float:
         return nll(log_temperature) + ((log_temperature - centre) / log_scale) ** 2 / 2
@@ -99,13 +96,12 @@ def best_slope(
     >>> np.round(tempered(proba, temperature, slope)[[0, 10]], 2).tolist()
     [[0.9, 0.05, 0.05], [0.42, 0.29, 0.29]]
     """
-    logits, log_entropy = log_proba(proba), np.log(_entropy(proba))
-    share = np.reshape(weight, (-1, 1)) * q_0
+    logits, share = log_proba(proba), np.reshape(weight, (-1, 1)) * q_0
+    log_entropy = np.log(_relative_entropy(proba, logits))
 
     def penalised(at: NDArray[np.float64]) -> float:
-        log_p = log_softmax(logits * np.exp(-at[0] - at[1] * log_entropy)[:, None], axis=1)
-        seen = log_p if channel is None else channel.observed_logits(log_p)
-        return -float((share * seen).sum()) + float((at**2).sum()) / (2 * log_scale**2)
+        nll = _total_nll(logits * np.exp(-at[0] - at[1] * log_entropy), share, channel)
+        return nll + float((at**2).sum()) / (2 * log_scale**2)
 
     start, _ = best_temperature(proba, q_0, weight, log_scale=log_scale, channel=channel)
     found = scipy.optimize.minimize(
@@ -114,10 +110,19 @@ def best_slope(
     return math.exp(found[0]), float(found[1])
 
 
-def _entropy(proba: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the entropy (...) of probabilities (..., k) relative to log k, at least `_SURE`."""
-    relative = entr(proba).sum(axis=-1) / math.log(proba.shape[-1])
-    return np.asarray(np.clip(relative, _SURE, 1.0))
+def _total_nll(
+    logits: NDArray[np.float64], share: NDArray[np.floating], channel: Channel | None
+) -> float:
+    """Return the NLL of logits (n, k), weighted by the shares (n, k) of the labels."""
+    log_p = log_softmax(logits, axis=1)
+    seen = log_p if channel is None else channel.observed_logits(log_p)
+    return -float((share * seen).sum())
+
+
+def _relative_entropy(proba: Array, logits: Array) -> Array:
+    """Return the entropy (..., 1) of probabilities relative to log k, at least `_SURE`."""
+    total = -namespace(proba).sum(proba * logits, axis=-1, keepdims=True)
+    return at_most(at_least(total / math.log(proba.shape[-1]), _SURE), 1.0)
 
 
 def tempered(
@@ -131,7 +136,7 @@ def tempered(
         return proba
     logits = log_proba(proba)
     if slope:
-        logits = logits / _entropy(proba)[..., None] ** slope
+        logits = logits / _relative_entropy(proba, logits) ** slope
     # Relative to the largest, so that the quotient is finite at any temperature for one class.
     relative = logits - logits.max(axis=-1, keepdims=True)
     with np.errstate(over="ignore"):
@@ -146,6 +151,5 @@ def tempered_array(proba: Array, temperature: float, slope: float = 0.0) -> Arra
     xp = namespace(proba)
     logits = xp.log(xp.clip(proba, min=FLOOR))
     if slope:
-        entropy = -xp.sum(proba * logits, axis=-1, keepdims=True) / math.log(proba.shape[-1])
-        logits = logits / xp.clip(entropy, min=_SURE, max=1.0) ** slope
+        logits = logits / _relative_entropy(proba, logits) ** slope
     return softmax_array(logits / temperature)

@@ -18,15 +18,15 @@ _STYLE = """
 """
 
 
-def facts(fitted: Fitted, temperature: str, n_answering: int) -> dict[str, str]:
+def facts(fitted: Fitted, temperature: float, slope: float, n_answering: int) -> dict[str, str]:
     """Return a summary of a fit: values by the names to show.
 
     Parameters
     ----------
     fitted : Fitted
         The result of the fit.
-    temperature : str
-        The temperature that predictions use.
+    temperature, slope : float
+        The temperature that predictions use, and the power of a row's entropy in it.
     n_answering : int
         Number of networks whose mean predicts.
     """
@@ -43,7 +43,7 @@ def facts(fitted: Fitted, temperature: str, n_answering: int) -> dict[str, str]:
         "Input": " x ".join(map(str, config.input_shape)),
         "Classes": f"{k}: {_listed(fitted.classes.tolist())}",
         **_label_noise(fitted),
-        **_training(fitted, temperature),
+        **_training(fitted, temperature, slope),
         **({"Training": _settings(fitted.training)} if fitted.training else {}),
         **({"Device": str(network.device)} if isinstance(network, OnDevice) else {}),
     }
@@ -77,13 +77,15 @@ def _label_noise(fitted: Fitted) -> dict[str, str]:
     return {"Label noise": f"{1 - right:.1%} of the labels of a class are wrong, on average"}
 
 
-def _training(fitted: Fitted, temperature: str) -> dict[str, str]:
+def _training(fitted: Fitted, temperature: float, slope: float) -> dict[str, str]:
     """Return what is shown of the last training."""
     shown: dict[str, str] = {}
     if fitted.n_rows is not None:  # files do not keep it
         shown["Rows seen"] = f"{fitted.n_rows:,} in every epoch of the last fit"
     shown["Epochs"] = f"{fitted.n_iter} of {fitted.max_epochs}"
-    shown["Temperature"] = temperature
+    shown["Temperature"] = f"{temperature:.2f}"
+    if slope:
+        shown["Temperature"] += f" times the relative entropy to the power of {slope:.2f}"
     last = fitted.history[-1] if fitted.history else {}
     for key, name, write in (
         ("loss", "Final loss", "{:.3f}".format),

@@ -172,7 +172,8 @@ class TestManyClasses:
         assert loaded.temperature_slope_ == model.temperature_slope_
         np.testing.assert_array_equal(loaded.predict_proba(IMAGES), model.predict_proba(IMAGES))
 
-    def test_early_stopping_chooses_both(self, model):
+    def test_early_stopping_chooses_both(self):
+        pytest.importorskip("torch")
         settings = SETTINGS | {"choose_epochs": False, "early_stopping": True}
         stopped = DiDiClassifier(validation_fraction=0.2, **settings)
         stopped.fit(IMAGES, LABELS)
